@@ -1,0 +1,32 @@
+// The project's one threading model: a fixed pool that splits loops.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+
+namespace bitlog2 {
+
+/// A pool of `threads` threads, the calling one included; one thread means none is started
+/// and loops run in the caller. A loop body must not use the pool that runs it.
+class ThreadPool {
+ public:
+  explicit ThreadPool(std::size_t threads);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  std::size_t size() const;
+
+  /// Calls `body(begin, end)` on disjoint ranges of at most `grain` indices that cover
+  /// [0, count), on all threads, in no particular order, and returns when all are done.
+  /// An exception of a body stops further ranges and is rethrown here.
+  void parallel_for(std::size_t count, std::size_t grain,
+                    const std::function<void(std::size_t begin, std::size_t end)>& body);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace bitlog2

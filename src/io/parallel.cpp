@@ -1,0 +1,118 @@
+// The thread pool. Work is handed out one range at a time from a shared counter, so a
+// slow range does not hold the others up.
+#include "bitlog2/parallel.h"
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <exception>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace bitlog2 {
+
+struct ThreadPool::State {
+  using Body = std::function<void(std::size_t, std::size_t)>;
+
+  std::mutex mutex;
+  std::condition_variable work_ready;
+  std::condition_variable work_done;
+  std::uint64_t round = 0;  // of parallel_for calls; tells a sleeping thread of a new one
+  bool stopping = false;
+  std::size_t running = 0;  // threads of the pool still inside this round
+  std::exception_ptr failure;
+
+  const Body* body = nullptr;
+  std::size_t count = 0;
+  std::size_t grain = 1;
+  std::atomic<std::size_t> next = 0;
+
+  std::vector<std::jthread> threads;
+
+  /// Takes ranges until none is left.
+  void take_ranges() {
+    for (;;) {
+      const std::size_t begin = next.fetch_add(grain);
+      if (begin >= count) {
+        return;
+      }
+      try {
+        (*body)(begin, std::min(begin + grain, count));
+      } catch (...) {
+        const std::lock_guard lock(mutex);
+        if (!failure) {
+          failure = std::current_exception();
+        }
+        next = count;
+      }
+    }
+  }
+
+  void serve() {
+    std::uint64_t seen = 0;
+    std::unique_lock lock(mutex);
+    for (;;) {
+      work_ready.wait(lock, [&] { return stopping || round != seen; });
+      if (stopping) {
+        return;
+      }
+      seen = round;
+      lock.unlock();
+      take_ranges();
+      lock.lock();
+      if (--running == 0) {
+        work_done.notify_one();
+      }
+    }
+  }
+};
+
+ThreadPool::ThreadPool(std::size_t threads) : state_(std::make_unique<State>()) {
+  for (std::size_t i = 1; i < threads; ++i) {
+    state_->threads.emplace_back([state = state_.get()] { state->serve(); });
+  }
+}
+
+ThreadPool::~ThreadPool() {
+  {
+    const std::lock_guard lock(state_->mutex);
+    state_->stopping = true;
+  }
+  state_->work_ready.notify_all();
+}
+
+std::size_t ThreadPool::size() const {
+  return state_->threads.size() + 1;
+}
+
+void ThreadPool::parallel_for(std::size_t count, std::size_t grain,
+                              const std::function<void(std::size_t, std::size_t)>& body) {
+  grain = std::max<std::size_t>(grain, 1);
+  State& state = *state_;
+  if (state.threads.empty() || count <= grain) {
+    for (std::size_t begin = 0; begin < count; begin += grain) {
+      body(begin, std::min(begin + grain, count));
+    }
+    return;
+  }
+  {
+    const std::lock_guard lock(state.mutex);
+    state.body = &body;
+    state.count = count;
+    state.grain = grain;
+    state.next = 0;
+    state.failure = nullptr;
+    state.running = state.threads.size();
+    ++state.round;
+  }
+  state.work_ready.notify_all();
+  state.take_ranges();
+  std::unique_lock lock(state.mutex);
+  state.work_done.wait(lock, [&] { return state.running == 0; });
+  if (state.failure) {
+    std::rethrow_exception(state.failure);
+  }
+}
+
+}  // namespace bitlog2

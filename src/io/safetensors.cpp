@@ -1,0 +1,337 @@
+// The safetensors format. The reader trusts nothing: every length, offset and shape is
+// checked against the file before a byte of data is looked at, and nothing is allocated
+// from a number that the file merely claims.
+#include "bitlog2/safetensors.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "bitlog2/error.h"
+#include "bitlog2/files.h"
+
+namespace bitlog2 {
+namespace {
+
+using nlohmann::json;
+
+static_assert(std::endian::native == std::endian::little,
+              "safetensors data is little-endian and is used in place");
+
+constexpr std::uint64_t kMaxHeaderBytes = 100'000'000;  // the format's own limit
+constexpr std::size_t kDataAlignment = 64;              // of what we write
+
+struct DTypeEntry {
+  DType dtype;
+  std::string_view name;
+  unsigned bytes;
+};
+
+constexpr std::array kDTypes = {
+    DTypeEntry{DType::f32, "F32", 4},   DTypeEntry{DType::f16, "F16", 2},
+    DTypeEntry{DType::bf16, "BF16", 2}, DTypeEntry{DType::u8, "U8", 1},
+    DTypeEntry{DType::i8, "I8", 1},     DTypeEntry{DType::i16, "I16", 2},
+    DTypeEntry{DType::i32, "I32", 4},   DTypeEntry{DType::i64, "I64", 8},
+};
+
+/// The format's other dtypes, which may stand in a file but are never read.
+constexpr std::array kOtherDTypes = {
+    DTypeEntry{DType::other, "F64", 8},     DTypeEntry{DType::other, "BOOL", 1},
+    DTypeEntry{DType::other, "U16", 2},     DTypeEntry{DType::other, "U32", 4},
+    DTypeEntry{DType::other, "U64", 8},     DTypeEntry{DType::other, "F8_E4M3", 1},
+    DTypeEntry{DType::other, "F8_E5M2", 1},
+};
+
+const DTypeEntry* find_dtype(std::string_view name) {
+  for (const DTypeEntry& entry : kDTypes) {
+    if (entry.name == name) {
+      return &entry;
+    }
+  }
+  for (const DTypeEntry& entry : kOtherDTypes) {
+    if (entry.name == name) {
+      return &entry;
+    }
+  }
+  return nullptr;
+}
+
+/// Reads one file's header; every failure names the file and, where there is one, the tensor.
+class HeaderReader {
+ public:
+  HeaderReader(std::span<const std::byte> bytes, const std::string& name)
+      : bytes_(bytes), name_(name) {}
+
+  void read(std::map<std::string, TensorView>& tensors,
+            std::map<std::string, std::string>& metadata) {
+    const json header = parse_header();
+    for (const auto& [key, value] : header.items()) {
+      if (key == "__metadata__") {
+        read_metadata(value, metadata);
+      } else {
+        tensors.emplace(key, read_tensor(key, value));
+      }
+    }
+    check_layout();
+  }
+
+ private:
+  struct Extent {
+    std::uint64_t begin;
+    std::uint64_t end;
+    std::string tensor;
+  };
+
+  [[noreturn]] void fail(const std::string& what) const {
+    throw Error(fmt::format("{}: {}; is it a whole safetensors file?", name_, what));
+  }
+
+  json parse_header() {
+    std::uint64_t length = 0;
+    if (bytes_.size() < sizeof(length)) {
+      fail(fmt::format("only {} bytes long", bytes_.size()));
+    }
+    std::memcpy(&length, bytes_.data(), sizeof(length));
+    if (length > kMaxHeaderBytes || length > bytes_.size() - sizeof(length)) {
+      fail(fmt::format("the header claims {} bytes, the file has {}", length, bytes_.size()));
+    }
+    const auto text = bytes_.subspan(sizeof(length), static_cast<std::size_t>(length));
+    data_ = bytes_.subspan(sizeof(length) + static_cast<std::size_t>(length));
+    const auto* first = reinterpret_cast<const char*>(text.data());
+    // A header is three levels deep; a depth limit keeps hostile nesting off the stack.
+    const auto at_sane_depth = [](int depth, json::parse_event_t, json&) {
+      if (depth > 8) {
+        throw Error("nested too deeply");
+      }
+      return true;
+    };
+    try {
+      json header = json::parse(first, first + text.size(), at_sane_depth);
+      if (header.is_object()) {
+        return header;
+      }
+    } catch (const json::exception&) {
+    } catch (const Error&) {
+    }
+    fail("the header is not a JSON object");
+  }
+
+  void read_metadata(const json& value, std::map<std::string, std::string>& metadata) const {
+    if (!value.is_object()) {
+      fail("__metadata__ is not an object");
+    }
+    for (const auto& [key, text] : value.items()) {
+      if (!text.is_string()) {
+        fail(fmt::format("metadata '{}' is not a string", key));
+      }
+      metadata.emplace(key, text.get<std::string>());
+    }
+  }
+
+  std::uint64_t read_unsigned(const std::string& tensor, const json& value) const {
+    if (!value.is_number_unsigned()) {
+      fail(fmt::format("tensor '{}' has a size or offset that is no whole number", tensor));
+    }
+    return value.get<std::uint64_t>();
+  }
+
+  TensorView read_tensor(const std::string& tensor, const json& entry) {
+    const bool complete = entry.is_object() && entry.contains("dtype") &&
+                          entry["dtype"].is_string() && entry.contains("shape") &&
+                          entry["shape"].is_array() && entry.contains("data_offsets") &&
+                          entry["data_offsets"].is_array() && entry["data_offsets"].size() == 2;
+    if (!complete) {
+      fail(fmt::format("tensor '{}' lacks a dtype, a shape or two offsets", tensor));
+    }
+    TensorView view;
+    view.dtype_name = entry["dtype"].get<std::string>();
+    const DTypeEntry* dtype = find_dtype(view.dtype_name);
+    if (dtype == nullptr) {
+      fail(fmt::format("tensor '{}' has the unknown dtype '{}'", tensor, view.dtype_name));
+    }
+    view.dtype = dtype->dtype;
+
+    const std::uint64_t begin = read_unsigned(tensor, entry["data_offsets"][0]);
+    const std::uint64_t end = read_unsigned(tensor, entry["data_offsets"][1]);
+    if (begin > end || end > data_.size()) {
+      fail(
+          fmt::format("tensor '{}' claims bytes {} to {} of {}", tensor, begin, end, data_.size()));
+    }
+    view.element_count = 1;
+    for (const json& item : entry["shape"]) {
+      const std::uint64_t size = read_unsigned(tensor, item);
+      view.shape.push_back(size);
+      if (size != 0 && view.element_count > std::numeric_limits<std::uint64_t>::max() / 8 / size) {
+        fail(fmt::format("tensor '{}' has an impossible shape", tensor));
+      }
+      view.element_count *= size;
+    }
+    if (view.element_count * dtype->bytes != end - begin) {
+      fail(fmt::format("tensor '{}' has {} bytes, its shape needs {}", tensor, end - begin,
+                       view.element_count * dtype->bytes));
+    }
+    view.bytes =
+        data_.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
+    extents_.push_back({begin, end, tensor});
+    return view;
+  }
+
+  void check_layout() {
+    std::sort(extents_.begin(), extents_.end(), [](const Extent& a, const Extent& b) {
+      return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
+    });
+    std::uint64_t expected = 0;
+    for (const Extent& extent : extents_) {
+      if (extent.begin != expected) {
+        fail(fmt::format("tensor '{}' {} its neighbour's bytes", extent.tensor,
+                         extent.begin < expected ? "overlaps" : "leaves a gap after"));
+      }
+      expected = extent.end;
+    }
+    if (expected != data_.size()) {
+      fail(fmt::format("{} bytes of data, the header describes {}", data_.size(), expected));
+    }
+  }
+
+  std::span<const std::byte> bytes_;
+  const std::string& name_;
+  std::span<const std::byte> data_;
+  std::vector<Extent> extents_;
+};
+
+template <class Stored, class Convert>
+void convert(std::span<const std::byte> bytes, std::span<float> values, Convert to_float) {
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    Stored stored;
+    std::memcpy(&stored, bytes.data() + i * sizeof(Stored), sizeof(Stored));
+    values[i] = to_float(stored);
+  }
+}
+
+}  // namespace
+
+std::string_view dtype_name(DType dtype) {
+  for (const DTypeEntry& entry : kDTypes) {
+    if (entry.dtype == dtype) {
+      return entry.name;
+    }
+  }
+  return "?";
+}
+
+float half_to_float(std::uint16_t half) {
+  const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000U) << 16;
+  const std::uint32_t exponent = (half >> 10) & 0x1FU;
+  const std::uint32_t fraction = half & 0x3FFU;
+  if (exponent == 0) {  // zero or subnormal: fraction * 2^-24
+    const float magnitude = static_cast<float>(fraction) * 0x1p-24F;
+    return std::bit_cast<float>(std::bit_cast<std::uint32_t>(magnitude) | sign);
+  }
+  const std::uint32_t wide_exponent = exponent == 31 ? 255 : exponent + 112;
+  return std::bit_cast<float>(sign | wide_exponent << 23 | fraction << 13);
+}
+
+Safetensors Safetensors::open(const std::filesystem::path& path) {
+  auto file = std::make_shared<const MappedFile>(path);
+  Safetensors result = parse(file->bytes(), path.string());
+  result.file_ = std::move(file);
+  return result;
+}
+
+Safetensors Safetensors::parse(std::span<const std::byte> bytes, const std::string& name) {
+  Safetensors result;
+  result.name_ = name;
+  HeaderReader(bytes, result.name_).read(result.tensors_, result.metadata_);
+  return result;
+}
+
+const TensorView* Safetensors::find(const std::string& tensor) const {
+  const auto found = tensors_.find(tensor);
+  return found == tensors_.end() ? nullptr : &found->second;
+}
+
+const TensorView& Safetensors::at(const std::string& tensor) const {
+  const TensorView* view = find(tensor);
+  if (view == nullptr) {
+    throw Error(fmt::format("{}: tensor '{}' is missing", name_, tensor));
+  }
+  return *view;
+}
+
+std::vector<float> Safetensors::read_floats(const std::string& tensor) const {
+  const TensorView& view = at(tensor);
+  // element_count is backed by bytes that exist: it cannot be larger than the file.
+  std::vector<float> values(static_cast<std::size_t>(view.element_count));
+  switch (view.dtype) {
+    case DType::f32:
+      if (!values.empty()) {
+        std::memcpy(values.data(), view.bytes.data(), view.bytes.size());
+      }
+      break;
+    case DType::f16:
+      convert<std::uint16_t>(view.bytes, values, half_to_float);
+      break;
+    case DType::bf16:
+      convert<std::uint16_t>(view.bytes, values, [](std::uint16_t stored) {
+        return std::bit_cast<float>(static_cast<std::uint32_t>(stored) << 16);
+      });
+      break;
+    default:
+      throw Error(fmt::format("{}: tensor '{}' is {}; weights must be F32, F16 or BF16", name_,
+                              tensor, view.dtype_name));
+  }
+  const auto bad =
+      std::find_if(values.begin(), values.end(), [](float value) { return !std::isfinite(value); });
+  if (bad != values.end()) {
+    throw Error(fmt::format("{}: tensor '{}' holds {} at element {}; the checkpoint is damaged",
+                            name_, tensor, std::isnan(*bad) ? "NaN" : "infinity",
+                            bad - values.begin()));
+  }
+  return values;
+}
+
+std::vector<std::byte> serialize_safetensors(std::span<const TensorToWrite> tensors,
+                                             const std::map<std::string, std::string>& metadata) {
+  nlohmann::ordered_json header = nlohmann::ordered_json::object();
+  if (!metadata.empty()) {
+    header["__metadata__"] = metadata;
+  }
+  std::uint64_t offset = 0;
+  for (const TensorToWrite& tensor : tensors) {
+    const std::uint64_t end = offset + tensor.bytes.size();
+    header[tensor.name] = {{"dtype", dtype_name(tensor.dtype)},
+                           {"shape", tensor.shape},
+                           {"data_offsets", {offset, end}}};
+    offset = end;
+  }
+  std::string text = header.dump();
+  const std::size_t used = (sizeof(std::uint64_t) + text.size()) % kDataAlignment;
+  text.append((kDataAlignment - used) % kDataAlignment, ' ');
+  const std::uint64_t length = text.size();
+
+  std::vector<std::byte> content(sizeof(length) + text.size() + static_cast<std::size_t>(offset));
+  auto end = content.begin();
+  const auto append = [&](std::span<const std::byte> bytes) {
+    end = std::copy(bytes.begin(), bytes.end(), end);
+  };
+  append(std::as_bytes(std::span(&length, 1)));
+  append(std::as_bytes(std::span(text)));
+  for (const TensorToWrite& tensor : tensors) {
+    append(tensor.bytes);
+  }
+  return content;
+}
+
+void write_safetensors(const std::filesystem::path& path, std::span<const TensorToWrite> tensors,
+                       const std::map<std::string, std::string>& metadata) {
+  write_file_atomically(path, serialize_safetensors(tensors, metadata));
+}
+
+}  // namespace bitlog2
