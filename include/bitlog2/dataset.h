@@ -1,0 +1,107 @@
+// Labelled images as people have them on disk: ImageNet's folders, flat folders
+// with a list, subsets, or one safetensors file. A dataset never guesses a label and
+// never writes to its files.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bitlog2/image.h"
+#include "bitlog2/safetensors.h"
+
+namespace bitlog2 {
+
+/// A list of labelled images that are read when asked for. Cheap to copy.
+class Dataset {
+ public:
+  struct File {
+    std::filesystem::path path;
+    int label = 0;  ///< class index of the model, -1 where there is none
+  };
+
+  Dataset() = default;
+  explicit Dataset(std::vector<File> files);
+
+  /// Images from tensors `<split>.images` (U8, [N,H,W] grey or [N,H,W,3], N > 0) and
+  /// `<split>.labels` (U8 or I64, [N]). Without the latter every label is -1. Throws
+  /// Error if the images are absent, for other dtypes and shapes, and for labels that are
+  /// no class index of any model.
+  static Dataset from_tensors(const Safetensors& file, const std::string& split);
+
+  std::size_t size() const;
+  int label(std::size_t index) const;         ///< class index, -1 for an unlabelled image
+  std::string name(std::size_t index) const;  ///< a path, or "FILE: val image 17"
+
+  /// Decodes image `index`; throws Error naming it. Safe from several threads.
+  RgbImage read(std::size_t index) const;
+
+  /// The images at `indices`, in that order.
+  Dataset subset(const std::vector<std::size_t>& indices) const;
+
+ private:
+  struct Tensors;
+  std::shared_ptr<const std::vector<File>> files_;  // of an image folder
+  std::shared_ptr<const Tensors> tensors_;          // or of a safetensors file, and
+  std::vector<std::size_t> rows_;                   // which of either, in this order
+};
+
+/// What `--dataset PATH` holds.
+struct DatasetSplits {
+  Dataset validation;
+  Dataset calibration;             ///< exactly as many images as were asked for
+  std::string calibration_source;  ///< a phrase for people, e.g. "32 images of DIR/train"
+};
+
+struct DatasetRequest {
+  std::filesystem::path path;
+  int num_classes = 1000;
+  std::size_t calibration_images = 32;  ///< 0: none wanted
+  std::uint64_t seed = 0;               ///< of the calibration sample
+};
+
+/// Opens a dataset in any of the layouts below; throws Error that says what was found
+/// and what is expected. Images are files called *.jpeg, *.jpg or *.png in any case; hidden
+/// ones do not count, and none is decoded here. They come in the byte order of their paths,
+/// class folder by class folder where there are such.
+///
+///  - PATH/val/<class>/: folders named by wnid map to the 1000 ImageNet classes whatever
+///    folders are missing; for other models the sorted folders are classes 0, 1, ... and
+///    there must be `num_classes` of them
+///  - PATH/val/ flat, labelled by a list of `path label` lines (val.txt or val_list.txt in
+///    PATH or PATH/val; 0-based class index or wnid; paths relative to PATH/val or PATH, or
+///    absolute), by the devkit's ILSVRC2012_validation_ground_truth.txt (in PATH/val, PATH, or
+///    ILSVRC2012_devkit_t12/data or devkit/data there), or by the wnid in the images' names
+///    (ILSVRC2012_val_00000293_n01440764.JPEG). A list also labels images in folders that are
+///    not called by wnids
+///  - PATH itself as such a folder, when it has no val/. Label files are looked for in the
+///    folder above, too, if PATH ends in val
+///  - PATH a safetensors file with val.images, val.labels and perhaps train.images
+///
+/// Calibration images: a seeded sample of train/ (all of it if it has just as many), else of
+/// the validation images; in sorted order. The sample depends on the seed and the sorted
+/// names alone, not on the machine.
+DatasetSplits open_dataset(const DatasetRequest& request);
+
+/// Image files below `folder` (recursively, sorted), for prediction on unlabelled images.
+/// Throws Error if `folder` is no folder or holds none.
+std::vector<std::filesystem::path> list_images(const std::filesystem::path& folder);
+
+/// One of the 1000 ImageNet classes.
+struct ImageNetClass {
+  std::string_view wnid;  ///< "n01440764"
+  std::string_view name;  ///< "tench"
+};
+
+/// All 1000, by class index (sorted by wnid).
+std::span<const ImageNetClass> imagenet_classes();
+
+/// Class index of a wnid, or -1.
+int imagenet_class_index(std::string_view wnid);
+
+}  // namespace bitlog2

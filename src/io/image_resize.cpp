@@ -1,0 +1,228 @@
+// Pillow's bicubic resize, torchvision's centre crop and normalisation, to the last bit.
+// Nothing here may reorder Pillow's arithmetic: a crop's bytes are part of the accuracy.
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "bitlog2/image.h"
+
+namespace bitlog2 {
+namespace {
+
+constexpr std::size_t kChannels = 3;
+constexpr int kWeightBits = 22;  // 32, less 8 for a pixel and 2 for sign and overshoot
+constexpr std::int32_t kHalf = 1 << (kWeightBits - 1);
+constexpr double kBicubicSupport = 2.0;
+
+/// A run of positions along one side of an image.
+struct Run {
+  std::int64_t first = 0;
+  int count = 0;
+};
+
+/// One side's resize: which inputs each output of a run sums, and their weights times
+/// 2^kWeightBits.
+struct Filter {
+  std::size_t stride = 0;             ///< from one output's weights to the next's
+  std::vector<Run> inputs;            ///< of each output
+  std::vector<std::int32_t> weights;  ///< [outputs, stride]
+
+  std::span<const std::int32_t> weights_of(std::size_t output) const {
+    return {weights.data() + output * stride, static_cast<std::size_t>(inputs[output].count)};
+  }
+};
+
+/// Keys' cubic with a = -0.5, in the order of operations that Pillow has.
+double bicubic(double x) {
+  constexpr double kA = -0.5;
+  x = std::abs(x);
+  if (x < 1.0) {
+    return ((kA + 2.0) * x - (kA + 3.0)) * x * x + 1.0;
+  }
+  if (x < 2.0) {
+    return (((x - 5.0) * x + 8.0) * x - 4.0) * kA;
+  }
+  return 0.0;
+}
+
+std::int32_t fixed_point(double weight) {
+  const double scaled = weight * (1 << kWeightBits);
+  return static_cast<std::int32_t>(weight < 0.0 ? scaled - 0.5 : scaled + 0.5);
+}
+
+/// The inputs within `support` of `center`, both in input pixels.
+Run inputs_around(double center, double support, int input_size) {
+  // NOLINTBEGIN(bugprone-incorrect-roundings): Pillow's rounding, below zero too
+  const int first = std::max(static_cast<int>(center - support + 0.5), 0);
+  const int end = std::min(static_cast<int>(center + support + 0.5), input_size);
+  // NOLINTEND(bugprone-incorrect-roundings)
+  return {first, end - first};
+}
+
+/// The filter of `outputs` when a side of `input_size` becomes `output_size`.
+Filter bicubic_filter(int input_size, std::int64_t output_size, const Run& outputs) {
+  const double scale = static_cast<double>(input_size) / static_cast<double>(output_size);
+  const double stretch = std::max(scale, 1.0);
+  const double inverse_stretch = 1.0 / stretch;
+  const double support = kBicubicSupport * stretch;
+  const auto output_count = static_cast<std::size_t>(outputs.count);
+
+  Filter filter;
+  filter.stride = static_cast<std::size_t>(std::ceil(support)) * 2 + 1;
+  filter.weights.resize(output_count * filter.stride);
+  std::vector<double> weights;
+  for (std::size_t output = 0; output < output_count; ++output) {
+    const double position = static_cast<double>(outputs.first) + static_cast<double>(output);
+    const double center = (position + 0.5) * scale;
+    const Run inputs = inputs_around(center, support, input_size);
+    weights.clear();
+    double sum = 0.0;
+    for (int i = 0; i < inputs.count; ++i) {
+      const double distance = static_cast<double>(inputs.first + i) - center + 0.5;
+      weights.push_back(bicubic(distance * inverse_stretch));
+      sum += weights.back();
+    }
+    std::transform(weights.begin(), weights.end(), filter.weights.data() + output * filter.stride,
+                   [sum](double weight) { return fixed_point(weight / sum); });
+    filter.inputs.push_back(inputs);
+  }
+  return filter;
+}
+
+std::uint8_t round_to_pixel(std::int32_t sum) {
+  return static_cast<std::uint8_t>(std::clamp(sum >> kWeightBits, 0, 255));
+}
+
+void filter_row(const std::uint8_t* input, const Filter& filter, std::uint8_t* output) {
+  for (std::size_t x = 0; x < filter.inputs.size(); ++x) {
+    const std::uint8_t* pixel =
+        input + static_cast<std::size_t>(filter.inputs[x].first) * kChannels;
+    std::int32_t red = kHalf;
+    std::int32_t green = kHalf;
+    std::int32_t blue = kHalf;
+    for (const std::int32_t weight : filter.weights_of(x)) {
+      red += pixel[0] * weight;
+      green += pixel[1] * weight;
+      blue += pixel[2] * weight;
+      pixel += kChannels;
+    }
+    output[0] = round_to_pixel(red);
+    output[1] = round_to_pixel(green);
+    output[2] = round_to_pixel(blue);
+    output += kChannels;
+  }
+}
+
+/// One output row from as many input rows as `weights`; `sums` is scratch of a row's size.
+void filter_rows(const std::uint8_t* input, std::span<const std::int32_t> weights,
+                 std::span<std::int32_t> sums, std::uint8_t* output) {
+  std::fill(sums.begin(), sums.end(), kHalf);
+  for (const std::int32_t weight : weights) {
+    for (std::size_t i = 0; i < sums.size(); ++i) {
+      sums[i] += input[i] * weight;
+    }
+    input += sums.size();
+  }
+  for (std::size_t i = 0; i < sums.size(); ++i) {
+    output[i] = round_to_pixel(sums[i]);
+  }
+}
+
+/// The part of `image` resized to width x height that lies in `columns` x `rows`, which may
+/// not be empty.
+RgbImage resize_region(const RgbImage& image, std::int64_t width, std::int64_t height,
+                       const Run& columns, const Run& rows) {
+  const Filter horizontal = bicubic_filter(image.width, width, columns);
+  const Filter vertical = bicubic_filter(image.height, height, rows);
+
+  const auto first_row = static_cast<std::size_t>(vertical.inputs.front().first);
+  const auto end_row = static_cast<std::size_t>(vertical.inputs.back().first) +
+                       static_cast<std::size_t>(vertical.inputs.back().count);
+  const std::size_t input_stride = static_cast<std::size_t>(image.width) * kChannels;
+  const std::size_t stride = static_cast<std::size_t>(columns.count) * kChannels;
+  std::vector<std::uint8_t> narrowed((end_row - first_row) * stride);
+  for (std::size_t row = first_row; row < end_row; ++row) {
+    filter_row(image.pixels.data() + row * input_stride, horizontal,
+               narrowed.data() + (row - first_row) * stride);
+  }
+
+  RgbImage region{columns.count, rows.count, {}};
+  region.pixels.resize(static_cast<std::size_t>(rows.count) * stride);
+  std::vector<std::int32_t> sums(stride);
+  for (std::size_t row = 0; row < vertical.inputs.size(); ++row) {
+    const std::size_t input_row = static_cast<std::size_t>(vertical.inputs[row].first) - first_row;
+    filter_rows(narrowed.data() + input_row * stride, vertical.weights_of(row), sums,
+                region.pixels.data() + row * stride);
+  }
+  return region;
+}
+
+/// One side's centre crop: the part of the image that it shows, and the zeros before it.
+struct CentreCrop {
+  Run shown;
+  int padding = 0;
+};
+
+CentreCrop centre_crop(std::int64_t size, int crop) {
+  if (size < crop) {
+    const int shown = static_cast<int>(size);
+    return {{0, shown}, (crop - shown) / 2};
+  }
+  // Python's round((size - crop) / 2.0): halves go to the even neighbour.
+  const std::int64_t excess = size - crop;
+  const std::int64_t floor = excess / 2;
+  return {{floor + (excess % 2) * (floor % 2), crop}, 0};
+}
+
+RgbImage place(const RgbImage& image, int left, int top, int side) {
+  const auto size = static_cast<std::size_t>(side);
+  RgbImage canvas{side, side, std::vector<std::uint8_t>(size * size * kChannels)};
+  const std::size_t stride = static_cast<std::size_t>(image.width) * kChannels;
+  for (std::size_t row = 0; row < static_cast<std::size_t>(image.height); ++row) {
+    const std::size_t target =
+        ((static_cast<std::size_t>(top) + row) * size + static_cast<std::size_t>(left)) * kChannels;
+    std::copy_n(image.pixels.data() + row * stride, stride, canvas.pixels.data() + target);
+  }
+  return canvas;
+}
+
+}  // namespace
+
+RgbImage resize_bicubic(const RgbImage& image, int width, int height) {
+  return resize_region(image, width, height, {0, width}, {0, height});
+}
+
+RgbImage resize_and_crop(const RgbImage& image, const Preprocessing& preprocessing) {
+  const std::int64_t shorter = std::min(image.width, image.height);
+  const std::int64_t width = std::int64_t{preprocessing.resize} * image.width / shorter;
+  const std::int64_t height = std::int64_t{preprocessing.resize} * image.height / shorter;
+  const CentreCrop columns = centre_crop(width, preprocessing.crop);
+  const CentreCrop rows = centre_crop(height, preprocessing.crop);
+  RgbImage region = resize_region(image, width, height, columns.shown, rows.shown);
+  if (region.width == preprocessing.crop && region.height == preprocessing.crop) {
+    return region;
+  }
+  return place(region, columns.padding, rows.padding, preprocessing.crop);
+}
+
+void normalise(const RgbImage& crop, const Preprocessing& preprocessing, std::span<float> planes) {
+  const std::size_t area = crop.pixels.size() / kChannels;
+  assert(planes.size() == crop.pixels.size());
+  for (std::size_t channel = 0; channel < kChannels; ++channel) {
+    std::array<float, 256> normalised{};
+    for (std::size_t value = 0; value < normalised.size(); ++value) {
+      normalised[value] = (static_cast<float>(value) / 255.0F - preprocessing.mean[channel]) /
+                          preprocessing.std[channel];
+    }
+    for (std::size_t i = 0; i < area; ++i) {
+      planes[channel * area + i] = normalised[crop.pixels[i * kChannels + channel]];
+    }
+  }
+}
+
+}  // namespace bitlog2
