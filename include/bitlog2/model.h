@@ -1,0 +1,168 @@
+// What a vision transformer is: its configuration and its weights, as plain data.
+// Layers carry timm's module names (as of timm 0.4.12), by which quantizers, goldens
+// and messages refer to them.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bitlog2/image.h"
+#include "bitlog2/safetensors.h"
+
+namespace bitlog2 {
+
+enum class Family { vit, swin };
+
+struct ModelConfig {
+  std::string name = "custom";  ///< a published name such as "deit_tiny", or what the user says
+  Family family = Family::vit;
+  std::size_t img_size = 224;                ///< side of the square input, pixels
+  std::size_t patch_size = 16;               ///< divides img_size
+  std::size_t embed_dim = 192;               ///< channels (of Swin's first stage)
+  std::vector<std::size_t> depths = {12};    ///< blocks per stage; a ViT is one stage
+  std::vector<std::size_t> num_heads = {3};  ///< per stage
+  std::size_t window_size = 7;               ///< Swin only, tokens
+  std::size_t mlp_ratio = 4;
+  std::size_t num_classes = 1000;
+  float layer_norm_eps = 1e-6F;
+  Preprocessing preprocessing;
+};
+
+/// A model that can be asked for by name.
+struct NamedModel {
+  ModelConfig config;
+  std::string repository;  ///< of its weights on the Hugging Face hub
+};
+
+/// The published models, in the order in which they are listed to users.
+const std::vector<NamedModel>& named_models();
+
+/// Throws Error listing the choices if there is no such model.
+const NamedModel& find_named_model(std::string_view name);
+
+/// A config from JSON text (`where` is for messages): keys family, img_size, patch_size,
+/// embed_dim, depth or depths, num_heads, num_classes, layer_norm_eps, and optionally
+/// name, window_size, mlp_ratio, mean, std, crop_pct. Throws Error for what is missing,
+/// of the wrong type, inconsistent, or too large to be meant.
+ModelConfig parse_config(std::string_view json_text, const std::string& where);
+
+/// The same keys, as parse_config reads them.
+std::string config_to_json(const ModelConfig& config);
+
+/// y = x W^T + b.
+struct Linear {
+  std::string name;
+  std::size_t in_features = 0;
+  std::size_t out_features = 0;
+  bool has_bias = true;
+  std::vector<float> weight;  ///< [out_features, in_features]
+  std::vector<float> bias;    ///< [out_features], or empty without one
+};
+
+/// y = (x - mean) / sqrt(variance + eps) * gamma + beta, over the last axis.
+struct LayerNorm {
+  std::string name;
+  std::size_t channels = 0;
+  float eps = 1e-6F;
+  std::vector<float> gamma;  ///< [channels]
+  std::vector<float> beta;   ///< [channels]
+};
+
+/// How tokens are grouped for attention: every group attends within itself. A ViT has one
+/// group of all tokens; a Swin block has its (shifted) windows.
+struct AttentionGroups {
+  std::size_t count = 1;
+  std::size_t tokens = 0;                    ///< per group
+  std::vector<std::uint32_t> token_indices;  ///< [count, tokens]: position in the sequence
+  /// [count, tokens]: tokens of different regions in one group do not attend (Swin's shift
+  /// mask, -100 on the score); empty if nothing is masked.
+  std::vector<std::uint8_t> regions;
+};
+
+struct Attention {
+  std::string name;
+  std::size_t num_heads = 1;
+  /// Swin scales q before it is quantized, ViT the scores after.
+  bool scale_query = false;
+  Linear qkv;  ///< [3 * C, C]: q, k, v, each [num_heads, head_dim]
+  Linear proj;
+  AttentionGroups groups;
+  /// Swin: relative_position_bias_table [(2w-1)^2, num_heads]; empty for a ViT.
+  std::vector<float> bias_table;
+  /// [tokens, tokens]: row of bias_table for each pair of a group's tokens; empty for a ViT.
+  std::vector<std::uint32_t> bias_index;
+};
+
+struct Block {
+  LayerNorm norm1;
+  Attention attn;
+  LayerNorm norm2;
+  Linear fc1;
+  Linear fc2;
+};
+
+/// Swin: 2x2 neighbouring tokens become one of twice the channels.
+struct PatchMerging {
+  LayerNorm norm;    ///< over 4 * C
+  Linear reduction;  ///< [2 * C, 4 * C], no bias until reparameterized
+};
+
+struct Stage {
+  std::size_t grid = 0;  ///< tokens per side
+  std::size_t channels = 0;
+  std::vector<Block> blocks;
+  std::vector<PatchMerging> downsample;  ///< none or one, after the blocks
+};
+
+struct Model {
+  ModelConfig config;
+  Linear patch_embed;                 ///< [embed_dim, 3 * patch * patch], a convolution's weights
+  std::vector<LayerNorm> patch_norm;  ///< Swin: one
+  std::vector<float> cls_token;       ///< ViT: [embed_dim]
+  std::vector<float> pos_embed;       ///< ViT: [1 + patches, embed_dim]
+  std::vector<Stage> stages;
+  LayerNorm norm;
+  Linear head;
+};
+
+/// A model of this config with all names, sizes and indices set, and no weights yet.
+Model make_model(const ModelConfig& config);
+
+/// make_model with weights drawn as a new network would be initialised.
+Model make_random_model(const ModelConfig& config, std::uint64_t seed);
+
+/// One trained tensor of a model, as a checkpoint holds it.
+struct Parameter {
+  std::string name;                  ///< timm's, e.g. "blocks.0.attn.qkv.weight"
+  std::vector<std::uint64_t> shape;  ///< as in the checkpoint
+  std::vector<float>& values;
+};
+
+/// Calls `visit` on every parameter of `model`, whether or not it has values yet.
+void for_each_parameter(Model& model, const std::function<void(const Parameter&)>& visit);
+
+/// Every (LayerNorm, Linear that follows it) pair whose scales can be reparameterized.
+void for_each_norm_pair(Model& model, const std::function<void(LayerNorm&, Linear&)>& visit);
+
+/// Every linear layer, the patch embedding included, in order of execution.
+void for_each_linear(Model& model, const std::function<void(Linear&)>& visit);
+
+/// What keeps a checkpoint from being `config`'s model, one phrase per tensor ("'head.weight'
+/// is [10, 192], not [1000, 192]"); empty if it fits. Current and older timm names both fit,
+/// buffers that the model computes itself are ignored.
+std::vector<std::string> checkpoint_misfits(const Safetensors& file, const ModelConfig& config);
+
+/// Loads a checkpoint. Throws Error naming the first tensors that do not fit.
+Model load_model(const Safetensors& file, const ModelConfig& config);
+
+/// The class names in a file's metadata (`class_names`, a JSON array), else ImageNet's for
+/// 1000 classes, else none.
+std::vector<std::string> class_names(const Safetensors& file, std::size_t num_classes);
+
+}  // namespace bitlog2

@@ -1,0 +1,70 @@
+// The forward pass of both families, written once over an arithmetic `Ops`: plain float32,
+// observing (calibration), simulated quantization, or lowering to integers. What an Ops
+// does with a layer is its own affair; which layers there are, and in which order, is said
+// only here.
+//
+// An Ops has a movable type Tensor ([batch, tokens, channels], whatever it is made of) and
+//   Tensor embed_patches(const Linear& projection)         of the images it was made for
+//   Tensor add_positions(cls_token, pos_embed, Tensor)     prepends the class token, adds
+//   Tensor layer_norm(const LayerNorm&, const Tensor&)
+//   Tensor linear(const Linear&, Tensor)
+//   Tensor attention(const Attention&, Tensor qkv)         [.., 3C] to [.., C]
+//   Tensor gelu(Tensor)
+//   Tensor add(Tensor, const Tensor&)                      the residual connection
+//   Tensor merge_patches(std::size_t grid, const Tensor&)  [.., g*g, C] to [.., g*g/4, 4C]
+//   Tensor class_token(const Tensor&)                      [.., T, C] to [.., 1, C]
+//   Tensor mean_of_tokens(const Tensor&)                   [.., T, C] to [.., 1, C]
+#pragma once
+
+#include <utility>
+
+#include "bitlog2/model.h"
+
+namespace bitlog2 {
+
+template <class Ops>
+typename Ops::Tensor forward_block(const Block& block, Ops& ops, typename Ops::Tensor x) {
+  auto y = ops.linear(block.attn.qkv, ops.layer_norm(block.norm1, x));
+  y = ops.linear(block.attn.proj, ops.attention(block.attn, std::move(y)));
+  x = ops.add(std::move(x), y);
+  y = ops.linear(block.fc1, ops.layer_norm(block.norm2, x));
+  y = ops.linear(block.fc2, ops.gelu(std::move(y)));
+  return ops.add(std::move(x), y);
+}
+
+template <class Ops>
+typename Ops::Tensor forward_vit(const Model& model, Ops& ops) {
+  auto x =
+      ops.add_positions(model.cls_token, model.pos_embed, ops.embed_patches(model.patch_embed));
+  for (const Block& block : model.stages.front().blocks) {
+    x = forward_block(block, ops, std::move(x));
+  }
+  // Only the class token is read: normalising the others would change nothing.
+  return ops.linear(model.head, ops.layer_norm(model.norm, ops.class_token(x)));
+}
+
+template <class Ops>
+typename Ops::Tensor forward_swin(const Model& model, Ops& ops) {
+  auto x = ops.embed_patches(model.patch_embed);
+  for (const LayerNorm& norm : model.patch_norm) {
+    x = ops.layer_norm(norm, x);
+  }
+  for (const Stage& stage : model.stages) {
+    for (const Block& block : stage.blocks) {
+      x = forward_block(block, ops, std::move(x));
+    }
+    for (const PatchMerging& merging : stage.downsample) {
+      x = ops.layer_norm(merging.norm, ops.merge_patches(stage.grid, x));
+      x = ops.linear(merging.reduction, std::move(x));
+    }
+  }
+  return ops.linear(model.head, ops.mean_of_tokens(ops.layer_norm(model.norm, x)));
+}
+
+/// The logits, [batch, 1, num_classes].
+template <class Ops>
+typename Ops::Tensor forward(const Model& model, Ops& ops) {
+  return model.config.family == Family::vit ? forward_vit(model, ops) : forward_swin(model, ops);
+}
+
+}  // namespace bitlog2

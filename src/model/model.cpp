@@ -1,0 +1,256 @@
+// Building a model's structure from its config: names, sizes, token groups. No weights
+// are read or allocated here: a config may come from a file that nobody checked yet.
+#include "bitlog2/model.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <random>
+
+namespace bitlog2 {
+namespace {
+
+Linear make_linear(std::string name, std::size_t in, std::size_t out, bool with_bias = true) {
+  Linear linear;
+  linear.name = std::move(name);
+  linear.in_features = in;
+  linear.out_features = out;
+  linear.has_bias = with_bias;
+  return linear;
+}
+
+LayerNorm make_layer_norm(std::string name, std::size_t channels, float eps) {
+  LayerNorm norm;
+  norm.name = std::move(name);
+  norm.channels = channels;
+  norm.eps = eps;
+  return norm;
+}
+
+AttentionGroups one_group(std::size_t tokens) {
+  AttentionGroups groups;
+  groups.tokens = tokens;
+  groups.token_indices.resize(tokens);
+  std::iota(groups.token_indices.begin(), groups.token_indices.end(), 0U);
+  return groups;
+}
+
+/// Swin's windows over a grid that is rolled by `shift` towards the origin first.
+AttentionGroups shifted_windows(std::size_t grid, std::size_t window, std::size_t shift) {
+  AttentionGroups groups;
+  const std::size_t per_side = grid / window;
+  groups.count = per_side * per_side;
+  groups.tokens = window * window;
+  // Which of the three bands of the rolled grid a coordinate lies in: the last window is
+  // cut where the roll brought the other edge in.
+  const auto band = [&](std::size_t at) -> std::size_t {
+    return at < grid - window ? 0 : at < grid - shift ? 1 : 2;
+  };
+  for (std::size_t group = 0; group < groups.count; ++group) {
+    for (std::size_t token = 0; token < groups.tokens; ++token) {
+      const std::size_t row = group / per_side * window + token / window;
+      const std::size_t column = group % per_side * window + token % window;
+      groups.token_indices.push_back(
+          static_cast<std::uint32_t>((row + shift) % grid * grid + (column + shift) % grid));
+      if (shift > 0) {
+        groups.regions.push_back(static_cast<std::uint8_t>(band(row) * 3 + band(column)));
+      }
+    }
+  }
+  return groups;
+}
+
+std::vector<std::uint32_t> relative_position_index(std::size_t window) {
+  const std::size_t tokens = window * window;
+  std::vector<std::uint32_t> index;
+  index.reserve(tokens * tokens);
+  for (std::size_t i = 0; i < tokens; ++i) {
+    for (std::size_t j = 0; j < tokens; ++j) {
+      const std::size_t rows = i / window + window - 1 - j / window;
+      const std::size_t columns = i % window + window - 1 - j % window;
+      index.push_back(static_cast<std::uint32_t>(rows * (2 * window - 1) + columns));
+    }
+  }
+  return index;
+}
+
+Block make_block(const std::string& name, const ModelConfig& config, std::size_t channels,
+                 std::size_t heads) {
+  Block block;
+  block.norm1 = make_layer_norm(name + ".norm1", channels, config.layer_norm_eps);
+  block.attn.name = name + ".attn";
+  block.attn.num_heads = heads;
+  block.attn.qkv = make_linear(name + ".attn.qkv", channels, 3 * channels);
+  block.attn.proj = make_linear(name + ".attn.proj", channels, channels);
+  block.norm2 = make_layer_norm(name + ".norm2", channels, config.layer_norm_eps);
+  block.fc1 = make_linear(name + ".mlp.fc1", channels, config.mlp_ratio * channels);
+  block.fc2 = make_linear(name + ".mlp.fc2", config.mlp_ratio * channels, channels);
+  return block;
+}
+
+void add_vit_stages(Model& model) {
+  const ModelConfig& config = model.config;
+  const std::size_t grid = config.img_size / config.patch_size;
+  const std::size_t tokens = grid * grid + 1;
+  Stage stage;
+  stage.grid = grid;
+  stage.channels = config.embed_dim;
+  for (std::size_t i = 0; i < config.depths[0]; ++i) {
+    stage.blocks.push_back(
+        make_block(fmt::format("blocks.{}", i), config, config.embed_dim, config.num_heads[0]));
+    stage.blocks.back().attn.groups = one_group(tokens);
+  }
+  model.stages.push_back(std::move(stage));
+}
+
+void add_swin_stages(Model& model) {
+  const ModelConfig& config = model.config;
+  std::size_t grid = config.img_size / config.patch_size;
+  std::size_t channels = config.embed_dim;
+  model.patch_norm.push_back(make_layer_norm("patch_embed.norm", channels, config.layer_norm_eps));
+  for (std::size_t s = 0; s < config.depths.size(); ++s) {
+    Stage stage;
+    stage.grid = grid;
+    stage.channels = channels;
+    const std::size_t window = std::min(config.window_size, grid);
+    for (std::size_t i = 0; i < config.depths[s]; ++i) {
+      Block block = make_block(fmt::format("layers.{}.blocks.{}", s, i), config, channels,
+                               config.num_heads[s]);
+      // Every second block shifts, unless one window covers the grid.
+      const std::size_t shift = i % 2 == 1 && grid > config.window_size ? window / 2 : 0;
+      block.attn.groups = shifted_windows(grid, window, shift);
+      block.attn.scale_query = true;
+      block.attn.bias_index = relative_position_index(window);
+      stage.blocks.push_back(std::move(block));
+    }
+    if (s + 1 < config.depths.size()) {
+      const std::string name = fmt::format("layers.{}.downsample", s);
+      stage.downsample.push_back(
+          {make_layer_norm(name + ".norm", 4 * channels, config.layer_norm_eps),
+           make_linear(name + ".reduction", 4 * channels, 2 * channels, false)});
+      grid /= 2;
+      channels *= 2;
+    }
+    model.stages.push_back(std::move(stage));
+  }
+}
+
+}  // namespace
+
+Model make_model(const ModelConfig& config) {
+  Model model;
+  model.config = config;
+  model.patch_embed =
+      make_linear("patch_embed.proj", 3 * config.patch_size * config.patch_size, config.embed_dim);
+  if (config.family == Family::vit) {
+    add_vit_stages(model);
+  } else {
+    add_swin_stages(model);
+  }
+  const std::size_t channels = model.stages.back().channels;
+  model.norm = make_layer_norm("norm", channels, config.layer_norm_eps);
+  model.head = make_linear("head", channels, config.num_classes);
+  return model;
+}
+
+Model make_random_model(const ModelConfig& config, std::uint64_t seed) {
+  Model model = make_model(config);
+  std::mt19937_64 generator(seed);
+  for_each_parameter(model, [&](const Parameter& parameter) {
+    std::uint64_t count = 1;
+    for (const std::uint64_t size : parameter.shape) {
+      count *= size;
+    }
+    parameter.values.assign(static_cast<std::size_t>(count), 0.0F);
+    if (parameter.name.ends_with(".bias")) {
+      return;
+    }
+    if (parameter.name.find("norm") != std::string::npos) {
+      std::fill(parameter.values.begin(), parameter.values.end(), 1.0F);
+      return;
+    }
+    const bool is_matrix = parameter.name.ends_with(".weight");
+    const double fan_in = is_matrix ? static_cast<double>(parameter.values.size()) /
+                                          static_cast<double>(parameter.shape[0])
+                                    : 2500.0;
+    std::normal_distribution<float> normal(0.0F, static_cast<float>(1 / std::sqrt(fan_in)));
+    for (float& value : parameter.values) {
+      value = normal(generator);
+    }
+  });
+  return model;
+}
+
+void for_each_linear(Model& model, const std::function<void(Linear&)>& visit) {
+  visit(model.patch_embed);
+  for (Stage& stage : model.stages) {
+    for (Block& block : stage.blocks) {
+      visit(block.attn.qkv);
+      visit(block.attn.proj);
+      visit(block.fc1);
+      visit(block.fc2);
+    }
+    for (PatchMerging& merging : stage.downsample) {
+      visit(merging.reduction);
+    }
+  }
+  visit(model.head);
+}
+
+void for_each_norm_pair(Model& model, const std::function<void(LayerNorm&, Linear&)>& visit) {
+  for (Stage& stage : model.stages) {
+    for (Block& block : stage.blocks) {
+      visit(block.norm1, block.attn.qkv);
+      visit(block.norm2, block.fc1);
+    }
+    for (PatchMerging& merging : stage.downsample) {
+      visit(merging.norm, merging.reduction);
+    }
+  }
+}
+
+void for_each_parameter(Model& model, const std::function<void(const Parameter&)>& visit) {
+  const ModelConfig& config = model.config;
+  const auto norm = [&](LayerNorm& layer) {
+    visit({layer.name + ".weight", {layer.channels}, layer.gamma});
+    visit({layer.name + ".bias", {layer.channels}, layer.beta});
+  };
+  const auto linear = [&](Linear& layer) {
+    const bool is_convolution = &layer == &model.patch_embed;
+    visit({layer.name + ".weight",
+           is_convolution ? std::vector<std::uint64_t>{layer.out_features, 3, config.patch_size,
+                                                       config.patch_size}
+                          : std::vector<std::uint64_t>{layer.out_features, layer.in_features},
+           layer.weight});
+    if (layer.has_bias) {
+      visit({layer.name + ".bias", {layer.out_features}, layer.bias});
+    }
+  };
+  if (config.family == Family::vit) {
+    visit({"cls_token", {1, 1, config.embed_dim}, model.cls_token});
+    visit({"pos_embed",
+           {1, model.stages[0].grid * model.stages[0].grid + 1, config.embed_dim},
+           model.pos_embed});
+  }
+  for (LayerNorm& layer : model.patch_norm) {
+    norm(layer);
+  }
+  for (Stage& stage : model.stages) {
+    for (Block& block : stage.blocks) {
+      Attention& attn = block.attn;
+      if (!attn.bias_index.empty()) {
+        const std::size_t offsets = attn.bias_index.front() * 2 + 1;  // (2w - 1)^2
+        visit({attn.name + ".relative_position_bias_table",
+               {offsets, attn.num_heads},
+               attn.bias_table});
+      }
+    }
+  }
+  for_each_norm_pair(model, [&](LayerNorm& layer, Linear&) { norm(layer); });
+  norm(model.norm);
+  for_each_linear(model, linear);
+}
+
+}  // namespace bitlog2
