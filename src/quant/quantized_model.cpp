@@ -1,0 +1,74 @@
+// Scale reparameterization and what else turns a model into a quantized one.
+#include "bitlog2/quantized_model.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+namespace bitlog2 {
+namespace {
+
+float mean(std::span<const float> values) {
+  const double sum = std::accumulate(values.begin(), values.end(), 0.0);
+  return static_cast<float>(sum / static_cast<double>(values.size()));
+}
+
+}  // namespace
+
+std::string QuantizationSettings::name() const {
+  return fmt::format("{}.w{}a{}", scheme.name, w_bits, a_bits);
+}
+
+UniformQuantizer reparameterize(LayerNorm& norm, Linear& linear, const UniformQuantizer& input) {
+  UniformQuantizer result = {input.bits, {mean(input.scale)}, {mean(input.zero_point)}};
+  const float target_min = -result.zero_point[0] * result.scale[0];
+  const std::size_t channels = input.scale.size();
+  std::vector<float> ratio(channels);
+  std::vector<float> shift(channels);
+  for (std::size_t c = 0; c < channels; ++c) {
+    ratio[c] = input.scale[c] / result.scale[0];
+    shift[c] = -input.zero_point[c] * input.scale[c] / ratio[c] - target_min;
+    norm.gamma[c] /= ratio[c];
+    norm.beta[c] = norm.beta[c] / ratio[c] - shift[c];
+  }
+  if (linear.bias.empty()) {
+    linear.has_bias = true;
+    linear.bias.resize(linear.out_features);
+  }
+  for (std::size_t row = 0; row < linear.out_features; ++row) {
+    double correction = 0;
+    for (std::size_t c = 0; c < channels; ++c) {
+      float& weight = linear.weight[row * channels + c];
+      weight *= ratio[c];
+      correction += static_cast<double>(weight) * shift[c];
+    }
+    linear.bias[row] += static_cast<float>(correction);
+  }
+  return result;
+}
+
+Model with_quantized_weights(const QuantizedModel& quantized) {
+  Model model = quantized.model;
+  for_each_linear(model, [&](Linear& linear) {
+    fake_quantize_rows(quantized.quantizers.uniform.at(linear.name + ".weight_quantizer"),
+                       linear.weight);
+  });
+  return model;
+}
+
+std::string quantizers_to_json(const Quantizers& quantizers) {
+  nlohmann::ordered_json object = nlohmann::ordered_json::object();
+  for (const auto& [name, quantizer] : quantizers.uniform) {
+    object[name] = {{"delta", quantizer.scale},
+                    {"zero_point", quantizer.zero_point},
+                    {"n_bits", quantizer.bits}};
+  }
+  for (const auto& [name, quantizer] : quantizers.attention_maps) {
+    object[name] = {
+        {"delta", quantizer.delta}, {"n_bits", quantizer.bits}, {"scheme", quantizer.scheme.name}};
+  }
+  return object.dump();
+}
+
+}  // namespace bitlog2
