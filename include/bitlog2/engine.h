@@ -1,0 +1,52 @@
+// A network that is ready to run.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "bitlog2/image.h"
+#include "bitlog2/model.h"
+#include "bitlog2/parallel.h"
+#include "bitlog2/quantized_model.h"
+
+namespace bitlog2 {
+
+/// Runs batches of images, from any number of threads at once.
+class Engine {
+ public:
+  virtual ~Engine() = default;
+
+  virtual const ModelConfig& config() const = 0;
+
+  /// Logits [crops, num_classes] of input crops, each [S, S, 3] as resize_and_crop gives them.
+  virtual std::vector<float> logits(std::span<const RgbImage> crops) const = 0;
+};
+
+std::unique_ptr<Engine> make_fp32_engine(Model model);
+
+/// Quantization simulated in float32, as the published system does it.
+std::unique_ptr<Engine> make_simulated_engine(const QuantizedModel& quantized);
+
+/// Crops as one normalised tensor [crops, 3, S, S], which the float engines take.
+std::vector<float> normalised_batch(std::span<const RgbImage> crops,
+                                    const Preprocessing& preprocessing);
+
+/// Called with what a layer leaves behind, by the layer's name ("blocks.0.attn.proj"): its
+/// output, or the residual stream where the output is added to it; the same name may come
+/// twice, the last call counts.
+using LayerObserver = std::function<void(const std::string& layer, std::span<const float> values)>;
+
+/// Logits [batch, num_classes] of normalised images [batch, 3, S, S], in float32.
+std::vector<float> run_fp32(const Model& model, std::span<const float> images, ThreadPool& pool,
+                            const LayerObserver& observer = {});
+
+/// The same with simulated quantization. `weights_quantized` is with_quantized_weights of
+/// the quantized model that `quantizers` belong to.
+std::vector<float> run_simulated(const Model& weights_quantized, const Quantizers& quantizers,
+                                 std::span<const float> images, ThreadPool& pool,
+                                 const LayerObserver& observer = {});
+
+}  // namespace bitlog2

@@ -1,0 +1,65 @@
+// Accuracy of an engine over a dataset.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "bitlog2/dataset.h"
+#include "bitlog2/engine.h"
+
+namespace bitlog2 {
+
+struct Accuracy {
+  std::size_t images = 0;
+  std::size_t top1_correct = 0;
+  std::size_t top5_correct = 0;
+  double loss_sum = 0;  ///< of cross entropies, natural logarithm
+
+  double top1() const { return percent(top1_correct); }
+  double top5() const { return percent(top5_correct); }
+  double loss() const { return images == 0 ? 0 : loss_sum / static_cast<double>(images); }
+
+  /// Counts one image; `logits` holds at least one value.
+  void count(std::span<const float> logits, int label);
+  void add(const Accuracy& other);
+
+ private:
+  double percent(std::size_t correct) const {
+    return images == 0 ? 0 : 100.0 * static_cast<double>(correct) / static_cast<double>(images);
+  }
+};
+
+/// What evaluate reports as it goes on.
+struct EvaluationProgress {
+  std::size_t batch = 0;  ///< index of the batch that was finished last
+  std::size_t batches = 0;
+  double batch_seconds = 0;  ///< since the batch before it was finished
+  Accuracy last;             ///< of that batch
+  Accuracy total;            ///< of all batches so far
+};
+
+struct EvaluationOptions {
+  std::size_t batch_size = 64;  ///< images between two reports
+  std::size_t threads = 1;
+  bool strict = false;                      ///< an image that cannot be read is fatal, not skipped
+  const std::atomic<bool>* stop = nullptr;  ///< looked at often; ends the evaluation early
+  std::function<void(const EvaluationProgress&)> report;
+};
+
+struct Evaluation {
+  Accuracy accuracy;
+  std::vector<std::string> skipped;  ///< one message per image that could not be read
+  double seconds = 0;                ///< reading images included
+  bool stopped = false;              ///< before the end, by options.stop
+};
+
+/// Runs `engine` over `dataset` on `options.threads` threads, each decoding and inferring its
+/// own images, so that neither waits for the other; memory does not grow with the dataset.
+/// Results do not depend on the number of threads. Throws Error if an image cannot be read
+/// and options.strict is set.
+Evaluation evaluate(const Engine& engine, const Dataset& dataset, const EvaluationOptions& options);
+
+}  // namespace bitlog2

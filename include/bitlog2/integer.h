@@ -1,0 +1,67 @@
+// Integer-only inference: a calibrated model lowered to integers, its file, and the engine
+// that runs it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "bitlog2/engine.h"
+#include "bitlog2/quantized_model.h"
+
+namespace bitlog2 {
+
+/// What a quantized file says of itself in its metadata.
+struct QuantizedFileInfo {
+  ModelConfig config;
+  QuantizationSettings settings;
+  std::vector<std::string> class_names;  ///< may be empty
+};
+
+/// Lowers a calibrated model to integers: the whole content of a quantized file
+/// (docs/format.md), ready to be written or run. Throws Error for what integers cannot hold.
+std::vector<std::byte> lower(const QuantizedModel& quantized,
+                             const std::vector<std::string>& class_names);
+
+/// An engine that runs in integers only. Thread-safe; the same bits on every machine.
+class IntegerEngine final : public Engine {
+ public:
+  /// Opens a quantized file in place. Throws Error if it is damaged or of another version.
+  static std::unique_ptr<IntegerEngine> open(const std::filesystem::path& path);
+
+  /// Takes a file's content as lower() gives it; `name` is for messages.
+  static std::unique_ptr<IntegerEngine> from_bytes(std::vector<std::byte> bytes,
+                                                   const std::string& name);
+
+  ~IntegerEngine() override;
+
+  const ModelConfig& config() const override;
+  const QuantizedFileInfo& info() const;
+
+  std::vector<float> logits(std::span<const RgbImage> crops) const override;
+
+  /// Logits as the runtime gives them, with 16 fraction bits.
+  std::vector<std::int32_t> integer_logits(const RgbImage& crop) const;
+
+  /// The residual stream after the embedding and after every layer that adds to or replaces
+  /// it, and the logits, of one image.
+  void observe(const RgbImage& crop, const LayerObserver& observer) const;
+
+  std::size_t arena_bytes() const;  ///< working memory for one image
+  std::size_t file_bytes() const;
+
+  /// Values of the residual stream that were cut off in all runs so far.
+  std::uint64_t saturations() const;
+
+  struct State;
+
+ private:
+  explicit IntegerEngine(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace bitlog2

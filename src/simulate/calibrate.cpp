@@ -1,0 +1,117 @@
+// Calibration: a forward pass whose every quantizer finds its parameters on the data that
+// reaches it first, then quantizes that data for the layers below.
+#include "bitlog2/calibrate.h"
+
+#include <set>
+#include <string>
+
+#include "model/forward.h"
+#include "simulate/float_ops.h"
+#include "simulate/simulated.h"
+
+namespace bitlog2 {
+namespace {
+
+using simulate::fake_quantize_parallel;
+using simulate::Tensor;
+
+class Observing {
+ public:
+  Observing(const QuantizationSettings& settings, std::set<std::string> behind_norm,
+            std::size_t layers, ThreadPool& pool, const CalibrationProgress& progress)
+      : settings_(settings),
+        behind_norm_(std::move(behind_norm)),
+        layers_(layers),
+        pool_(pool),
+        progress_(progress) {}
+
+  void input(const Linear& layer, Tensor& x) {
+    const bool is_patch_embedding = layers_done_ == 0;
+    UniformQuantizer& quantizer = quantizers_.uniform[layer.name + ".input_quantizer"];
+    if (behind_norm_.contains(layer.name)) {
+      quantizer = calibrate_columns(x.values(), x.channels(), settings_.a_bits, pool_);
+      fake_quantize_columns(quantizer, x.values());
+    } else {
+      const int bits = is_patch_embedding ? kPatchEmbeddingInputBits : settings_.a_bits;
+      quantizer = calibrate_uniform(x.values(), bits, pool_);
+      fake_quantize_parallel(quantizer, x.values(), pool_);
+    }
+  }
+
+  std::span<const float> weight(const Linear& layer) {
+    UniformQuantizer& quantizer = quantizers_.uniform[layer.name + ".weight_quantizer"];
+    quantizer = calibrate_rows(layer.weight, layer.out_features, settings_.w_bits, pool_);
+    weight_ = layer.weight;
+    fake_quantize_rows(quantizer, weight_);
+    ++layers_done_;
+    if (progress_) {
+      progress_(layers_done_, layers_);
+    }
+    return weight_;
+  }
+
+  void query(const Attention& attn, std::span<float> x) {
+    observe(attn.name + ".matmul1.quantizer_A", x);
+  }
+  void key(const Attention& attn, std::span<float> x) {
+    observe(attn.name + ".matmul1.quantizer_B", x);
+  }
+  void value(const Attention& attn, std::span<float> x) {
+    observe(attn.name + ".matmul2.quantizer_B", x);
+  }
+
+  void attention_map(const Attention& attn, std::span<float> x) {
+    AttentionQuantizer& quantizer = quantizers_.attention_maps[attn.name + ".matmul2.quantizer_A"];
+    quantizer = calibrate_attention(settings_.scheme, settings_.a_bits, x, pool_);
+    fake_quantize_parallel(quantizer, x, pool_);
+  }
+
+  Quantizers take_quantizers() { return std::move(quantizers_); }
+
+ private:
+  void observe(const std::string& name, std::span<float> x) {
+    UniformQuantizer& quantizer = quantizers_.uniform[name];
+    quantizer = calibrate_uniform(x, settings_.a_bits, pool_);
+    fake_quantize_parallel(quantizer, x, pool_);
+  }
+
+  const QuantizationSettings& settings_;
+  std::set<std::string> behind_norm_;  // linear layers whose input is reparameterized
+  std::size_t layers_;
+  std::size_t layers_done_ = 0;
+  ThreadPool& pool_;
+  const CalibrationProgress& progress_;
+  Quantizers quantizers_;
+  std::vector<float> weight_;
+};
+
+}  // namespace
+
+Calibration calibrate(Model model, const QuantizationSettings& settings,
+                      std::span<const float> images, ThreadPool& pool,
+                      const CalibrationProgress& progress) {
+  std::set<std::string> behind_norm;
+  for_each_norm_pair(model, [&](LayerNorm&, Linear& linear) { behind_norm.insert(linear.name); });
+  std::size_t layers = 0;
+  for_each_linear(model, [&](Linear&) { ++layers; });
+
+  Observing observing(settings, std::move(behind_norm), layers, pool, progress);
+  const LayerObserver nobody;
+  simulate::FloatOps<Observing> ops(model.config, images, observing, pool, nobody);
+  static_cast<void>(forward(model, ops));
+
+  Calibration result;
+  result.after_initial_calibration = observing.take_quantizers();
+  Quantizers quantizers = result.after_initial_calibration;
+  for_each_norm_pair(model, [&](LayerNorm& norm, Linear& linear) {
+    UniformQuantizer& input = quantizers.uniform.at(linear.name + ".input_quantizer");
+    input = reparameterize(norm, linear, input);
+    // Weights do not depend on data: this is all that a second pass would find.
+    quantizers.uniform.at(linear.name + ".weight_quantizer") =
+        calibrate_rows(linear.weight, linear.out_features, settings.w_bits, pool);
+  });
+  result.quantized = {std::move(model), settings, std::move(quantizers)};
+  return result;
+}
+
+}  // namespace bitlog2

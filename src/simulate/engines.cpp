@@ -1,0 +1,83 @@
+// The float engines: plain, and with quantization simulated.
+#include "bitlog2/engine.h"
+#include "model/forward.h"
+#include "simulate/float_ops.h"
+#include "simulate/simulated.h"
+
+namespace bitlog2 {
+namespace {
+
+template <class Quantization>
+std::vector<float> run(const Model& model, std::span<const float> images, Quantization quantization,
+                       ThreadPool& pool, const LayerObserver& observer) {
+  simulate::FloatOps<Quantization> ops(model.config, images, quantization, pool, observer);
+  const simulate::Tensor logits = forward(model, ops);
+  return {logits.values().begin(), logits.values().end()};
+}
+
+class Fp32Engine final : public Engine {
+ public:
+  explicit Fp32Engine(Model model) : model_(std::move(model)) {}
+
+  const ModelConfig& config() const override { return model_.config; }
+
+  std::vector<float> logits(std::span<const RgbImage> crops) const override {
+    ThreadPool serial(1);
+    return run_fp32(model_, normalised_batch(crops, model_.config.preprocessing), serial);
+  }
+
+ private:
+  Model model_;
+};
+
+class SimulatedEngine final : public Engine {
+ public:
+  explicit SimulatedEngine(const QuantizedModel& quantized)
+      : model_(with_quantized_weights(quantized)), quantizers_(quantized.quantizers) {}
+
+  const ModelConfig& config() const override { return model_.config; }
+
+  std::vector<float> logits(std::span<const RgbImage> crops) const override {
+    ThreadPool serial(1);
+    return run_simulated(model_, quantizers_, normalised_batch(crops, model_.config.preprocessing),
+                         serial);
+  }
+
+ private:
+  Model model_;
+  Quantizers quantizers_;
+};
+
+}  // namespace
+
+std::vector<float> normalised_batch(std::span<const RgbImage> crops,
+                                    const Preprocessing& preprocessing) {
+  const auto side = static_cast<std::size_t>(preprocessing.crop);
+  const std::size_t size = 3 * side * side;
+  std::vector<float> images(crops.size() * size);
+  for (std::size_t i = 0; i < crops.size(); ++i) {
+    normalise(crops[i], preprocessing, std::span(images).subspan(i * size, size));
+  }
+  return images;
+}
+
+std::vector<float> run_fp32(const Model& model, std::span<const float> images, ThreadPool& pool,
+                            const LayerObserver& observer) {
+  return run(model, images, simulate::NoQuantization(), pool, observer);
+}
+
+std::vector<float> run_simulated(const Model& weights_quantized, const Quantizers& quantizers,
+                                 std::span<const float> images, ThreadPool& pool,
+                                 const LayerObserver& observer) {
+  return run(weights_quantized, images, simulate::Simulated(quantizers, pool), pool, observer);
+}
+
+std::unique_ptr<Engine> make_fp32_engine(Model model) {
+  return std::make_unique<Fp32Engine>(std::move(model));
+}
+
+std::unique_ptr<Engine> make_simulated_engine(const QuantizedModel& quantized) {
+  return std::make_unique<SimulatedEngine>(quantized);
+}
+
+}  // namespace bitlog2

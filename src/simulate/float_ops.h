@@ -1,0 +1,315 @@
+// The float arithmetic of the forward pass (model/forward.h), over a quantization policy
+// that sees every tensor where a quantizer may stand:
+//   void input(const Linear&, Tensor&)          before a linear layer
+//   std::span<const float> weight(const Linear&)
+//   void query / key / value(const Attention&, std::span<float>)
+//   void attention_map(const Attention&, std::span<float>)
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bitlog2/engine.h"
+#include "bitlog2/model.h"
+#include "bitlog2/parallel.h"
+#include "simulate/gemm.h"
+#include "simulate/loops.h"
+#include "simulate/tensor.h"
+
+namespace bitlog2::simulate {
+
+/// The policy that quantizes nothing.
+struct NoQuantization {
+  void input(const Linear&, Tensor&) {}
+  std::span<const float> weight(const Linear& linear) { return linear.weight; }
+  void query(const Attention&, std::span<float>) {}
+  void key(const Attention&, std::span<float>) {}
+  void value(const Attention&, std::span<float>) {}
+  void attention_map(const Attention&, std::span<float>) {}
+};
+
+template <class Quantization>
+class FloatOps {
+ public:
+  using Tensor = simulate::Tensor;
+
+  /// `images` [batch, 3, S, S], normalised; everything is kept by reference.
+  FloatOps(const ModelConfig& config, std::span<const float> images, Quantization& quantization,
+           ThreadPool& pool, const LayerObserver& observer)
+      : config_(config),
+        images_(images),
+        quantization_(quantization),
+        pool_(pool),
+        observer_(observer) {}
+
+  Tensor embed_patches(const Linear& projection) { return linear(projection, unfold_patches()); }
+
+  Tensor add_positions(std::span<const float> cls_token, std::span<const float> pos_embed,
+                       const Tensor& patches) {
+    Tensor result(patches.batch(), patches.tokens() + 1, patches.channels());
+    const std::size_t image_size = result.tokens() * result.channels();
+    for (std::size_t b = 0; b < patches.batch(); ++b) {
+      const auto image = result.values().subspan(b * image_size, image_size);
+      const auto source = patches.values().subspan(b * patches.tokens() * patches.channels(),
+                                                   patches.tokens() * patches.channels());
+      std::copy(cls_token.begin(), cls_token.end(), image.begin());
+      std::copy(source.begin(), source.end(),
+                image.begin() + static_cast<std::ptrdiff_t>(result.channels()));
+      simulate::add(image, pos_embed);
+    }
+    report(last_linear_, result);
+    return result;
+  }
+
+  Tensor layer_norm(const LayerNorm& norm, const Tensor& x) {
+    Tensor result(x.batch(), x.tokens(), x.channels());
+    for_rows(x.rows(), [&](std::size_t row) {
+      simulate::layer_norm(x.row(row), norm.gamma, norm.beta, norm.eps, result.row(row));
+    });
+    report(norm.name, result);
+    return result;
+  }
+
+  Tensor linear(const Linear& layer, Tensor x) {
+    quantization_.input(layer, x);
+    const std::span<const float> weight = quantization_.weight(layer);
+    Tensor result(x.batch(), x.tokens(), layer.out_features);
+    pool_.parallel_for(x.rows(), rows_per_task(x.rows()), [&](std::size_t begin, std::size_t end) {
+      const auto output =
+          result.values().subspan(begin * layer.out_features, (end - begin) * layer.out_features);
+      fill_rows(output, layer.bias, layer.out_features);
+      multiply_transposed({x.row(begin).data(), end - begin, layer.in_features, layer.in_features},
+                          {weight.data(), layer.out_features, layer.in_features, layer.in_features},
+                          output.data(), layer.out_features, true);
+    });
+    last_linear_ = layer.name;
+    report(last_linear_, result);
+    return result;
+  }
+
+  Tensor attention(const Attention& attn, Tensor qkv) {
+    const HeadLayout layout(attn, qkv.batch(), qkv.channels() / 3);
+    std::vector<float> bias = expanded_bias(attn);
+    Tensor query(layout.matrices(), layout.tokens, layout.head_dim);
+    Tensor key(layout.matrices(), layout.tokens, layout.head_dim);
+    Tensor value(layout.matrices(), layout.tokens, layout.head_dim);
+    const float scale = 1.0F / std::sqrt(static_cast<float>(layout.head_dim));
+    for_rows(layout.matrices(), [&](std::size_t matrix) {
+      gather(layout, qkv, matrix, 0, query);
+      gather(layout, qkv, matrix, 1, key);
+      gather(layout, qkv, matrix, 2, value);
+    });
+    if (attn.scale_query) {
+      simulate::scale(query.values(), scale);
+    }
+    quantization_.query(attn, query.values());
+    quantization_.key(attn, key.values());
+    quantization_.value(attn, value.values());
+
+    Tensor map(layout.matrices(), layout.tokens, layout.tokens);
+    for_rows(layout.matrices(), [&](std::size_t matrix) {
+      const std::size_t first = matrix * layout.tokens;
+      multiply_transposed(
+          {query.row(first).data(), layout.tokens, layout.head_dim, layout.head_dim},
+          {key.row(first).data(), layout.tokens, layout.head_dim, layout.head_dim},
+          map.row(first).data(), layout.tokens, false);
+      for (std::size_t i = 0; i < layout.tokens; ++i) {
+        const std::span<float> scores = map.row(first + i);
+        if (!attn.scale_query) {
+          simulate::scale(scores, scale);
+        }
+        add_bias_and_mask(layout, bias, matrix, i, scores);
+        softmax(scores);
+      }
+    });
+    quantization_.attention_map(attn, map.values());
+
+    Tensor result(qkv.batch(), qkv.tokens(), qkv.channels() / 3);
+    for_rows(layout.matrices(), [&](std::size_t matrix) {
+      const std::size_t first = matrix * layout.tokens;
+      std::vector<float> context(layout.tokens * layout.head_dim);
+      multiply({map.row(first).data(), layout.tokens, layout.tokens, layout.tokens},
+               {value.row(first).data(), layout.tokens, layout.head_dim, layout.head_dim},
+               context.data(), layout.head_dim);
+      for (std::size_t i = 0; i < layout.tokens; ++i) {
+        std::copy_n(
+            context.data() + i * layout.head_dim, layout.head_dim,
+            result.row(layout.row(matrix, i)).data() + layout.head(matrix) * layout.head_dim);
+      }
+    });
+    return result;
+  }
+
+  Tensor gelu(Tensor x) {
+    for_rows(x.rows(), [&](std::size_t row) { simulate::gelu(x.row(row)); });
+    return x;
+  }
+
+  Tensor add(Tensor x, const Tensor& y) {
+    simulate::add(x.values(), y.values());
+    report(last_linear_, x);
+    return x;
+  }
+
+  /// timm's order of the four neighbours: (0,0), (1,0), (0,1), (1,1) as (row, column).
+  Tensor merge_patches(std::size_t grid, const Tensor& x) {
+    const std::size_t half = grid / 2;
+    Tensor result(x.batch(), half * half, 4 * x.channels());
+    for (std::size_t row = 0; row < result.rows(); ++row) {
+      const std::size_t image = row / (half * half);
+      const std::size_t token = row % (half * half);
+      for (std::size_t n = 0; n < 4; ++n) {
+        const std::size_t source = (2 * (token / half) + n % 2) * grid + 2 * (token % half) + n / 2;
+        std::copy_n(x.row(image * x.tokens() + source).data(), x.channels(),
+                    result.row(row).data() + n * x.channels());
+      }
+    }
+    return result;
+  }
+
+  Tensor class_token(const Tensor& x) {
+    Tensor result(x.batch(), 1, x.channels());
+    for (std::size_t b = 0; b < x.batch(); ++b) {
+      std::copy_n(x.row(b * x.tokens()).data(), x.channels(), result.row(b).data());
+    }
+    return result;
+  }
+
+  Tensor mean_of_tokens(const Tensor& x) {
+    Tensor result(x.batch(), 1, x.channels());
+    for (std::size_t b = 0; b < x.batch(); ++b) {
+      const std::span<float> mean = result.row(b);
+      std::fill(mean.begin(), mean.end(), 0.0F);
+      for (std::size_t t = 0; t < x.tokens(); ++t) {
+        simulate::add(mean, x.row(b * x.tokens() + t));
+      }
+      simulate::scale(mean, 1.0F / static_cast<float>(x.tokens()));
+    }
+    return result;
+  }
+
+ private:
+  /// Where (image, group, head) matrices of [tokens, head_dim] lie in [batch, T, C].
+  struct HeadLayout {
+    HeadLayout(const Attention& attn, std::size_t batch, std::size_t channels)
+        : groups(attn.groups),
+          heads(attn.num_heads),
+          tokens(attn.groups.tokens),
+          head_dim(channels / attn.num_heads),
+          images(batch) {}
+
+    std::size_t matrices() const { return images * groups.count * heads; }
+    std::size_t head(std::size_t matrix) const { return matrix % heads; }
+    std::size_t group(std::size_t matrix) const { return matrix / heads % groups.count; }
+    /// Row of the sequence tensor that holds token i of this matrix.
+    std::size_t row(std::size_t matrix, std::size_t i) const {
+      const std::size_t image = matrix / heads / groups.count;
+      return image * groups.count * tokens + groups.token_indices[group(matrix) * tokens + i];
+    }
+
+    const AttentionGroups& groups;
+    std::size_t heads;
+    std::size_t tokens;
+    std::size_t head_dim;
+    std::size_t images;
+  };
+
+  void report(const std::string& layer, const Tensor& output) const {
+    if (observer_) {
+      observer_(layer, output.values());
+    }
+  }
+
+  template <class Body>
+  void for_rows(std::size_t rows, Body body) {
+    pool_.parallel_for(rows, rows_per_task(rows), [&](std::size_t begin, std::size_t end) {
+      for (std::size_t row = begin; row < end; ++row) {
+        body(row);
+      }
+    });
+  }
+
+  std::size_t rows_per_task(std::size_t rows) const {
+    return std::max<std::size_t>(1, rows / (4 * pool_.size()));
+  }
+
+  /// A convolution whose stride is its kernel is a linear layer on unfolded patches.
+  Tensor unfold_patches() {
+    const std::size_t side = config_.img_size;
+    const std::size_t patch = config_.patch_size;
+    const std::size_t grid = side / patch;
+    Tensor result(images_.size() / (3 * side * side), grid * grid, 3 * patch * patch);
+    for_rows(result.rows(), [&](std::size_t row) {
+      const std::size_t image = row / (grid * grid);
+      const std::size_t y = row % (grid * grid) / grid * patch;
+      const std::size_t x = row % grid * patch;
+      float* target = result.row(row).data();
+      for (std::size_t channel = 0; channel < 3; ++channel) {
+        for (std::size_t i = 0; i < patch; ++i) {
+          const std::size_t line = ((image * 3 + channel) * side + y + i) * side + x;
+          target = std::copy_n(images_.data() + line, patch, target);
+        }
+      }
+    });
+    return result;
+  }
+
+  static void fill_rows(std::span<float> output, std::span<const float> bias, std::size_t columns) {
+    for (std::size_t start = 0; start < output.size(); start += columns) {
+      if (bias.empty()) {
+        std::fill_n(output.data() + start, columns, 0.0F);
+      } else {
+        std::copy(bias.begin(), bias.end(), output.data() + start);
+      }
+    }
+  }
+
+  static void gather(const HeadLayout& layout, const Tensor& qkv, std::size_t matrix,
+                     std::size_t part, Tensor& target) {
+    const std::size_t column = (part * layout.heads + layout.head(matrix)) * layout.head_dim;
+    for (std::size_t i = 0; i < layout.tokens; ++i) {
+      std::copy_n(qkv.row(layout.row(matrix, i)).data() + column, layout.head_dim,
+                  target.row(matrix * layout.tokens + i).data());
+    }
+  }
+
+  /// [heads, tokens, tokens], or empty.
+  static std::vector<float> expanded_bias(const Attention& attn) {
+    std::vector<float> bias;
+    for (std::size_t head = 0; head < attn.num_heads && !attn.bias_table.empty(); ++head) {
+      for (const std::uint32_t index : attn.bias_index) {
+        bias.push_back(attn.bias_table[index * attn.num_heads + head]);
+      }
+    }
+    return bias;
+  }
+
+  static void add_bias_and_mask(const HeadLayout& layout, std::span<const float> bias,
+                                std::size_t matrix, std::size_t i, std::span<float> scores) {
+    constexpr float kMasked = -100.0F;
+    if (!bias.empty()) {
+      simulate::add(scores, bias.subspan((layout.head(matrix) * layout.tokens + i) * layout.tokens,
+                                         layout.tokens));
+    }
+    if (!layout.groups.regions.empty()) {
+      const std::uint8_t* regions =
+          layout.groups.regions.data() + layout.group(matrix) * layout.tokens;
+      for (std::size_t j = 0; j < layout.tokens; ++j) {
+        scores[j] += regions[i] == regions[j] ? 0.0F : kMasked;
+      }
+    }
+  }
+
+  const ModelConfig& config_;
+  std::span<const float> images_;
+  Quantization& quantization_;
+  ThreadPool& pool_;
+  const LayerObserver& observer_;
+  std::string last_linear_;  // whose output is added to the residual stream next
+};
+
+}  // namespace bitlog2::simulate

@@ -1,0 +1,26 @@
+// The float engines' element-wise and row-wise loops, compiled for several instruction
+// sets and chosen at run time; all give the same bits.
+#pragma once
+
+#include <cstddef>
+#include <span>
+
+namespace bitlog2::simulate {
+
+/// x <- x / 2 * (1 + erf(x / sqrt(2))), the exact GELU, to 5e-7.
+void gelu(std::span<float> values);
+
+/// row <- softmax(row), to 2e-7.
+void softmax(std::span<float> row);
+
+/// output <- (row - mean) / sqrt(variance + eps) * gamma + beta.
+void layer_norm(std::span<const float> row, std::span<const float> gamma,
+                std::span<const float> beta, float eps, std::span<float> output);
+
+/// values <- values * factor.
+void scale(std::span<float> values, float factor);
+
+/// values <- values + others.
+void add(std::span<float> values, std::span<const float> others);
+
+}  // namespace bitlog2::simulate
