@@ -1,0 +1,595 @@
+// Lowering: the forward pass over an arithmetic that computes nothing and writes down, for
+// every layer, the integers with which the runtime will compute it (docs/integer-inference.md
+// has the equations). A layer's output form depends on who reads it, so every operation is
+// held back until its reader is known.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <numbers>
+#include <optional>
+#include <variant>
+
+#include "bitlog2/error.h"
+#include "bitlog2/integer.h"
+#include "integer/program_builder.h"
+#include "model/forward.h"
+
+namespace bitlog2 {
+namespace {
+
+using integer::ProgramBuilder;
+using runtime::HeadRecord;
+using runtime::Op;
+using runtime::OpKind;
+using runtime::Place;
+
+constexpr double kLargestBias = 1 << 30;
+constexpr std::size_t kGeluTableSize = 4096;
+
+std::uint32_t word(std::size_t value) {
+  return static_cast<std::uint32_t>(value);
+}
+
+std::uint32_t word(Place place) {
+  return static_cast<std::uint32_t>(place);
+}
+
+std::int32_t to_int32(double value) {
+  constexpr double kLimit = 2147483647.0;
+  return static_cast<std::int32_t>(std::clamp(std::nearbyint(value), -kLimit, kLimit));
+}
+
+/// A code's meaning: x = (code - zero) * scale, code in [0, top].
+struct CodeGrid {
+  double scale = 1;
+  double zero = 0;
+  std::uint32_t top = 15;
+};
+
+/// The zero point is rounded: reparameterization leaves a fractional one, with which the
+/// published system has one level more than its bits can hold.
+CodeGrid grid_of(const UniformQuantizer& quantizer) {
+  return {quantizer.scale.front(), std::rint(static_cast<double>(quantizer.zero_point.front())),
+          (1U << quantizer.bits) - 1U};
+}
+
+/// What a layer's real output y becomes: the integer y * scale + offset.
+struct OutputForm {
+  double scale = 1;
+  double offset = 0;
+};
+
+double gelu(double x) {
+  return x / 2 * (1 + std::erf(x / std::numbers::sqrt2));
+}
+
+/// Integer factors for real ones, with one shift for all: factor ~ integer / 2^shift.
+struct FixedFactors {
+  std::vector<std::int32_t> integers;
+  unsigned shift = 1;
+};
+
+FixedFactors fix(std::span<const double> factors, double largest_companion = 0) {
+  double largest = largest_companion;
+  for (const double factor : factors) {
+    largest = std::max(largest, std::fabs(factor));
+  }
+  FixedFactors fixed;
+  // The largest gets 30 bits.
+  const int exponent = largest > 0 ? std::ilogb(largest) : 0;
+  fixed.shift = static_cast<unsigned>(std::clamp(29 - exponent, 1, 62));
+  for (const double factor : factors) {
+    fixed.integers.push_back(to_int32(std::ldexp(factor, static_cast<int>(fixed.shift))));
+  }
+  return fixed;
+}
+
+class LoweringOps {
+ public:
+  /// A place in the network; what it holds is known when it is read.
+  struct Tensor {
+    std::size_t tokens = 0;
+    std::size_t channels = 0;
+  };
+
+  LoweringOps(const QuantizedModel& quantized, ProgramBuilder& program)
+      : model_(quantized.model), quantizers_(quantized.quantizers), program_(program) {}
+
+  Tensor embed_patches(const Linear& projection) {
+    const std::size_t grid = model_.config.img_size / model_.config.patch_size;
+    pending_ = Embedding{&projection};
+    return {grid * grid, projection.out_features};
+  }
+
+  Tensor add_positions(std::span<const float> cls_token, std::span<const float> pos_embed,
+                       const Tensor& patches) {
+    const Tensor result = {patches.tokens + 1, patches.channels};
+    std::vector<double> positions(pos_embed.begin(), pos_embed.end());
+    for (std::size_t c = 0; c < cls_token.size(); ++c) {
+      positions[c] += cls_token[c];
+    }
+    emit_embedding(std::get<Embedding>(pending_), result, positions);
+    pending_ = std::monostate();
+    return result;
+  }
+
+  Tensor layer_norm(const LayerNorm& norm, const Tensor& x) {
+    Norm next = {&norm, 0, x};
+    if (const auto* merging = std::get_if<Merging>(&pending_)) {
+      next.merged_grid = merging->grid;
+    } else if (!std::holds_alternative<FirstToken>(pending_)) {
+      settle(x);
+    }
+    pending_ = next;
+    return x;
+  }
+
+  Tensor linear(const Linear& layer, const Tensor& x) {
+    const UniformQuantizer& input = quantizer(layer.name + ".input_quantizer");
+    const CodeGrid codes = grid_of(input);
+    Place source = Place::codes_a;
+    if (const auto* norm = std::get_if<Norm>(&pending_)) {
+      emit_norm(*norm, Place::codes_a, {1 / codes.scale, codes.zero}, codes.top);
+    } else if (const auto* attended = std::get_if<Attended>(&pending_)) {
+      emit_attention(*attended, codes);
+    } else if (const auto* activated = std::get_if<Activated>(&pending_)) {
+      emit_gelu(*activated, codes);
+      source = Place::codes_b;
+    } else if (const auto* mean = std::get_if<Mean>(&pending_)) {
+      emit_mean(*mean, codes);
+    } else {
+      throw Error(fmt::format("{}: no integer form for its input", layer.name));
+    }
+    pending_ = Product{&layer, source, codes, x};
+    return {x.tokens, layer.out_features};
+  }
+
+  Tensor attention(const Attention& attn, const Tensor& qkv) {
+    const auto product = std::get<Product>(pending_);
+    emit_qkv(product, attn);
+    const Tensor result = {qkv.tokens, qkv.channels / 3};
+    pending_ = Attended{&attn, result};
+    return result;
+  }
+
+  Tensor gelu(const Tensor& x) {
+    pending_ = Activated{std::get<Product>(pending_)};
+    return x;
+  }
+
+  Tensor add(const Tensor& x, const Tensor&) {
+    emit_product(std::get<Product>(pending_), Place::residual_add);
+    pending_ = std::monostate();
+    return x;
+  }
+
+  Tensor merge_patches(std::size_t grid, const Tensor& x) {
+    settle(x);
+    pending_ = Merging{grid};
+    return {x.tokens / 4, x.channels * 4};
+  }
+
+  Tensor class_token(const Tensor& x) {
+    settle(x);
+    pending_ = FirstToken();
+    return {1, x.channels};
+  }
+
+  Tensor mean_of_tokens(const Tensor& x) {
+    settle(x);
+    pending_ = Mean{x};
+    return {1, x.channels};
+  }
+
+  /// The head's logits.
+  void finish() {
+    emit_product(std::get<Product>(pending_), Place::logits);
+    pending_ = std::monostate();
+  }
+
+ private:
+  // What was computed last and not yet written down.
+  struct Embedding {
+    const Linear* projection;
+  };
+  struct Norm {
+    const LayerNorm* norm;
+    std::size_t merged_grid;
+    Tensor shape;
+  };
+  struct Product {
+    const Linear* layer;
+    Place source;
+    CodeGrid input;
+    Tensor shape;  // of its input
+  };
+  struct Attended {
+    const Attention* attn;
+    Tensor shape;
+  };
+  struct Activated {
+    Product product;
+  };
+  struct Merging {
+    std::size_t grid;
+  };
+  struct FirstToken {};
+  struct Mean {
+    Tensor shape;
+  };
+  using Pending = std::variant<std::monostate, Embedding, Norm, Product, Attended, Activated,
+                               Merging, FirstToken, Mean>;
+
+  static constexpr double kResidualScale = 1 << runtime::kResidualFraction;
+
+  const UniformQuantizer& quantizer(const std::string& name) const {
+    return quantizers_.uniform.at(name);
+  }
+
+  /// Brings what is pending into the residual stream.
+  void settle(const Tensor& x) {
+    if (const auto* embedding = std::get_if<Embedding>(&pending_)) {
+      emit_embedding(*embedding, x, {});
+    } else if (const auto* norm = std::get_if<Norm>(&pending_)) {
+      emit_norm(*norm, Place::residual, {kResidualScale, 0}, 0);
+    } else if (const auto* product = std::get_if<Product>(&pending_)) {
+      emit_product(*product, Place::residual);
+    }
+    pending_ = std::monostate();
+  }
+
+  /// Weights, biases and multipliers of a layer whose channel c must produce
+  /// y * forms[c].scale + forms[c].offset from input codes on `input`.
+  void set_weights(Op& op, const Linear& layer, const CodeGrid& input,
+                   std::span<const OutputForm> forms) {
+    const UniformQuantizer& weights = quantizer(layer.name + ".weight_quantizer");
+    const float top = static_cast<float>((1 << weights.bits) - 1);
+    std::vector<std::uint8_t> codes(layer.weight.size());
+    std::vector<std::int16_t> zero_points;
+    std::vector<std::int32_t> biases;
+    std::vector<double> factors;
+    for (std::size_t c = 0; c < layer.out_features; ++c) {
+      const auto row = std::span(layer.weight).subspan(c * layer.in_features, layer.in_features);
+      // A zero point beyond the codes shifts nothing that a clamped code could follow.
+      const float zero = std::clamp(weights.zero_point[c], -4096.0F, 4096.0F);
+      double sum = 0;
+      for (std::size_t i = 0; i < row.size(); ++i) {
+        const float code = std::clamp(std::rint(row[i] / weights.scale[c]) + zero, 0.0F, top);
+        codes[c * layer.in_features + i] = static_cast<std::uint8_t>(code);
+        sum += code - zero;
+      }
+      const double unit = input.scale * weights.scale[c];  // one step of the integer sum
+      const double bias = layer.bias.empty() ? 0.0 : layer.bias[c];
+      const double whole_bias =
+          (bias + forms[c].offset / forms[c].scale) / unit - input.zero * sum;
+      if (std::fabs(whole_bias) > kLargestBias) {
+        throw Error(fmt::format("{}: channel {} has a bias {} steps of its weights large; its "
+                                "integer form would overflow",
+                                layer.name, c, whole_bias));
+      }
+      zero_points.push_back(static_cast<std::int16_t>(zero));
+      biases.push_back(to_int32(whole_bias));
+      factors.push_back(unit * forms[c].scale);
+    }
+    const FixedFactors fixed = fix(factors);
+    op.weight_bits = word(static_cast<std::size_t>(weights.bits));
+    op.weights = program_.add_codes(layer.name + ".weight", codes, layer.out_features,
+                                    layer.in_features, weights.bits);
+    op.zero_points = program_.add(layer.name + ".weight_zero_point", zero_points);
+    op.bias = program_.add(layer.name + ".bias", biases);
+    op.multipliers = program_.add(layer.name + ".multiplier", fixed.integers);
+    op.shift = fixed.shift;
+    op.in_features = word(layer.in_features);
+    op.out_features = word(layer.out_features);
+    op.decode = identity_decode(input.top);
+    op.decode_size = input.top + 1;
+  }
+
+  /// The codes' own values, shared by all layers of the same width.
+  std::uint32_t identity_decode(std::uint32_t top) {
+    std::uint32_t& tensor = decode_tables_[top];
+    if (tensor == 0) {
+      std::vector<std::int16_t> values(top + 1);
+      for (std::size_t i = 0; i < values.size(); ++i) {
+        values[i] = static_cast<std::int16_t>(i);
+      }
+      tensor = program_.add(fmt::format("decode.{}", top + 1), values);
+    }
+    return tensor;
+  }
+
+  void emit_embedding(const Embedding& embedding, const Tensor& result,
+                      std::span<const double> positions) {
+    const Linear& layer = *embedding.projection;
+    const Preprocessing& preprocessing = model_.config.preprocessing;
+    const UniformQuantizer& input = quantizer(layer.name + ".input_quantizer");
+    const CodeGrid grid = grid_of(input);
+    std::vector<std::uint8_t> table;
+    for (std::size_t channel = 0; channel < 3; ++channel) {
+      for (int pixel = 0; pixel < 256; ++pixel) {
+        // In float32, in the order in which the simulated engine computes it.
+        const float value = (static_cast<float>(pixel) / 255.0F - preprocessing.mean[channel]) /
+                            preprocessing.std[channel];
+        const float code = std::rint(value / input.scale[0]) + static_cast<float>(grid.zero);
+        table.push_back(static_cast<std::uint8_t>(
+            std::clamp(code, 0.0F, static_cast<float>(grid.top))));
+      }
+    }
+    Op op = {};
+    op.kind = static_cast<std::uint32_t>(OpKind::embed);
+    op.destination = word(Place::residual);
+    op.rows = word(result.tokens);
+    set_weights(op, layer, grid, std::vector<OutputForm>(layer.out_features, {kResidualScale, 0}));
+    op.table = program_.add(layer.name + ".pixel_table", table);
+    op.table_size = word(table.size());
+    if (!positions.empty()) {
+      set_positions(op, positions);
+    }
+    program_.add_op(op, layer.name);
+  }
+
+  void set_positions(Op& op, std::span<const double> positions) {
+    double largest = 0;
+    for (const double value : positions) {
+      largest = std::max(largest, std::fabs(value) * kResidualScale);
+    }
+    // 16 bits each; the shift brings them to the residual stream's fraction.
+    const int excess = largest > 0 ? std::ilogb(largest) - 13 : 0;
+    op.position_shift = word(static_cast<std::size_t>(std::clamp(excess, 0, 16)));
+    std::vector<std::int16_t> values;
+    for (const double value : positions) {
+      const double scaled = std::ldexp(value * kResidualScale, -static_cast<int>(op.position_shift));
+      values.push_back(static_cast<std::int16_t>(std::clamp(std::nearbyint(scaled), -32767.0,
+                                                            32767.0)));
+    }
+    op.positions = program_.add("pos_embed", values);
+    op.class_token = 1;
+  }
+
+  void emit_norm(const Norm& pending, Place destination, const OutputForm& form,
+                 std::uint32_t top) {
+    const LayerNorm& norm = *pending.norm;
+    std::vector<double> factors;
+    std::vector<double> offsets;
+    double largest_offset = 0;
+    for (std::size_t c = 0; c < norm.channels; ++c) {
+      factors.push_back(norm.gamma[c] * form.scale);
+      offsets.push_back(norm.beta[c] * form.scale + form.offset);
+      largest_offset = std::max(largest_offset, std::fabs(offsets.back()));
+    }
+    // Factors and offsets share their fraction: value = n * factor + offset.
+    const FixedFactors fixed = fix(factors, largest_offset);
+    std::vector<std::int32_t> biases;
+    for (const double offset : offsets) {
+      biases.push_back(to_int32(std::ldexp(offset, static_cast<int>(fixed.shift))));
+    }
+    const double epsilon = static_cast<double>(norm.eps) * static_cast<double>(norm.channels) *
+                           kResidualScale * kResidualScale;
+    const auto whole_epsilon = static_cast<std::uint64_t>(std::min(epsilon, 0x1p60));
+    Op op = {};
+    op.kind = static_cast<std::uint32_t>(OpKind::layer_norm);
+    op.source = word(Place::residual);
+    op.destination = word(destination);
+    op.rows = word(pending.shape.tokens);
+    op.in_features = word(norm.channels);
+    op.out_features = word(norm.channels);
+    op.output_top = top;
+    op.grid = word(pending.merged_grid);
+    op.multipliers = program_.add(norm.name + ".multiplier", fixed.integers);
+    op.bias = program_.add(norm.name + ".offset", biases);
+    // n has kNormFraction fraction bits of its own.
+    op.shift = fixed.shift + runtime::kNormFraction;
+    if (op.shift > 62) {
+      throw Error(fmt::format("{}: its scale is too small for integers", norm.name));
+    }
+    op.epsilon_low = static_cast<std::uint32_t>(whole_epsilon);
+    op.epsilon_high = static_cast<std::uint32_t>(whole_epsilon >> 32);
+    program_.add_op(op, norm.name);
+  }
+
+  Op product_op(const Product& product, Place destination, std::span<const OutputForm> forms) {
+    Op op = {};
+    op.kind = static_cast<std::uint32_t>(OpKind::linear);
+    op.source = word(product.source);
+    op.destination = word(destination);
+    op.rows = word(product.shape.tokens);
+    set_weights(op, *product.layer, product.input, forms);
+    return op;
+  }
+
+  void emit_product(const Product& product, Place destination) {
+    const double scale =
+        destination == Place::logits ? 1 << runtime::kLogitFraction : kResidualScale;
+    const std::vector<OutputForm> forms(product.layer->out_features, {scale, 0});
+    program_.add_op(product_op(product, destination, forms), product.layer->name);
+  }
+
+  /// q, k and v as codes of their own quantizers; Swin's scale of q goes into its factor.
+  void emit_qkv(const Product& product, const Attention& attn) {
+    const std::size_t channels = product.layer->out_features / 3;
+    const double head_dim = static_cast<double>(channels / attn.num_heads);
+    const double query_scale = attn.scale_query ? 1 / std::sqrt(head_dim) : 1.0;
+    const CodeGrid grids[3] = {grid_of(quantizer(attn.name + ".matmul1.quantizer_A")),
+                               grid_of(quantizer(attn.name + ".matmul1.quantizer_B")),
+                               grid_of(quantizer(attn.name + ".matmul2.quantizer_B"))};
+    std::vector<OutputForm> forms;
+    for (std::size_t part = 0; part < 3; ++part) {
+      const double factor = (part == 0 ? query_scale : 1.0) / grids[part].scale;
+      forms.insert(forms.end(), channels, {factor, grids[part].zero});
+    }
+    Op op = product_op(product, Place::codes_b, forms);
+    op.output_top = grids[0].top;
+    program_.add_op(op, product.layer->name);
+  }
+
+  void emit_attention(const Attended& attended, const CodeGrid& output) {
+    const Attention& attn = *attended.attn;
+    const AttentionQuantizer& map = quantizers_.attention_maps.at(attn.name +
+                                                                  ".matmul2.quantizer_A");
+    const CodeGrid q = grid_of(quantizer(attn.name + ".matmul1.quantizer_A"));
+    const CodeGrid k = grid_of(quantizer(attn.name + ".matmul1.quantizer_B"));
+    const CodeGrid v = grid_of(quantizer(attn.name + ".matmul2.quantizer_B"));
+    const std::size_t channels = attended.shape.channels;
+    const double head_dim = static_cast<double>(channels / attn.num_heads);
+    // e^x = 2^(x log2(e))
+    const double to_log2 = std::ldexp(std::numbers::log2e, runtime::kScoreFraction);
+    const double score = q.scale * k.scale * to_log2 /
+                         (attn.scale_query ? 1.0 : std::sqrt(head_dim));
+    // BitLog2: x^ = m^ / delta. Sqrt2: x^ = p^ * delta, p^ with kSqrt2ContextFraction bits.
+    const double weight = map.scheme.is_bitlog2()
+                              ? 1.0 / map.delta
+                              : std::ldexp(map.delta, -runtime::kSqrt2ContextFraction);
+    const double context = weight * v.scale / output.scale;
+    const FixedFactors score_factor = fix(std::span(&score, 1));
+    const FixedFactors context_factor = fix(std::span(&context, 1));
+    HeadRecord head = {};
+    head.query_zero = to_int32(q.zero);
+    head.key_zero = to_int32(k.zero);
+    head.value_zero = to_int32(v.zero);
+    head.score_multiplier = score_factor.integers[0];
+    head.context_bias = to_int32(output.zero / context);
+    head.context_multiplier = context_factor.integers[0];
+    head.log2_delta =
+        to_int32(std::ldexp(std::log2(static_cast<double>(map.delta)), runtime::kScoreFraction));
+    Op op = {};
+    op.kind = static_cast<std::uint32_t>(OpKind::attention);
+    op.source = word(Place::codes_b);
+    op.destination = word(Place::codes_a);
+    op.rows = word(attended.shape.tokens);
+    op.in_features = word(3 * channels);
+    op.out_features = word(channels);
+    op.output_top = output.top;
+    op.heads = word(attn.num_heads);
+    op.head_table =
+        program_.add_heads(attn.name + ".heads", std::vector<HeadRecord>(attn.num_heads, head));
+    op.score_shift = score_factor.shift;
+    op.shift = context_factor.shift;
+    set_windows(op, attn, to_log2);
+    program_.add_op(op, attn.name);
+  }
+
+  void set_windows(Op& op, const Attention& attn, double to_log2) {
+    constexpr double kMask = 100.0;  // what timm subtracts from a masked score
+    if (attn.bias_index.empty()) {
+      return;
+    }
+    const std::size_t window = static_cast<std::size_t>(
+        std::lround(std::sqrt(static_cast<double>(attn.groups.tokens))));
+    const std::size_t offsets = (2 * window - 1) * (2 * window - 1);
+    std::vector<std::int32_t> bias;
+    for (std::size_t head = 0; head < attn.num_heads; ++head) {
+      for (std::size_t offset = 0; offset < offsets; ++offset) {
+        const double value = attn.bias_table[offset * attn.num_heads + head] * to_log2;
+        bias.push_back(to_int32(std::clamp(value, -0x1p28, 0x1p28)));
+      }
+    }
+    op.score_bias = program_.add(attn.name + ".score_bias", bias);
+    op.window = word(window);
+    op.window_shift = attn.groups.regions.empty() ? 0 : word(window / 2);
+    op.grid = word(window * static_cast<std::size_t>(
+                                std::lround(std::sqrt(static_cast<double>(attn.groups.count)))));
+    op.mask = static_cast<std::uint32_t>(kMask * to_log2);
+  }
+
+  /// fc1, whose sums index a table of the next layer's codes of GELU.
+  void emit_gelu(const Activated& activated, const CodeGrid& output) {
+    const auto code_of = [&](double x) {
+      return std::clamp(std::rint(bitlog2::gelu(x) / output.scale) + output.zero, 0.0,
+                        static_cast<double>(output.top));
+    };
+    // Below -6 GELU is 0 to 1e-8; above `high` the code stays at its top.
+    const double low = -6.0;
+    const double high =
+        std::max(1.0, (static_cast<double>(output.top) - output.zero + 1) * output.scale);
+    const double step = (high - low) / static_cast<double>(kGeluTableSize - 1);
+    std::vector<std::uint8_t> table;
+    for (std::size_t i = 0; i < kGeluTableSize; ++i) {
+      table.push_back(static_cast<std::uint8_t>(code_of(low + static_cast<double>(i) * step)));
+    }
+    const Linear& layer = *activated.product.layer;
+    const std::vector<OutputForm> forms(layer.out_features, {1 / step, -low / step});
+    Op op = product_op(activated.product, Place::codes_b, forms);
+    op.output_top = output.top;
+    op.table = program_.add(layer.name + ".gelu_table", table);
+    op.table_size = word(table.size());
+    program_.add_op(op, layer.name);
+  }
+
+  void emit_mean(const Mean& mean, const CodeGrid& output) {
+    const double factor = 1 / (kResidualScale * output.scale);
+    const FixedFactors fixed = fix(std::span(&factor, 1));
+    Op op = {};
+    op.kind = static_cast<std::uint32_t>(OpKind::mean);
+    op.source = word(Place::residual);
+    op.destination = word(Place::codes_a);
+    op.rows = 1;
+    op.in_features = word(mean.shape.channels);
+    op.out_features = word(mean.shape.channels);
+    op.output_top = output.top;
+    op.grid = word(static_cast<std::size_t>(
+        std::lround(std::sqrt(static_cast<double>(mean.shape.tokens)))));
+    op.multipliers = program_.add("mean.multiplier", fixed.integers);
+    op.bias = program_.add("mean.bias",
+                           std::vector<std::int32_t>{to_int32(output.zero / factor)});
+    op.shift = fixed.shift;
+    program_.add_op(op, "mean");
+  }
+
+  const Model& model_;
+  const Quantizers& quantizers_;
+  ProgramBuilder& program_;
+  Pending pending_;
+  std::map<std::uint32_t, std::uint32_t> decode_tables_;
+};
+
+runtime::Header make_header(const QuantizedModel& quantized) {
+  const ModelConfig& config = quantized.model.config;
+  const AttentionScheme& scheme = quantized.settings.scheme;
+  runtime::Header header = {};
+  header.magic = runtime::kMagic;
+  header.version = runtime::kVersion;
+  header.image_size = word(config.img_size);
+  header.patch_size = word(config.patch_size);
+  header.num_classes = word(config.num_classes);
+  switch (scheme.kind) {
+    case AttentionScheme::Kind::sqrt2:
+      header.attention_kind = static_cast<std::uint32_t>(runtime::AttentionKind::sqrt2);
+      header.attention_multiplier = 1U << quantized.settings.a_bits;
+      header.attention_top = header.attention_multiplier - (scheme.levels == 16 ? 2 : 1);
+      return header;
+    case AttentionScheme::Kind::single:
+      header.attention_kind = static_cast<std::uint32_t>(runtime::AttentionKind::single);
+      break;
+    case AttentionScheme::Kind::half:
+      header.attention_kind = static_cast<std::uint32_t>(runtime::AttentionKind::half);
+      break;
+  }
+  header.attention_multiplier = static_cast<std::uint32_t>(scheme.multiplier());
+  return header;
+}
+
+}  // namespace
+
+std::vector<std::byte> lower(const QuantizedModel& quantized,
+                             const std::vector<std::string>& class_names) {
+  ProgramBuilder program;
+  LoweringOps ops(quantized, program);
+  static_cast<void>(forward(quantized.model, ops));
+  ops.finish();
+  std::map<std::string, std::string> metadata = {
+      {"format", "bitlog2"},
+      {"format_version", std::to_string(runtime::kVersion)},
+      {"config", config_to_json(quantized.model.config)},
+      {"scheme", std::string(quantized.settings.scheme.name)},
+      {"w_bits", std::to_string(quantized.settings.w_bits)},
+      {"a_bits", std::to_string(quantized.settings.a_bits)},
+  };
+  if (!class_names.empty()) {
+    metadata.emplace("class_names", nlohmann::json(class_names).dump());
+  }
+  return program.finish(make_header(quantized), std::move(metadata));
+}
+
+}  // namespace bitlog2

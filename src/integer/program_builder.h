@@ -1,0 +1,53 @@
+// Collects a program's tensors and operations and lays them out as a quantized file.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "bitlog2/safetensors.h"
+#include "integer/runtime/program.h"
+
+namespace bitlog2::integer {
+
+class ProgramBuilder {
+ public:
+  /// Each adds a tensor and returns its handle, which stands in an Op where the tensor's
+  /// offset will be.
+  std::uint32_t add(const std::string& name, std::span<const std::int32_t> values);
+  std::uint32_t add(const std::string& name, std::span<const std::int16_t> values);
+  std::uint32_t add(const std::string& name, std::span<const std::uint8_t> values);
+  std::uint32_t add_heads(const std::string& name, std::span<const runtime::HeadRecord> heads);
+
+  /// Codes [rows, columns] of `bits` bits: two to a byte up to 4 bits, every row starting at a
+  /// byte.
+  std::uint32_t add_codes(const std::string& name, std::span<const std::uint8_t> codes,
+                          std::size_t rows, std::size_t columns, int bits);
+
+  /// `layer` is the name under which `bitlog2 compare` shows what the operation writes.
+  void add_op(const runtime::Op& op, const std::string& layer);
+
+  /// The whole file. Completes the header with sizes and checksum and the metadata with the
+  /// operations' names.
+  std::vector<std::byte> finish(runtime::Header header,
+                                std::map<std::string, std::string> metadata) const;
+
+ private:
+  struct Tensor {
+    std::string name;
+    DType dtype;
+    std::vector<std::uint64_t> shape;
+    std::vector<std::byte> bytes;
+  };
+
+  std::uint32_t add_tensor(Tensor tensor);
+
+  std::vector<Tensor> tensors_;
+  std::vector<runtime::Op> ops_;
+  std::vector<std::string> layers_;
+};
+
+}  // namespace bitlog2::integer

@@ -1,0 +1,112 @@
+// Fixed-point arithmetic: rounding shifts, the square root, powers of two, logarithms. All of
+// it exact in its definition, so that every machine computes the same bits.
+#pragma once
+
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+
+namespace bitlog2::runtime {
+
+/// Bits of `value` without leading zeros; 0 for 0.
+constexpr int bit_width(std::uint64_t value) {
+  return 64 - std::countl_zero(value);
+}
+
+/// value / 2^shift, rounded half up; shift in 1..62.
+constexpr std::int64_t round_shift(std::int64_t value, unsigned shift) {
+  return (value + (std::int64_t{1} << (shift - 1))) >> shift;
+}
+
+constexpr std::int64_t clamp(std::int64_t value, std::int64_t low, std::int64_t high) {
+  return value < low ? low : value > high ? high : value;
+}
+
+/// The requantization of one channel: ((sum + bias) * multiplier) / 2^shift. Both factors are
+/// below 2^31 in magnitude.
+struct Requantize {
+  std::int32_t bias;
+  std::int32_t multiplier;
+  unsigned shift;
+
+  constexpr std::int64_t operator()(std::int32_t sum) const {
+    return round_shift((std::int64_t{sum} + bias) * multiplier, shift);
+  }
+};
+
+constexpr std::int32_t saturate(std::int64_t value, std::uint64_t& saturations) {
+  constexpr std::int64_t kLow = std::numeric_limits<std::int32_t>::min();
+  constexpr std::int64_t kHigh = std::numeric_limits<std::int32_t>::max();
+  saturations += value < kLow || value > kHigh ? 1 : 0;
+  return static_cast<std::int32_t>(clamp(value, kLow, kHigh));
+}
+
+/// floor(sqrt(value)), bit by bit.
+constexpr std::uint32_t square_root(std::uint64_t value) {
+  std::uint64_t root = 0;
+  for (std::uint64_t bit = std::uint64_t{1} << 62; bit != 0; bit >>= 2) {
+    if (value >= root + bit) {
+      value -= root + bit;
+      root = (root >> 1) + bit;
+    } else {
+      root >>= 1;
+    }
+  }
+  return static_cast<std::uint32_t>(root);
+}
+
+/// 2^(30 - i/256) for i in 0..256, from the eight roots 2^(-1/2), 2^(-1/4), ... of which the
+/// product over the bits of i is 2^(-i/256).
+constexpr std::array<std::uint32_t, 257> make_power_table() {
+  std::array<std::uint64_t, 8> roots = {};  // 2^(-2^k / 256) with 31 fraction bits
+  std::uint64_t root = std::uint64_t{1} << 30;
+  for (std::size_t k = 8; k-- > 0;) {
+    root = square_root(root << 31);
+    roots[k] = root;
+  }
+  std::array<std::uint32_t, 257> table = {};
+  for (std::size_t i = 0; i < 256; ++i) {
+    std::uint64_t power = std::uint64_t{1} << 31;
+    for (std::size_t k = 0; k < 8; ++k) {
+      power = (i >> k & 1) != 0 ? (power * roots[k] + (1U << 30)) >> 31 : power;
+    }
+    table[i] = static_cast<std::uint32_t>(power >> 1);
+  }
+  table[256] = 1U << 29;
+  return table;
+}
+
+inline constexpr std::array<std::uint32_t, 257> kPowerTable = make_power_table();
+
+/// 2^(30 - exponent / 2^16), linear between the table's entries (1e-6 relative).
+constexpr std::uint32_t power_of_two(std::uint32_t exponent) {
+  const std::uint32_t whole = exponent >> 16;
+  if (whole > 30) {
+    return 0;
+  }
+  const std::uint32_t index = exponent >> 8 & 0xFF;
+  const std::uint32_t rest = exponent & 0xFF;
+  const std::uint32_t step = kPowerTable[index] - kPowerTable[index + 1];
+  const auto drop = static_cast<std::uint32_t>(std::uint64_t{step} * rest >> 8);
+  return (kPowerTable[index] - drop) >> whole;
+}
+
+/// log2(value / 2^30) with 16 fraction bits, rounded down; value >= 2^30. One bit of the
+/// fraction a squaring.
+constexpr std::int32_t log2_of_sum(std::uint64_t value) {
+  const int position = bit_width(value) - 1;
+  // The mantissa, in [1, 2), with 31 fraction bits.
+  std::uint64_t mantissa = position >= 31 ? value >> (position - 31) : value << (31 - position);
+  std::int32_t result = position - 30;
+  for (int bit = 0; bit < 16; ++bit) {
+    mantissa = mantissa * mantissa >> 31;
+    const bool is_two_or_more = mantissa >> 32 != 0;
+    result = result * 2 + (is_two_or_more ? 1 : 0);
+    mantissa >>= is_two_or_more ? 1 : 0;
+  }
+  return result;
+}
+
+}  // namespace bitlog2::runtime

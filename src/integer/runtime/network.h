@@ -1,0 +1,76 @@
+// The integer runtime: opens a quantized network in place and runs it. Freestanding: no
+// heap, no exceptions, no floating point, no dependency; the caller gives all memory.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "program.h"
+
+namespace bitlog2::runtime {
+
+enum class Status : int {
+  ok = 0,
+  truncated,          // the file ends before its header says
+  misaligned,         // the file's address is not a multiple of 4
+  not_a_network,      // no program where one should be
+  wrong_version,
+  damaged,            // the checksum differs
+  bad_program,        // an operation contradicts the ones before it, or the file's size
+  bad_number,         // a multiplier, shift, table or bias is out of range
+  too_large,          // sizes beyond what the runtime takes
+  small_arena,
+  wrong_size,         // of the image or of the logits
+};
+
+/// What a status means, in words for people.
+const char* status_text(Status status);
+
+/// An opened network: points into the file, which must outlive it.
+struct Network {
+  const std::byte* data = nullptr;  // the tensors' bytes
+  Header header = {};
+  std::size_t residual_values = 0;  // what the arena's parts must hold
+  std::size_t codes_a_bytes = 0;
+  std::size_t codes_b_bytes = 0;
+  std::size_t scratch_bytes = 0;
+
+  std::size_t input_bytes() const {
+    return std::size_t{3} * header.image_size * header.image_size;
+  }
+};
+
+/// Checks the whole file and fills `network`. After Status::ok, run() stays inside the file
+/// and the arena and overflows nothing, whatever the bytes are.
+Status open(std::span<const std::byte> file, Network& network);
+
+/// Bytes that run() needs, alignment included.
+std::size_t arena_size(const Network& network);
+
+/// What happened during a run that the numbers alone do not show.
+struct RunStatistics {
+  std::uint64_t saturations = 0;  // of the residual stream
+};
+
+/// Called after every operation with what it wrote: codes (bytes) or int32 values.
+struct Observer {
+  void (*after)(void* context, std::size_t op_index, const Op& op,
+                std::span<const std::uint8_t> codes, std::span<const std::int32_t> values);
+  void* context;
+};
+
+/// Runs one image. `pixels` is the crop, [S, S, 3] RGB; `arena` at least arena_size() bytes,
+/// any content; `logits` gets num_classes values with kLogitFraction fraction bits.
+Status run(const Network& network, std::span<const std::uint8_t> pixels,
+           std::span<std::byte> arena, std::span<std::int32_t> logits,
+           RunStatistics* statistics = nullptr, const Observer* observer = nullptr);
+
+/// The operation at `index`, which is less than header.op_count.
+Op operation(const Network& network, std::size_t index);
+
+/// The program's checksum: FNV-1a over 32-bit words, of `bytes` (a multiple of 4 or padded
+/// with zeros in thought).
+std::uint64_t checksum(std::span<const std::byte> bytes);
+
+}  // namespace bitlog2::runtime

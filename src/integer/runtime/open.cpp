@@ -1,0 +1,439 @@
+// Opening a network: everything that run() relies on is checked here, once. The program is
+// walked as run() would, with the buffers' shapes instead of their contents.
+#include <limits>
+
+#include "fixed_point.h"
+#include "network.h"
+#include "scratch.h"
+
+namespace bitlog2::runtime {
+namespace {
+
+constexpr std::uint64_t kMaxTokens = 1 << 16;
+constexpr std::uint64_t kMaxFeatures = 1 << 19;
+constexpr std::uint32_t kMaxImageSize = 1 << 14;
+constexpr std::uint64_t kMaxArena = std::uint64_t{1} << 30;
+constexpr std::uint64_t kMaxNormFeatures = 1 << 16;  // squares of 22 bits add up to 60
+constexpr std::uint64_t kMaxEpsilon = std::uint64_t{1} << 60;
+constexpr std::int32_t kMaxZeroPoint = 1 << 12;
+constexpr std::int64_t kMaxSum = std::numeric_limits<std::int32_t>::max();
+
+/// Little-endian words at any address.
+template <class T>
+T read_at(const std::byte* data) {
+  T value;
+  auto* target = reinterpret_cast<unsigned char*>(&value);
+  for (std::size_t i = 0; i < sizeof(T); ++i) {
+    target[i] = static_cast<unsigned char>(data[i]);
+  }
+  return value;
+}
+
+/// A two-dimensional buffer's shape; `top` is the largest code it can hold.
+struct Shape {
+  std::uint64_t rows = 0;
+  std::uint64_t features = 0;
+  std::uint32_t top = 0;
+
+  std::uint64_t size() const { return rows * features; }
+};
+
+/// Walks a program, keeping the shape of every buffer.
+class Checker {
+ public:
+  Checker(const std::byte* data, const Header& header) : data_(data), header_(header) {}
+
+  Status check_program(Network& network) {
+    for (std::uint32_t i = 0; i < header_.op_count; ++i) {
+      const Status status = check_op(operation(network, i));
+      if (status != Status::ok) {
+        return status;
+      }
+    }
+    if (!logits_written_) {
+      return Status::bad_program;
+    }
+    const std::uint64_t total =
+        4 * residual_capacity_ + codes_capacity_[0] + codes_capacity_[1] + scratch_capacity_;
+    if (total > kMaxArena) {
+      return Status::too_large;
+    }
+    network.residual_values = static_cast<std::size_t>(residual_capacity_);
+    network.codes_a_bytes = static_cast<std::size_t>(codes_capacity_[0]);
+    network.codes_b_bytes = static_cast<std::size_t>(codes_capacity_[1]);
+    network.scratch_bytes = static_cast<std::size_t>(scratch_capacity_);
+    return Status::ok;
+  }
+
+ private:
+  Status check_op(const Op& op) {
+    const bool sane = op.rows >= 1 && op.rows <= kMaxTokens && op.in_features >= 1 &&
+                      op.in_features <= kMaxFeatures && op.out_features >= 1 &&
+                      op.out_features <= kMaxFeatures && op.output_top <= 255;
+    if (!sane) {
+      return Status::too_large;
+    }
+    scratch_capacity_ = larger(scratch_capacity_, scratch_bytes(op));
+    switch (static_cast<OpKind>(op.kind)) {
+      case OpKind::embed:
+        return check_embed(op);
+      case OpKind::layer_norm:
+        return check_layer_norm(op);
+      case OpKind::linear:
+        return check_linear(op);
+      case OpKind::attention:
+        return check_attention(op);
+      case OpKind::mean:
+        return check_mean(op);
+    }
+    return Status::bad_program;
+  }
+
+  Status check_embed(const Op& op) {
+    const std::uint64_t patch = header_.patch_size;
+    if (patch == 0 || header_.image_size % patch != 0) {
+      return Status::bad_program;
+    }
+    const std::uint64_t grid = header_.image_size / patch;
+    const bool consistent = op.in_features == 3 * patch * patch && op.class_token <= 1 &&
+                            op.rows == grid * grid + op.class_token &&
+                            place(op.destination) == Place::residual &&
+                            (op.class_token == 0 || op.positions != 0);
+    if (!consistent || op.table_size != 768 || !in_file(op.table, 768, 1)) {
+      return Status::bad_program;
+    }
+    if (op.positions != 0 &&
+        (op.position_shift > 30 ||
+         !in_file(op.positions, 2 * std::uint64_t{op.rows} * op.out_features, 2))) {
+      return Status::bad_program;
+    }
+    const Status status = check_weights(op, 255);
+    return status == Status::ok ? write(op, op.out_features) : status;
+  }
+
+  Status check_layer_norm(const Op& op) {
+    const std::uint64_t merged = op.grid == 0 ? 1 : 4;
+    if (op.in_features != op.out_features || op.in_features % merged != 0 ||
+        residual_.features * merged != op.in_features || residual_.rows < op.rows) {
+      return Status::bad_program;
+    }
+    if (op.grid != 0 && (op.grid % 2 != 0 || op.grid > 256 ||
+                         std::uint64_t{op.grid} * op.grid != residual_.rows ||
+                         std::uint64_t{op.rows} * 4 != residual_.rows)) {
+      return Status::bad_program;
+    }
+    const bool in_place = place(op.destination) == Place::residual;
+    if ((!in_place && codes(op.destination) == nullptr) ||
+        (in_place && (op.grid != 0 || op.rows != residual_.rows))) {
+      return Status::bad_program;
+    }
+    const std::uint64_t epsilon = std::uint64_t{op.epsilon_high} << 32 | op.epsilon_low;
+    if (op.shift < 1 || op.shift > 62 || epsilon > kMaxEpsilon ||
+        op.in_features > kMaxNormFeatures) {
+      return Status::bad_number;
+    }
+    const std::uint64_t bytes = 4 * std::uint64_t{op.out_features};
+    if (!in_file(op.multipliers, bytes, 4) || !in_file(op.bias, bytes, 4)) {
+      return Status::bad_program;
+    }
+    return write(op, op.out_features);
+  }
+
+  Status check_linear(const Op& op) {
+    const Shape* source = codes(op.source);
+    if (source == nullptr || source->features != op.in_features || source->rows != op.rows ||
+        place(op.source) == place(op.destination)) {
+      return Status::bad_program;
+    }
+    const Status status = check_weights(op, source->top);
+    if (status != Status::ok) {
+      return status;
+    }
+    if (op.table != 0) {
+      if (codes(op.destination) == nullptr || op.table_size == 0 || op.table_size > 65536 ||
+          !in_file(op.table, op.table_size, 1)) {
+        return Status::bad_program;
+      }
+      for (std::uint32_t i = 0; i < op.table_size; ++i) {
+        if (static_cast<std::uint32_t>(data_[op.table + i]) > op.output_top) {
+          return Status::bad_number;
+        }
+      }
+    }
+    if (place(op.destination) == Place::logits) {
+      if (op.rows != 1 || op.out_features != header_.num_classes) {
+        return Status::bad_program;
+      }
+      logits_written_ = true;
+      return Status::ok;
+    }
+    return write(op, op.out_features);
+  }
+
+  Status check_attention(const Op& op) {
+    const Shape* source = codes(op.source);
+    const std::uint64_t channels = op.out_features;
+    if (source == nullptr || codes(op.destination) == nullptr ||
+        place(op.source) == place(op.destination) || source->rows != op.rows ||
+        source->features != 3 * channels || op.in_features != 3 * channels || op.heads == 0 ||
+        channels % op.heads != 0) {
+      return Status::bad_program;
+    }
+    if (op.window == 0 && op.window_shift != 0) {
+      return Status::bad_program;
+    }
+    if (op.window != 0 && (op.window > 64 || op.grid > 256 ||
+                           std::uint64_t{op.grid} * op.grid != op.rows ||
+                           op.grid % op.window != 0 || op.window_shift >= op.window)) {
+      return Status::bad_program;
+    }
+    if (op.score_shift < 1 || op.score_shift > 62 || op.shift < 1 || op.shift > 62 ||
+        op.mask > (1U << 26)) {
+      return Status::bad_number;
+    }
+    const std::uint64_t offsets = std::uint64_t{2} * op.window - 1;
+    if (!in_file(op.head_table, sizeof(HeadRecord) * std::uint64_t{op.heads}, 4) ||
+        (op.score_bias != 0 &&
+         (op.window == 0 || !in_file(op.score_bias, 4 * op.heads * offsets * offsets, 4)))) {
+      return Status::bad_program;
+    }
+    return check_heads(op, channels / op.heads, source->top) ? write(op, op.out_features)
+                                                             : Status::bad_number;
+  }
+
+  bool check_heads(const Op& op, std::uint64_t head_dim, std::uint32_t top) const {
+    for (std::uint32_t h = 0; h < op.heads; ++h) {
+      const auto head = read_at<HeadRecord>(data_ + op.head_table + h * sizeof(HeadRecord));
+      const std::int64_t q = magnitude(head.query_zero) + top;
+      const std::int64_t k = magnitude(head.key_zero) + top;
+      const bool zeros_fit = magnitude(head.query_zero) <= kMaxZeroPoint &&
+                             magnitude(head.key_zero) <= kMaxZeroPoint &&
+                             magnitude(head.value_zero) <= 512 && top <= 255;
+      if (!zeros_fit || head.score_multiplier < 0 || head.context_multiplier < 0 ||
+          static_cast<std::int64_t>(head_dim) * q * k > kMaxSum ||
+          magnitude(head.log2_delta) > (64 << kScoreFraction) ||
+          magnitude(head.context_bias) > (1 << 30)) {
+        return false;
+      }
+      // The score itself, before bias and mask, stays below 2^29.
+      const std::int64_t largest = static_cast<std::int64_t>(head_dim) * q * k;
+      if (round_shift(largest * head.score_multiplier, op.score_shift) >= (1 << 29)) {
+        return false;
+      }
+    }
+    if (op.score_bias != 0) {
+      const std::uint64_t offsets = std::uint64_t{2} * op.window - 1;
+      for (std::uint64_t i = 0; i < op.heads * offsets * offsets; ++i) {
+        if (magnitude(read_at<std::int32_t>(data_ + op.score_bias + 4 * i)) > (1 << 29)) {
+          return false;
+        }
+      }
+    }
+    return true;
+  }
+
+  Status check_mean(const Op& op) {
+    if (op.rows != 1 || op.in_features != op.out_features ||
+        residual_.features != op.in_features || codes(op.destination) == nullptr ||
+        op.grid > 256 || std::uint64_t{op.grid} * op.grid != residual_.rows) {
+      return Status::bad_program;
+    }
+    if (!in_file(op.multipliers, 4, 4) || !in_file(op.bias, 4, 4)) {
+      return Status::bad_program;
+    }
+    if (op.shift < 1 || op.shift > 62 || read_at<std::int32_t>(data_ + op.multipliers) < 0 ||
+        magnitude(read_at<std::int32_t>(data_ + op.bias)) > (1 << 30)) {
+      return Status::bad_number;
+    }
+    return write(op, op.out_features);
+  }
+
+  /// Weights, zero points, biases and multipliers of an embed or linear operation whose input
+  /// codes are at most `top`: that no sum can overflow.
+  Status check_weights(const Op& op, std::uint32_t top) const {
+    const std::uint64_t in = op.in_features;
+    const std::uint64_t out = op.out_features;
+    if (op.weight_bits < 2 || op.weight_bits > 8 || op.shift < 1 || op.shift > 62 ||
+        op.decode_size <= top || op.decode_size > 256) {
+      return Status::bad_number;
+    }
+    const std::uint64_t row_bytes = op.weight_bits <= 4 ? (in + 1) / 2 : in;
+    if (!in_file(op.weights, out * row_bytes, 1) || !in_file(op.zero_points, 2 * out, 2) ||
+        !in_file(op.bias, 4 * out, 4) || !in_file(op.multipliers, 4 * out, 4) ||
+        !in_file(op.decode, std::uint64_t{2} * op.decode_size, 2)) {
+      return Status::bad_program;
+    }
+    std::int64_t largest_input = 0;
+    for (std::uint32_t i = 0; i < op.decode_size; ++i) {
+      const std::int64_t value = magnitude(read_at<std::int16_t>(data_ + op.decode + 2 * i));
+      largest_input = value > largest_input ? value : largest_input;
+    }
+    // A packed half byte is at most 15, whatever the nominal width.
+    const std::int64_t largest_code = op.weight_bits <= 4 ? 15 : 255;
+    for (std::uint64_t c = 0; c < out; ++c) {
+      const std::int64_t zero = magnitude(read_at<std::int16_t>(data_ + op.zero_points + 2 * c));
+      const std::int64_t sum =
+          static_cast<std::int64_t>(in) * (largest_code + zero) * largest_input;
+      const std::int64_t bias = magnitude(read_at<std::int32_t>(data_ + op.bias + 4 * c));
+      const bool fits = zero <= kMaxZeroPoint && sum + bias <= kMaxSum &&
+                        read_at<std::int32_t>(data_ + op.multipliers + 4 * c) >= 0;
+      if (!fits) {
+        return Status::bad_number;
+      }
+    }
+    return Status::ok;
+  }
+
+  /// Notes what an operation leaves in its destination.
+  Status write(const Op& op, std::uint64_t features) {
+    const Shape shape = {op.rows, features, op.output_top};
+    if (Shape* target = codes(op.destination)) {
+      *target = shape;
+      std::uint64_t& capacity = codes_capacity_[target == &codes_[0] ? 0 : 1];
+      capacity = larger(capacity, shape.size());
+      return Status::ok;
+    }
+    if (place(op.destination) == Place::residual_add) {
+      const bool same = residual_.rows == shape.rows && residual_.features == features;
+      return same ? Status::ok : Status::bad_program;
+    }
+    if (place(op.destination) == Place::residual) {
+      residual_ = shape;
+      residual_capacity_ = larger(residual_capacity_, shape.size());
+      return Status::ok;
+    }
+    return Status::bad_program;
+  }
+
+  static Place place(std::uint32_t word) { return static_cast<Place>(word); }
+
+  Shape* codes(std::uint32_t word) {
+    return place(word) == Place::codes_a   ? &codes_[0]
+           : place(word) == Place::codes_b ? &codes_[1]
+                                           : nullptr;
+  }
+
+  bool in_file(std::uint64_t offset, std::uint64_t bytes, std::uint64_t alignment) const {
+    return offset != 0 && offset % alignment == 0 && offset <= header_.data_bytes &&
+           bytes <= header_.data_bytes - offset;
+  }
+
+  static std::int64_t magnitude(std::int64_t value) { return value < 0 ? -value : value; }
+  static std::uint64_t larger(std::uint64_t a, std::uint64_t b) { return a > b ? a : b; }
+
+  const std::byte* data_;
+  const Header& header_;
+  Shape residual_;
+  Shape codes_[2];
+  std::uint64_t residual_capacity_ = 0;
+  std::uint64_t codes_capacity_[2] = {0, 0};
+  std::uint64_t scratch_capacity_ = 0;
+  bool logits_written_ = false;
+};
+
+Status check_header(const Header& header, std::size_t available) {
+  if (header.magic != kMagic) {
+    return Status::not_a_network;
+  }
+  if (header.version != kVersion) {
+    return Status::wrong_version;
+  }
+  if (header.data_bytes != available) {
+    return Status::truncated;
+  }
+  if (header.op_count > (available - sizeof(Header)) / sizeof(Op)) {
+    return Status::bad_program;
+  }
+  const bool sane = header.image_size >= 1 && header.image_size <= kMaxImageSize &&
+                    header.num_classes >= 1 && header.num_classes <= kMaxFeatures;
+  if (!sane) {
+    return Status::too_large;
+  }
+  const bool known_rule = header.attention_kind <= 2 && header.attention_multiplier >= 2 &&
+                          header.attention_multiplier <= 65536 &&
+                          header.attention_top < header.attention_multiplier;
+  return known_rule ? Status::ok : Status::bad_number;
+}
+
+}  // namespace
+
+std::uint64_t checksum(std::span<const std::byte> bytes) {
+  std::uint64_t hash = 0xCBF29CE484222325U;
+  std::size_t i = 0;
+  for (; i + 4 <= bytes.size(); i += 4) {
+    hash = (hash ^ read_at<std::uint32_t>(bytes.data() + i)) * 0x100000001B3U;
+  }
+  std::uint32_t last = 0;
+  for (unsigned shift = 0; i < bytes.size(); ++i, shift += 8) {
+    last |= static_cast<std::uint32_t>(bytes[i]) << shift;
+  }
+  return (hash ^ last) * 0x100000001B3U;
+}
+
+Op operation(const Network& network, std::size_t index) {
+  return read_at<Op>(network.data + sizeof(Header) + index * sizeof(Op));
+}
+
+Status open(std::span<const std::byte> file, Network& network) {
+  if (reinterpret_cast<std::uintptr_t>(file.data()) % 4 != 0) {
+    return Status::misaligned;
+  }
+  if (file.size() < 8) {
+    return Status::truncated;
+  }
+  const auto json_bytes = read_at<std::uint64_t>(file.data());
+  if (json_bytes > file.size() - 8 || file.size() - 8 - json_bytes < sizeof(Header)) {
+    return Status::truncated;
+  }
+  if (json_bytes % 4 != 0) {
+    return Status::misaligned;
+  }
+  const std::span<const std::byte> data = file.subspan(8 + static_cast<std::size_t>(json_bytes));
+  Network result;
+  result.data = data.data();
+  result.header = read_at<Header>(data.data());
+  Status status = check_header(result.header, data.size());
+  if (status != Status::ok) {
+    return status;
+  }
+  const std::uint64_t expected =
+      std::uint64_t{result.header.checksum_high} << 32 | result.header.checksum_low;
+  if (checksum(data.subspan(sizeof(Header))) != expected) {
+    return Status::damaged;
+  }
+  status = Checker(result.data, result.header).check_program(result);
+  if (status == Status::ok) {
+    network = result;
+  }
+  return status;
+}
+
+const char* status_text(Status status) {
+  switch (status) {
+    case Status::ok:
+      return "ok";
+    case Status::truncated:
+      return "the file is truncated, or longer than its header says";
+    case Status::misaligned:
+      return "the file does not lie at a multiple of 4 bytes";
+    case Status::not_a_network:
+      return "not a quantized network";
+    case Status::wrong_version:
+      return "a quantized network of another format version";
+    case Status::damaged:
+      return "the file is damaged: its checksum differs";
+    case Status::bad_program:
+      return "the network's operations contradict each other or the file's size";
+    case Status::bad_number:
+      return "a multiplier, shift, table or zero point is out of range";
+    case Status::too_large:
+      return "the network claims sizes that are too large";
+    case Status::small_arena:
+      return "the arena is too small";
+    case Status::wrong_size:
+      return "the image or the logits have the wrong size";
+  }
+  return "unknown status";
+}
+
+}  // namespace bitlog2::runtime

@@ -1,0 +1,125 @@
+// The layout of a quantized network's program: what lowering writes and the runtime runs in
+// place. Every field is a little-endian 32-bit word; docs/format.md describes the file around
+// it. The program is the file's first tensor, so that its position needs no JSON.
+#pragma once
+
+#include <cstdint>
+
+namespace bitlog2::runtime {
+
+inline constexpr std::uint32_t kMagic = 0x32474C42;  // "BLG2"
+inline constexpr std::uint32_t kVersion = 1;
+
+/// Fraction bits of the residual stream, an int32.
+inline constexpr int kResidualFraction = 18;
+/// Fraction bits of the logits, an int32.
+inline constexpr int kLogitFraction = 16;
+/// Fraction bits of attention scores in units of log2, an int32.
+inline constexpr int kScoreFraction = 16;
+/// Fraction bits of normalised activations inside LayerNorm.
+inline constexpr int kNormFraction = 16;
+/// Sqrt2: fraction bits of an attention weight, and of attention times V.
+inline constexpr int kSqrt2Fraction = 20;
+inline constexpr int kSqrt2ContextFraction = 12;
+
+struct Header {
+  std::uint32_t magic;
+  std::uint32_t version;
+  std::uint32_t data_bytes;     // of all tensors, this program included
+  std::uint32_t op_count;       // records of Op behind this header
+  std::uint32_t checksum_low;   // of all data behind this header, see checksum()
+  std::uint32_t checksum_high;
+  std::uint32_t image_size;     // side of the input, pixels
+  std::uint32_t patch_size;
+  std::uint32_t num_classes;
+  std::uint32_t attention_kind;        // AttentionKind
+  std::uint32_t attention_multiplier;  // BitLog2: M; Sqrt2: 2^bits
+  std::uint32_t attention_top;         // Sqrt2: the largest code that is kept
+  std::uint32_t reserved[4];           // 0
+};
+static_assert(sizeof(Header) == 64);
+
+enum class AttentionKind : std::uint32_t { sqrt2 = 0, single = 1, half = 2 };
+
+enum class OpKind : std::uint32_t {
+  embed = 1,       // pixels -> residual
+  layer_norm = 2,  // residual -> codes, or residual -> residual
+  linear = 3,      // codes -> codes, residual or logits
+  attention = 4,   // qkv codes -> context codes
+  mean = 5,        // residual -> codes, averaged over tokens
+};
+
+/// Where an operation reads and writes. Codes are bytes; `a` and `b` are two buffers of them.
+enum class Place : std::uint32_t {
+  none = 0,
+  codes_a = 1,
+  codes_b = 2,
+  residual = 3,      // replaces the residual stream
+  residual_add = 4,  // adds to it, saturating
+  logits = 5,
+};
+
+/// One operation. Offsets count bytes from the start of the tensors' data; what an operation
+/// does not use is 0.
+struct Op {
+  std::uint32_t kind;         // OpKind
+  std::uint32_t source;       // Place
+  std::uint32_t destination;  // Place
+  std::uint32_t rows;         // tokens that it produces
+  std::uint32_t in_features;
+  std::uint32_t out_features;
+  std::uint32_t output_top;   // the largest code that it writes to codes_a or codes_b
+
+  // embed, linear: output_c = ((sum_i (w_ci - zero_point_c) * decode[x_i] + bias_c)
+  //                            * multiplier_c + 2^(shift-1)) >> shift
+  // layer_norm:    output_c = (n_c * multiplier_c + bias_c * 2^16 + 2^(shift-1)) >> shift
+  // mean:          output_c = ((mean_c + bias) * multiplier + 2^(shift-1)) >> shift
+  std::uint32_t weight_bits;  // 2..8; up to 4 two to a byte, the lower half first
+  std::uint32_t weights;      // U8 [out, ceil(in / 2)] or [out, in]
+  std::uint32_t zero_points;  // I16 [out]
+  std::uint32_t bias;         // I32 [out]
+  std::uint32_t multipliers;  // I32 [out], >= 0 but for layer_norm
+  std::uint32_t shift;        // 1..62
+
+  std::uint32_t decode;       // I16 [decode_size]: what an input code stands for
+  std::uint32_t decode_size;
+  std::uint32_t table;        // linear: U8 [table_size], output -> code (GELU), or none
+  std::uint32_t table_size;   // embed: U8 [3, 256], pixel -> code
+
+  std::uint32_t positions;       // embed: I16 [tokens, out], added after << position_shift
+  std::uint32_t position_shift;
+  std::uint32_t class_token;     // embed: 1 if positions start with the class token's row
+
+  std::uint32_t epsilon_low;     // layer_norm: in_features * eps * 2^(2 * kResidualFraction)
+  std::uint32_t epsilon_high;
+
+  std::uint32_t grid;          // tokens per side: layer_norm merges 2x2 of them (0: does not),
+                               // attention cuts windows out of them, mean averages them
+  std::uint32_t window;        // attention: tokens per side of a window; 0: all tokens
+  std::uint32_t window_shift;
+  std::uint32_t heads;
+  std::uint32_t head_table;    // attention: HeadRecord [heads]
+  std::uint32_t score_bias;    // attention: I32 [heads, (2 * window - 1)^2], or none
+  std::uint32_t score_shift;
+  std::uint32_t mask;          // attention: subtracted from scores across regions
+  std::uint32_t reserved[2];   // 0
+};
+static_assert(sizeof(Op) == 128);
+
+/// Attention's parameters of one head.
+struct HeadRecord {
+  std::int32_t query_zero;
+  std::int32_t key_zero;
+  std::int32_t value_zero;
+  // score in log2 units = (sum (q - zero)(k - zero) * score_multiplier) >> score_shift
+  std::int32_t score_multiplier;
+  // code = ((sum of weight * (v - zero) + context_bias) * context_multiplier
+  //         + 2^(shift-1)) >> shift
+  std::int32_t context_bias;
+  std::int32_t context_multiplier;
+  std::int32_t log2_delta;  // Sqrt2: log2 of its scale, kScoreFraction fraction bits
+  std::int32_t reserved;
+};
+static_assert(sizeof(HeadRecord) == 32);
+
+}  // namespace bitlog2::runtime
