@@ -1,0 +1,17 @@
+// The subcommands of `bitlog2`: each declares its options and what to run.
+#pragma once
+
+#include <CLI/App.hpp>
+#include <functional>
+
+namespace bitlog2::cli {
+
+/// Adds a subcommand to `app`; when it is chosen, `run` becomes what it does. What `run`
+/// returns is the exit code.
+void add_eval(CLI::App& app, std::function<int()>& run);
+void add_quantize(CLI::App& app, std::function<int()>& run);
+void add_predict(CLI::App& app, std::function<int()>& run);
+void add_compare(CLI::App& app, std::function<int()>& run);
+void add_inspect(CLI::App& app, std::function<int()>& run);
+
+}  // namespace bitlog2::cli

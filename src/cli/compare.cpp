@@ -1,0 +1,161 @@
+// `bitlog2 compare`: layer by layer, how far the integer engine is from the simulated and the
+// float32 one, so that a weak layer is seen.
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <fmt/format.h>
+
+#include <cmath>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "bitlog2/integer.h"
+#include "cli/commands.h"
+#include "cli/interrupt.h"
+#include "cli/job.h"
+#include "cli/options.h"
+
+namespace bitlog2::cli {
+namespace {
+
+using nlohmann::ordered_json;
+
+struct CompareOptions {
+  ModelChoice model;
+  CalibrationOptions calibration;
+  SchemeOptions scheme;
+  std::size_t images = 8;
+  bool json = false;
+};
+
+/// Energies of a signal and of what differs from it, over many values.
+struct Distance {
+  double signal = 0;
+  double noise = 0;
+
+  void add(std::span<const float> reference, std::span<const float> values) {
+    for (std::size_t i = 0; i < reference.size(); ++i) {
+      const double difference = static_cast<double>(values[i]) - reference[i];
+      signal += static_cast<double>(reference[i]) * reference[i];
+      noise += difference * difference;
+    }
+  }
+  double decibels() const {
+    return noise == 0 ? 200 : 10 * std::log10(std::max(signal, 1e-30) / noise);
+  }
+};
+
+struct LayerDistances {
+  Distance integer_to_simulated;
+  Distance integer_to_fp32;
+  Distance simulated_to_fp32;
+};
+
+using LayerOutputs = std::map<std::string, std::vector<float>>;
+
+LayerObserver collect_into(LayerOutputs& outputs) {
+  return [&outputs](const std::string& layer, std::span<const float> values) {
+    outputs[layer].assign(values.begin(), values.end());
+  };
+}
+
+/// Distances by layer, in order of execution.
+class Comparison {
+ public:
+  Comparison(const Model& model, const QuantizedModel& quantized, const IntegerEngine& engine)
+      : model_(model),
+        weights_quantized_(with_quantized_weights(quantized)),
+        quantizers_(quantized.quantizers),
+        engine_(engine) {}
+
+  void add_image(const RgbImage& crop) {
+    ThreadPool serial(1);
+    const std::vector<float> image =
+        normalised_batch(std::span(&crop, 1), model_.config.preprocessing);
+    LayerOutputs fp32;
+    LayerOutputs simulated;
+    run_fp32(model_, image, serial, collect_into(fp32));
+    run_simulated(weights_quantized_, quantizers_, image, serial, collect_into(simulated));
+    engine_.observe(crop, [&](const std::string& layer, std::span<const float> values) {
+      if (!distances_.contains(layer)) {
+        order_.push_back(layer);
+      }
+      LayerDistances& distances = distances_[layer];
+      distances.integer_to_simulated.add(simulated.at(layer), values);
+      distances.integer_to_fp32.add(fp32.at(layer), values);
+      distances.simulated_to_fp32.add(fp32.at(layer), simulated.at(layer));
+    });
+  }
+
+  void print_text() const {
+    fmt::print("signal-to-noise ratio, dB\n{:<32} {:>20} {:>17} {:>19}\n", "layer",
+               "integer / simulated", "integer / fp32", "simulated / fp32");
+    for (const std::string& layer : order_) {
+      const LayerDistances& distances = distances_.at(layer);
+      fmt::print("{:<32} {:>20.1f} {:>17.1f} {:>19.1f}\n", layer,
+                 distances.integer_to_simulated.decibels(), distances.integer_to_fp32.decibels(),
+                 distances.simulated_to_fp32.decibels());
+    }
+  }
+
+  void print_json() const {
+    ordered_json rows = ordered_json::array();
+    for (const std::string& layer : order_) {
+      const LayerDistances& distances = distances_.at(layer);
+      rows.push_back({{"layer", layer},
+                      {"integer_to_simulated_db", distances.integer_to_simulated.decibels()},
+                      {"integer_to_fp32_db", distances.integer_to_fp32.decibels()},
+                      {"simulated_to_fp32_db", distances.simulated_to_fp32.decibels()}});
+    }
+    fmt::print("{}\n", rows.dump(1));
+  }
+
+ private:
+  const Model& model_;
+  Model weights_quantized_;
+  const Quantizers& quantizers_;
+  const IntegerEngine& engine_;
+  std::vector<std::string> order_;
+  std::map<std::string, LayerDistances> distances_;
+};
+
+int compare(const CompareOptions& options) {
+  const std::atomic<bool>& stop = catch_interrupt();
+  const QuantizationSettings settings = options.scheme.settings();
+  const LoadedModel loaded = load_chosen_model(options.model);
+  ThreadPool pool(thread_count(options.calibration.threads));
+  const PreparedData data = prepare_data(loaded.model.config, options.calibration, pool);
+  const Calibration calibration =
+      calibrate_with_progress(loaded.model, settings, data.calibration, pool, stop);
+  const auto engine =
+      IntegerEngine::from_bytes(lower(calibration.quantized, {}), loaded.model.config.name);
+  Comparison comparison(loaded.model, calibration.quantized, *engine);
+  for (std::size_t i = 0; i < std::min(options.images, data.validation.size()); ++i) {
+    if (stop) {
+      throw Interrupted();
+    }
+    comparison.add_image(
+        resize_and_crop(data.validation.read(i), loaded.model.config.preprocessing));
+  }
+  options.json ? comparison.print_json() : comparison.print_text();
+  return 0;
+}
+
+}  // namespace
+
+void add_compare(CLI::App& app, std::function<int()>& run) {
+  const auto options = std::make_shared<CompareOptions>();
+  CLI::App* command = app.add_subcommand(
+      "compare", "Signal-to-noise ratio of the integer engine, layer by layer");
+  add_model_options(*command, options->model);
+  add_calibration_options(*command, options->calibration);
+  add_scheme_options(*command, options->scheme);
+  command->add_option("--images", options->images, "Validation images to compare on")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  command->add_flag("--json", options->json, "Print JSON instead of text");
+  command->callback([options, &run] { run = [options] { return compare(*options); }; });
+}
+
+}  // namespace bitlog2::cli

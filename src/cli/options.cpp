@@ -1,0 +1,47 @@
+#include "cli/options.h"
+
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+
+namespace bitlog2::cli {
+
+void add_model_options(CLI::App& command, ModelChoice& choice) {
+  command.add_option("--model", choice.name,
+                     "A published model: deit_tiny, deit_small, deit_base, vit_small, vit_base, "
+                     "swin_tiny, swin_small");
+  command.add_option("--weights", choice.weights,
+                     "Checkpoint, .safetensors (default: the model's in the Hugging Face cache)");
+  command.add_option("--config", choice.config,
+                     "JSON file that describes a model of other sizes");
+}
+
+void add_calibration_options(CLI::App& command, CalibrationOptions& options) {
+  command.add_option("--dataset", options.dataset, "ImageNet-like folder, or .safetensors")
+      ->required();
+  command.add_option("--calib-batchsize", options.calib_batchsize, "Calibration images")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  command.add_option("--seed", options.seed, "Of the calibration sample")->capture_default_str();
+  command.add_option("--threads", options.threads, "0: all of the machine's")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+}
+
+QuantizationSettings SchemeOptions::settings() const {
+  return {w_bits, a_bits, find_attention_scheme(scheme)};
+}
+
+void add_scheme_options(CLI::App& command, SchemeOptions& options) {
+  command.add_option("--log-quant-scheme", options.scheme,
+                     "Attention-map quantizer: Sqrt2_16, Sqrt2_17, BitLog2_Single_16, "
+                     "BitLog2_Single_17, BitLog2_Half_16, BitLog2_Half_17")
+      ->capture_default_str();
+  command.add_option("--w-bits", options.w_bits, "Bits of weights")
+      ->check(CLI::Range(kMinBits, kMaxBits))
+      ->capture_default_str();
+  command.add_option("--a-bits", options.a_bits, "Bits of activations")
+      ->check(CLI::Range(kMinBits, kMaxBits))
+      ->capture_default_str();
+}
+
+}  // namespace bitlog2::cli

@@ -1,0 +1,39 @@
+// Options that several subcommands have, declared once.
+#pragma once
+
+#include <CLI/App.hpp>
+#include <cstdint>
+#include <string>
+
+#include "cli/job.h"
+
+namespace bitlog2::cli {
+
+/// --model, --weights, --config.
+void add_model_options(CLI::App& command, ModelChoice& choice);
+
+/// What calibration needs besides a model.
+struct CalibrationOptions {
+  std::string dataset;
+  std::size_t calib_batchsize = 32;
+  std::uint64_t seed = 0;
+  std::size_t threads = 0;
+};
+
+/// --dataset, --calib-batchsize, --seed, --threads.
+void add_calibration_options(CLI::App& command, CalibrationOptions& options);
+
+/// One scheme and one pair of widths, as quantize and compare take them.
+struct SchemeOptions {
+  std::string scheme = "BitLog2_Half_16";
+  int w_bits = 4;
+  int a_bits = 4;
+
+  /// Throws Error for an unknown scheme.
+  QuantizationSettings settings() const;
+};
+
+/// --log-quant-scheme, --w-bits, --a-bits.
+void add_scheme_options(CLI::App& command, SchemeOptions& options);
+
+}  // namespace bitlog2::cli

@@ -1,0 +1,61 @@
+// `bitlog2 quantize`: a checkpoint and a few images become one small file that runs in
+// integers only.
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <memory>
+
+#include "bitlog2/files.h"
+#include "bitlog2/integer.h"
+#include "cli/commands.h"
+#include "cli/interrupt.h"
+#include "cli/job.h"
+#include "cli/options.h"
+
+namespace bitlog2::cli {
+namespace {
+
+struct QuantizeOptions {
+  ModelChoice model;
+  CalibrationOptions calibration;
+  SchemeOptions scheme;
+  std::string output;
+};
+
+int quantize(const QuantizeOptions& options) {
+  const std::atomic<bool>& stop = catch_interrupt();
+  check_writable(options.output);
+  const QuantizationSettings settings = options.scheme.settings();
+  const LoadedModel loaded = load_chosen_model(options.model);
+  ThreadPool pool(thread_count(options.calibration.threads));
+  const PreparedData data = prepare_data(loaded.model.config, options.calibration, pool);
+  const Calibration calibration =
+      calibrate_with_progress(loaded.model, settings, data.calibration, pool, stop);
+  const std::vector<std::byte> content = lower(calibration.quantized, loaded.class_names);
+  // Opened before it is written: what is on disk is known to run.
+  const auto engine = IntegerEngine::from_bytes(content, options.output);
+  write_file_atomically(options.output, content);
+  fmt::print("{}: {} {}, {:.2f} MB; needs {:.2f} MB to run\n", options.output,
+             loaded.model.config.name, settings.name(), static_cast<double>(content.size()) / 1e6,
+             static_cast<double>(engine->arena_bytes()) / 1e6);
+  return 0;
+}
+
+}  // namespace
+
+void add_quantize(CLI::App& app, std::function<int()>& run) {
+  const auto options = std::make_shared<QuantizeOptions>();
+  CLI::App* command = app.add_subcommand(
+      "quantize", "Calibrate a model and write it as a file that runs in integers only");
+  add_model_options(*command, options->model);
+  add_calibration_options(*command, options->calibration);
+  add_scheme_options(*command, options->scheme);
+  command->add_option("-o,--output", options->output, "The file to write, .safetensors")
+      ->required();
+  command->callback([options, &run] { run = [options] { return quantize(*options); }; });
+}
+
+}  // namespace bitlog2::cli
