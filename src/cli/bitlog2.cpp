@@ -8,7 +8,9 @@
 #include "cli/job.h"
 
 int main(int argc, char** argv) {
-  CLI::App app("Quantize vision transformers to 4 bits, run them in integers, measure what that costs.", "bitlog2");
+  CLI::App app(
+      "Quantize vision transformers to 4 bits, run them in integers, measure what that costs.",
+      "bitlog2");
   app.require_subcommand(1);
   app.set_version_flag("--version", BITLOG2_VERSION);
   std::function<int()> run;

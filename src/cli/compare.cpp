@@ -1,10 +1,10 @@
 // `bitlog2 compare`: layer by layer, how far the integer engine is from the simulated and the
 // float32 one, so that a weak layer is seen.
+#include <fmt/format.h>
+
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
-#include <fmt/format.h>
-
 #include <cmath>
 #include <map>
 #include <memory>
@@ -146,8 +146,8 @@ int compare(const CompareOptions& options) {
 
 void add_compare(CLI::App& app, std::function<int()>& run) {
   const auto options = std::make_shared<CompareOptions>();
-  CLI::App* command = app.add_subcommand(
-      "compare", "Signal-to-noise ratio of the integer engine, layer by layer");
+  CLI::App* command =
+      app.add_subcommand("compare", "Signal-to-noise ratio of the integer engine, layer by layer");
   add_model_options(*command, options->model);
   add_calibration_options(*command, options->calibration);
   add_scheme_options(*command, options->scheme);

@@ -1,9 +1,9 @@
 // `bitlog2 eval`: accuracy of a model, in float32 and quantized, as one table.
+#include <fmt/format.h>
+
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
-#include <fmt/format.h>
-
 #include <chrono>
 #include <cstdio>
 #include <memory>
@@ -100,8 +100,8 @@ std::vector<QuantizationSettings> quantized_cases(const EvalOptions& options) {
     }
     const int value = bits.size() == 1 ? bits[0] : bits[i];
     if (value < kMinBits || value > kMaxBits) {
-      throw Error(fmt::format("{} is {}; {} to {} bits are possible", option, value, kMinBits,
-                              kMaxBits));
+      throw Error(
+          fmt::format("{} is {}; {} to {} bits are possible", option, value, kMinBits, kMaxBits));
     }
     return value;
   };
@@ -208,8 +208,7 @@ class EvalRun {
                    *make_simulated_engine(calibration.quantized));
     }
     if (has_engine("integer") && !stop_) {
-      const auto engine =
-          IntegerEngine::from_bytes(lower(calibration.quantized, {}), config_.name);
+      const auto engine = IntegerEngine::from_bytes(lower(calibration.quantized, {}), config_.name);
       evaluate_integer(settings, *engine, seconds);
     }
   }
@@ -292,9 +291,10 @@ void add_eval(CLI::App& app, std::function<int()>& run) {
   command->add_option("--a-bits", options->a_bits, "Bits of activations, 2 to 8; several: 4,6")
       ->delimiter(',')
       ->capture_default_str();
-  command->add_option("--log-quant-scheme", options->schemes,
-                      "Attention-map quantizers, several or 'all': Sqrt2_16, Sqrt2_17, "
-                      "BitLog2_Single_16, BitLog2_Single_17, BitLog2_Half_16, BitLog2_Half_17")
+  command
+      ->add_option("--log-quant-scheme", options->schemes,
+                   "Attention-map quantizers, several or 'all': Sqrt2_16, Sqrt2_17, "
+                   "BitLog2_Single_16, BitLog2_Single_17, BitLog2_Half_16, BitLog2_Half_17")
       ->delimiter(',')
       ->capture_default_str();
   command->add_option("--engine", options->engines, "One or several of fp32, simulate, integer")

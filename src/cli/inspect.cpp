@@ -1,9 +1,9 @@
 // `bitlog2 inspect`: what a checkpoint holds, and which model it is.
+#include <fmt/format.h>
+
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
-#include <fmt/format.h>
-
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -40,8 +40,8 @@ std::vector<ModelConfig> candidates(const Safetensors& file) {
 }
 
 struct Fit {
-  std::vector<std::string> models;         ///< that the file fits
-  std::string nearest;                     ///< else the one with the fewest misfits
+  std::vector<std::string> models;  ///< that the file fits
+  std::string nearest;              ///< else the one with the fewest misfits
   std::vector<std::string> misfits;
 };
 

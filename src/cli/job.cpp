@@ -42,9 +42,10 @@ std::filesystem::path find_weights(const ModelChoice& choice) {
   if (const auto cached = find_in_hub_cache(repository)) {
     return *cached;
   }
-  throw Error(fmt::format("the weights of {} are not on this machine; give --weights FILE, or "
-                          "download them: {}",
-                          choice.name, hub_download_command(repository)));
+  throw Error(
+      fmt::format("the weights of {} are not on this machine; give --weights FILE, or "
+                  "download them: {}",
+                  choice.name, hub_download_command(repository)));
 }
 
 ModelConfig find_config(const ModelChoice& choice, const Safetensors& weights) {
@@ -60,9 +61,10 @@ ModelConfig find_config(const ModelChoice& choice, const Safetensors& weights) {
   if (found != weights.metadata().end()) {
     return parse_config(found->second, weights.name());
   }
-  throw Error(fmt::format("{} does not say which model it is; give --model, one of {}, or "
-                          "--config FILE.json",
-                          weights.name(), model_choices()));
+  throw Error(
+      fmt::format("{} does not say which model it is; give --model, one of {}, or "
+                  "--config FILE.json",
+                  weights.name(), model_choices()));
 }
 
 /// A message without control characters, which names in a damaged file may hold.

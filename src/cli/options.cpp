@@ -11,8 +11,7 @@ void add_model_options(CLI::App& command, ModelChoice& choice) {
                      "swin_tiny, swin_small");
   command.add_option("--weights", choice.weights,
                      "Checkpoint, .safetensors (default: the model's in the Hugging Face cache)");
-  command.add_option("--config", choice.config,
-                     "JSON file that describes a model of other sizes");
+  command.add_option("--config", choice.config, "JSON file that describes a model of other sizes");
 }
 
 void add_calibration_options(CLI::App& command, CalibrationOptions& options) {
@@ -21,7 +20,9 @@ void add_calibration_options(CLI::App& command, CalibrationOptions& options) {
   command.add_option("--calib-batchsize", options.calib_batchsize, "Calibration images")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
-  command.add_option("--seed", options.seed, "Of the calibration sample")->capture_default_str();
+  command.add_option("--seed", options.seed, "Of the calibration sample")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   command.add_option("--threads", options.threads, "0: all of the machine's")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
@@ -32,9 +33,10 @@ QuantizationSettings SchemeOptions::settings() const {
 }
 
 void add_scheme_options(CLI::App& command, SchemeOptions& options) {
-  command.add_option("--log-quant-scheme", options.scheme,
-                     "Attention-map quantizer: Sqrt2_16, Sqrt2_17, BitLog2_Single_16, "
-                     "BitLog2_Single_17, BitLog2_Half_16, BitLog2_Half_17")
+  command
+      .add_option("--log-quant-scheme", options.scheme,
+                  "Attention-map quantizer: Sqrt2_16, Sqrt2_17, BitLog2_Single_16, "
+                  "BitLog2_Single_17, BitLog2_Half_16, BitLog2_Half_17")
       ->capture_default_str();
   command.add_option("--w-bits", options.w_bits, "Bits of weights")
       ->check(CLI::Range(kMinBits, kMaxBits))

@@ -1,9 +1,9 @@
 // `bitlog2 predict`: the classes of images, by a quantized model.
+#include <fmt/format.h>
+
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
@@ -70,9 +70,9 @@ std::vector<std::filesystem::path> expand(const std::vector<std::string>& argume
 void print_text(const std::string& image, const std::vector<Prediction>& predictions) {
   fmt::print("{}\n", image);
   for (const Prediction& prediction : predictions) {
-    fmt::print("  {:5.1f}%  {}\n", 100 * prediction.probability,
-               prediction.name.empty() ? fmt::format("class {}", prediction.index)
-                                       : prediction.name);
+    fmt::print(
+        "  {:5.1f}%  {}\n", 100 * prediction.probability,
+        prediction.name.empty() ? fmt::format("class {}", prediction.index) : prediction.name);
   }
 }
 
@@ -116,8 +116,7 @@ int predict(const PredictOptions& options) {
 
 void add_predict(CLI::App& app, std::function<int()>& run) {
   const auto options = std::make_shared<PredictOptions>();
-  CLI::App* command =
-      app.add_subcommand("predict", "Name what images show, by a quantized model");
+  CLI::App* command = app.add_subcommand("predict", "Name what images show, by a quantized model");
   command->add_option("--quantized", options->quantized, "A file made by bitlog2 quantize")
       ->required();
   command->add_option("images", options->images, "Images, or folders of them")->required();

@@ -1,10 +1,10 @@
 // `bitlog2 quantize`: a checkpoint and a few images become one small file that runs in
 // integers only.
+#include <fmt/format.h>
+
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
-#include <fmt/format.h>
-
 #include <filesystem>
 #include <memory>
 

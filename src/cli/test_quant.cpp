@@ -1,11 +1,11 @@
 // The program `test_quant`: the published script's command line, its progress lines and its
 // last line, so that what was written around the script runs unchanged. The words printed
 // here are an interface.
+#include <fmt/format.h>
+
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
-#include <fmt/format.h>
-
 #include <cstdio>
 
 #include "bitlog2/error.h"
@@ -53,7 +53,8 @@ class BatchLines {
     if (progress.batch % print_freq_ != 0) {
       return;
     }
-    say(fmt::format("Test: [{}/{}]\tTime {:.3f} ({:.3f})\tLoss {:.4f} ({:.4f})\tPrec@1 {:.3f} "
+    say(
+        fmt::format("Test: [{}/{}]\tTime {:.3f} ({:.3f})\tLoss {:.4f} ({:.4f})\tPrec@1 {:.3f} "
                     "({:.3f})\tPrec@5 {:.3f} ({:.3f})",
                     progress.batch, progress.batches, progress.batch_seconds,
                     seconds_ / static_cast<double>(progress.batch + 1), progress.last.loss(),

@@ -40,9 +40,10 @@ int parse_bits(const Safetensors& file, const std::string& key) {
 const std::string& metadata_at(const Safetensors& file, const std::string& key) {
   const auto found = file.metadata().find(key);
   if (found == file.metadata().end()) {
-    throw Error(fmt::format("{}: not a quantized model: metadata '{}' is missing; make one with "
-                            "bitlog2 quantize",
-                            file.name(), key));
+    throw Error(
+        fmt::format("{}: not a quantized model: metadata '{}' is missing; make one with "
+                    "bitlog2 quantize",
+                    file.name(), key));
   }
   return found->second;
 }
@@ -50,8 +51,8 @@ const std::string& metadata_at(const Safetensors& file, const std::string& key) 
 std::vector<std::string> layer_names(const Safetensors& file, std::size_t count) {
   const auto names = nlohmann::json::parse(metadata_at(file, "layers"), nullptr, false);
   if (!names.is_array() || names.size() != count) {
-    throw Error(fmt::format("{}: metadata 'layers' does not name {} operations", file.name(),
-                            count));
+    throw Error(
+        fmt::format("{}: metadata 'layers' does not name {} operations", file.name(), count));
   }
   std::vector<std::string> result;
   for (const auto& name : names) {
@@ -62,8 +63,8 @@ std::vector<std::string> layer_names(const Safetensors& file, std::size_t count)
 
 QuantizedFileInfo read_info(const Safetensors& file) {
   if (metadata_at(file, "format") != "bitlog2") {
-    throw Error(fmt::format("{}: not a quantized model; make one with bitlog2 quantize",
-                            file.name()));
+    throw Error(
+        fmt::format("{}: not a quantized model; make one with bitlog2 quantize", file.name()));
   }
   QuantizedFileInfo info;
   info.config = parse_config(metadata_at(file, "config"), file.name());
@@ -77,10 +78,11 @@ void check_against_config(const std::string& name, const ModelConfig& config,
                           const runtime::Header& header) {
   if (header.image_size != config.img_size || header.patch_size != config.patch_size ||
       header.num_classes != config.num_classes) {
-    throw Error(fmt::format("{}: its program (image {}, patch {}, {} classes) contradicts its "
-                            "config (image {}, patch {}, {} classes); it is damaged",
-                            name, header.image_size, header.patch_size, header.num_classes,
-                            config.img_size, config.patch_size, config.num_classes));
+    throw Error(
+        fmt::format("{}: its program (image {}, patch {}, {} classes) contradicts its "
+                    "config (image {}, patch {}, {} classes); it is damaged",
+                    name, header.image_size, header.patch_size, header.num_classes, config.img_size,
+                    config.patch_size, config.num_classes));
   }
 }
 

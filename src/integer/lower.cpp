@@ -262,12 +262,12 @@ class LoweringOps {
       }
       const double unit = input.scale * weights.scale[c];  // one step of the integer sum
       const double bias = layer.bias.empty() ? 0.0 : layer.bias[c];
-      const double whole_bias =
-          (bias + forms[c].offset / forms[c].scale) / unit - input.zero * sum;
+      const double whole_bias = (bias + forms[c].offset / forms[c].scale) / unit - input.zero * sum;
       if (std::fabs(whole_bias) > kLargestBias) {
-        throw Error(fmt::format("{}: channel {} has a bias {} steps of its weights large; its "
-                                "integer form would overflow",
-                                layer.name, c, whole_bias));
+        throw Error(
+            fmt::format("{}: channel {} has a bias {} steps of its weights large; its "
+                        "integer form would overflow",
+                        layer.name, c, whole_bias));
       }
       zero_points.push_back(static_cast<std::int16_t>(zero));
       biases.push_back(to_int32(whole_bias));
@@ -313,8 +313,8 @@ class LoweringOps {
         const float value = (static_cast<float>(pixel) / 255.0F - preprocessing.mean[channel]) /
                             preprocessing.std[channel];
         const float code = std::rint(value / input.scale[0]) + static_cast<float>(grid.zero);
-        table.push_back(static_cast<std::uint8_t>(
-            std::clamp(code, 0.0F, static_cast<float>(grid.top))));
+        table.push_back(
+            static_cast<std::uint8_t>(std::clamp(code, 0.0F, static_cast<float>(grid.top))));
       }
     }
     Op op = {};
@@ -340,9 +340,10 @@ class LoweringOps {
     op.position_shift = word(static_cast<std::size_t>(std::clamp(excess, 0, 16)));
     std::vector<std::int16_t> values;
     for (const double value : positions) {
-      const double scaled = std::ldexp(value * kResidualScale, -static_cast<int>(op.position_shift));
-      values.push_back(static_cast<std::int16_t>(std::clamp(std::nearbyint(scaled), -32767.0,
-                                                            32767.0)));
+      const double scaled =
+          std::ldexp(value * kResidualScale, -static_cast<int>(op.position_shift));
+      values.push_back(
+          static_cast<std::int16_t>(std::clamp(std::nearbyint(scaled), -32767.0, 32767.0)));
     }
     op.positions = program_.add("pos_embed", values);
     op.class_token = 1;
@@ -426,8 +427,8 @@ class LoweringOps {
 
   void emit_attention(const Attended& attended, const CodeGrid& output) {
     const Attention& attn = *attended.attn;
-    const AttentionQuantizer& map = quantizers_.attention_maps.at(attn.name +
-                                                                  ".matmul2.quantizer_A");
+    const AttentionQuantizer& map =
+        quantizers_.attention_maps.at(attn.name + ".matmul2.quantizer_A");
     const CodeGrid q = grid_of(quantizer(attn.name + ".matmul1.quantizer_A"));
     const CodeGrid k = grid_of(quantizer(attn.name + ".matmul1.quantizer_B"));
     const CodeGrid v = grid_of(quantizer(attn.name + ".matmul2.quantizer_B"));
@@ -435,8 +436,8 @@ class LoweringOps {
     const double head_dim = static_cast<double>(channels / attn.num_heads);
     // e^x = 2^(x log2(e))
     const double to_log2 = std::ldexp(std::numbers::log2e, runtime::kScoreFraction);
-    const double score = q.scale * k.scale * to_log2 /
-                         (attn.scale_query ? 1.0 : std::sqrt(head_dim));
+    const double score =
+        q.scale * k.scale * to_log2 / (attn.scale_query ? 1.0 : std::sqrt(head_dim));
     // BitLog2: x^ = m^ / delta. Sqrt2: x^ = p^ * delta, p^ with kSqrt2ContextFraction bits.
     const double weight = map.scheme.is_bitlog2()
                               ? 1.0 / map.delta
@@ -475,8 +476,8 @@ class LoweringOps {
     if (attn.bias_index.empty()) {
       return;
     }
-    const std::size_t window = static_cast<std::size_t>(
-        std::lround(std::sqrt(static_cast<double>(attn.groups.tokens))));
+    const std::size_t window =
+        static_cast<std::size_t>(std::lround(std::sqrt(static_cast<double>(attn.groups.tokens))));
     const std::size_t offsets = (2 * window - 1) * (2 * window - 1);
     std::vector<std::int32_t> bias;
     for (std::size_t head = 0; head < attn.num_heads; ++head) {
@@ -528,11 +529,10 @@ class LoweringOps {
     op.in_features = word(mean.shape.channels);
     op.out_features = word(mean.shape.channels);
     op.output_top = output.top;
-    op.grid = word(static_cast<std::size_t>(
-        std::lround(std::sqrt(static_cast<double>(mean.shape.tokens)))));
+    op.grid = word(
+        static_cast<std::size_t>(std::lround(std::sqrt(static_cast<double>(mean.shape.tokens)))));
     op.multipliers = program_.add("mean.multiplier", fixed.integers);
-    op.bias = program_.add("mean.bias",
-                           std::vector<std::int32_t>{to_int32(output.zero / factor)});
+    op.bias = program_.add("mean.bias", std::vector<std::int32_t>{to_int32(output.zero / factor)});
     op.shift = fixed.shift;
     program_.add_op(op, "mean");
   }

@@ -17,7 +17,7 @@ using runtime::Header;
 using runtime::Op;
 
 /// The fields of an Op that refer to a tensor.
-constexpr std::array kReferences = {&Op::weights, &Op::zero_points, &Op::bias,
+constexpr std::array kReferences = {&Op::weights,     &Op::zero_points, &Op::bias,
                                     &Op::multipliers, &Op::decode,      &Op::table,
                                     &Op::positions,   &Op::head_table,  &Op::score_bias};
 
@@ -52,10 +52,8 @@ std::uint32_t ProgramBuilder::add(const std::string& name, std::span<const std::
 
 std::uint32_t ProgramBuilder::add_heads(const std::string& name,
                                         std::span<const runtime::HeadRecord> heads) {
-  return add_tensor({name,
-                     DType::i32,
-                     {heads.size(), sizeof(runtime::HeadRecord) / 4},
-                     copy_bytes(heads)});
+  return add_tensor(
+      {name, DType::i32, {heads.size(), sizeof(runtime::HeadRecord) / 4}, copy_bytes(heads)});
 }
 
 std::uint32_t ProgramBuilder::add_codes(const std::string& name,
@@ -102,9 +100,8 @@ std::vector<std::byte> ProgramBuilder::finish(Header header,
   for (std::size_t i = 0; i < ops_.size(); ++i) {
     Op op = ops_[i];
     for (const auto reference : kReferences) {
-      op.*reference = op.*reference == 0
-                          ? 0
-                          : static_cast<std::uint32_t>(offsets[op.*reference - 1]);
+      op.*reference =
+          op.*reference == 0 ? 0 : static_cast<std::uint32_t>(offsets[op.*reference - 1]);
     }
     std::memcpy(data.data() + sizeof(Header) + i * sizeof(Op), &op, sizeof(Op));
   }
@@ -114,7 +111,8 @@ std::vector<std::byte> ProgramBuilder::finish(Header header,
   }
   header.data_bytes = static_cast<std::uint32_t>(size);
   header.op_count = static_cast<std::uint32_t>(ops_.size());
-  const std::uint64_t checksum = runtime::checksum(std::span(data).subspan(sizeof(Header)));
+  std::memcpy(data.data(), &header, sizeof(Header));
+  const std::uint64_t checksum = runtime::checksum(data);
   header.checksum_low = static_cast<std::uint32_t>(checksum);
   header.checksum_high = static_cast<std::uint32_t>(checksum >> 32);
   std::memcpy(data.data(), &header, sizeof(Header));
@@ -125,8 +123,7 @@ std::vector<std::byte> ProgramBuilder::finish(Header header,
   for (const std::size_t index : order) {
     const Tensor& tensor = tensors_[index];
     tensors.push_back({tensor.name, tensor.dtype, tensor.shape,
-                       all.subspan(static_cast<std::size_t>(offsets[index]),
-                                   tensor.bytes.size())});
+                       all.subspan(static_cast<std::size_t>(offsets[index]), tensor.bytes.size())});
   }
   metadata.emplace("layers", nlohmann::json(layers_).dump());
   return serialize_safetensors(tensors, metadata);

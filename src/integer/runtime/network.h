@@ -12,16 +12,16 @@ namespace bitlog2::runtime {
 
 enum class Status : int {
   ok = 0,
-  truncated,          // the file ends before its header says
-  misaligned,         // the file's address is not a multiple of 4
-  not_a_network,      // no program where one should be
+  truncated,      // the file ends before its header says
+  misaligned,     // the file's address is not a multiple of 4
+  not_a_network,  // no program where one should be
   wrong_version,
-  damaged,            // the checksum differs
-  bad_program,        // an operation contradicts the ones before it, or the file's size
-  bad_number,         // a multiplier, shift, table or bias is out of range
-  too_large,          // sizes beyond what the runtime takes
+  damaged,      // the checksum differs
+  bad_program,  // an operation contradicts the ones before it, or the file's size
+  bad_number,   // a multiplier, shift, table or bias is out of range
+  too_large,    // sizes beyond what the runtime takes
   small_arena,
-  wrong_size,         // of the image or of the logits
+  wrong_size,  // of the image or of the logits
 };
 
 /// What a status means, in words for people.
@@ -36,9 +36,7 @@ struct Network {
   std::size_t codes_b_bytes = 0;
   std::size_t scratch_bytes = 0;
 
-  std::size_t input_bytes() const {
-    return std::size_t{3} * header.image_size * header.image_size;
-  }
+  std::size_t input_bytes() const { return std::size_t{3} * header.image_size * header.image_size; }
 };
 
 /// Checks the whole file and fills `network`. After Status::ok, run() stays inside the file
@@ -62,15 +60,15 @@ struct Observer {
 
 /// Runs one image. `pixels` is the crop, [S, S, 3] RGB; `arena` at least arena_size() bytes,
 /// any content; `logits` gets num_classes values with kLogitFraction fraction bits.
-Status run(const Network& network, std::span<const std::uint8_t> pixels,
-           std::span<std::byte> arena, std::span<std::int32_t> logits,
-           RunStatistics* statistics = nullptr, const Observer* observer = nullptr);
+Status run(const Network& network, std::span<const std::uint8_t> pixels, std::span<std::byte> arena,
+           std::span<std::int32_t> logits, RunStatistics* statistics = nullptr,
+           const Observer* observer = nullptr);
 
 /// The operation at `index`, which is less than header.op_count.
 Op operation(const Network& network, std::size_t index);
 
-/// The program's checksum: FNV-1a over 32-bit words, of `bytes` (a multiple of 4 or padded
-/// with zeros in thought).
-std::uint64_t checksum(std::span<const std::byte> bytes);
+/// The checksum of all tensors' bytes, the program's header included: FNV-1a over 32-bit words,
+/// the last padded with zeros; the header's own two checksum words count as 0.
+std::uint64_t checksum(std::span<const std::byte> data);
 
 }  // namespace bitlog2::runtime

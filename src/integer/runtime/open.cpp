@@ -117,9 +117,9 @@ class Checker {
         residual_.features * merged != op.in_features || residual_.rows < op.rows) {
       return Status::bad_program;
     }
-    if (op.grid != 0 && (op.grid % 2 != 0 || op.grid > 256 ||
-                         std::uint64_t{op.grid} * op.grid != residual_.rows ||
-                         std::uint64_t{op.rows} * 4 != residual_.rows)) {
+    if (op.grid != 0 &&
+        (op.grid % 2 != 0 || op.grid > 256 || std::uint64_t{op.grid} * op.grid != residual_.rows ||
+         std::uint64_t{op.rows} * 4 != residual_.rows)) {
       return Status::bad_program;
     }
     const bool in_place = place(op.destination) == Place::residual;
@@ -182,9 +182,9 @@ class Checker {
     if (op.window == 0 && op.window_shift != 0) {
       return Status::bad_program;
     }
-    if (op.window != 0 && (op.window > 64 || op.grid > 256 ||
-                           std::uint64_t{op.grid} * op.grid != op.rows ||
-                           op.grid % op.window != 0 || op.window_shift >= op.window)) {
+    if (op.window != 0 &&
+        (op.window > 64 || op.grid > 256 || std::uint64_t{op.grid} * op.grid != op.rows ||
+         op.grid % op.window != 0 || op.window_shift >= op.window)) {
       return Status::bad_program;
     }
     if (op.score_shift < 1 || op.score_shift > 62 || op.shift < 1 || op.shift > 62 ||
@@ -233,9 +233,9 @@ class Checker {
   }
 
   Status check_mean(const Op& op) {
-    if (op.rows != 1 || op.in_features != op.out_features ||
-        residual_.features != op.in_features || codes(op.destination) == nullptr ||
-        op.grid > 256 || std::uint64_t{op.grid} * op.grid != residual_.rows) {
+    if (op.rows != 1 || op.in_features != op.out_features || residual_.features != op.in_features ||
+        codes(op.destination) == nullptr || op.grid > 256 ||
+        std::uint64_t{op.grid} * op.grid != residual_.rows) {
       return Status::bad_program;
     }
     if (!in_file(op.multipliers, 4, 4) || !in_file(op.bias, 4, 4)) {
@@ -357,17 +357,21 @@ Status check_header(const Header& header, std::size_t available) {
 
 }  // namespace
 
-std::uint64_t checksum(std::span<const std::byte> bytes) {
+std::uint64_t checksum(std::span<const std::byte> data) {
+  constexpr std::size_t kOwnWords = offsetof(Header, checksum_low);
   std::uint64_t hash = 0xCBF29CE484222325U;
+  const auto mix = [&](std::uint32_t word) { hash = (hash ^ word) * 0x100000001B3U; };
   std::size_t i = 0;
-  for (; i + 4 <= bytes.size(); i += 4) {
-    hash = (hash ^ read_at<std::uint32_t>(bytes.data() + i)) * 0x100000001B3U;
+  for (; i + 4 <= data.size(); i += 4) {
+    const bool is_own = i == kOwnWords || i == kOwnWords + 4;
+    mix(is_own ? 0 : read_at<std::uint32_t>(data.data() + i));
   }
   std::uint32_t last = 0;
-  for (unsigned shift = 0; i < bytes.size(); ++i, shift += 8) {
-    last |= static_cast<std::uint32_t>(bytes[i]) << shift;
+  for (unsigned shift = 0; i < data.size(); ++i, shift += 8) {
+    last |= static_cast<std::uint32_t>(data[i]) << shift;
   }
-  return (hash ^ last) * 0x100000001B3U;
+  mix(last);
+  return hash;
 }
 
 Op operation(const Network& network, std::size_t index) {
@@ -398,7 +402,7 @@ Status open(std::span<const std::byte> file, Network& network) {
   }
   const std::uint64_t expected =
       std::uint64_t{result.header.checksum_high} << 32 | result.header.checksum_low;
-  if (checksum(data.subspan(sizeof(Header))) != expected) {
+  if (checksum(data) != expected) {
     return Status::damaged;
   }
   status = Checker(result.data, result.header).check_program(result);

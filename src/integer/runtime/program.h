@@ -25,11 +25,11 @@ inline constexpr int kSqrt2ContextFraction = 12;
 struct Header {
   std::uint32_t magic;
   std::uint32_t version;
-  std::uint32_t data_bytes;     // of all tensors, this program included
-  std::uint32_t op_count;       // records of Op behind this header
-  std::uint32_t checksum_low;   // of all data behind this header, see checksum()
+  std::uint32_t data_bytes;    // of all tensors, this program included
+  std::uint32_t op_count;      // records of Op behind this header
+  std::uint32_t checksum_low;  // of all tensors' bytes, see checksum()
   std::uint32_t checksum_high;
-  std::uint32_t image_size;     // side of the input, pixels
+  std::uint32_t image_size;  // side of the input, pixels
   std::uint32_t patch_size;
   std::uint32_t num_classes;
   std::uint32_t attention_kind;        // AttentionKind
@@ -68,7 +68,7 @@ struct Op {
   std::uint32_t rows;         // tokens that it produces
   std::uint32_t in_features;
   std::uint32_t out_features;
-  std::uint32_t output_top;   // the largest code that it writes to codes_a or codes_b
+  std::uint32_t output_top;  // the largest code that it writes to codes_a or codes_b
 
   // embed, linear: output_c = ((sum_i (w_ci - zero_point_c) * decode[x_i] + bias_c)
   //                            * multiplier_c + 2^(shift-1)) >> shift
@@ -81,28 +81,28 @@ struct Op {
   std::uint32_t multipliers;  // I32 [out], >= 0 but for layer_norm
   std::uint32_t shift;        // 1..62
 
-  std::uint32_t decode;       // I16 [decode_size]: what an input code stands for
+  std::uint32_t decode;  // I16 [decode_size]: what an input code stands for
   std::uint32_t decode_size;
-  std::uint32_t table;        // linear: U8 [table_size], output -> code (GELU), or none
-  std::uint32_t table_size;   // embed: U8 [3, 256], pixel -> code
+  std::uint32_t table;       // linear: U8 [table_size], output -> code (GELU), or none
+  std::uint32_t table_size;  // embed: U8 [3, 256], pixel -> code
 
-  std::uint32_t positions;       // embed: I16 [tokens, out], added after << position_shift
+  std::uint32_t positions;  // embed: I16 [tokens, out], added after << position_shift
   std::uint32_t position_shift;
-  std::uint32_t class_token;     // embed: 1 if positions start with the class token's row
+  std::uint32_t class_token;  // embed: 1 if positions start with the class token's row
 
-  std::uint32_t epsilon_low;     // layer_norm: in_features * eps * 2^(2 * kResidualFraction)
+  std::uint32_t epsilon_low;  // layer_norm: in_features * eps * 2^(2 * kResidualFraction)
   std::uint32_t epsilon_high;
 
-  std::uint32_t grid;          // tokens per side: layer_norm merges 2x2 of them (0: does not),
-                               // attention cuts windows out of them, mean averages them
-  std::uint32_t window;        // attention: tokens per side of a window; 0: all tokens
+  std::uint32_t grid;    // tokens per side: layer_norm merges 2x2 of them (0: does not),
+                         // attention cuts windows out of them, mean averages them
+  std::uint32_t window;  // attention: tokens per side of a window; 0: all tokens
   std::uint32_t window_shift;
   std::uint32_t heads;
-  std::uint32_t head_table;    // attention: HeadRecord [heads]
-  std::uint32_t score_bias;    // attention: I32 [heads, (2 * window - 1)^2], or none
+  std::uint32_t head_table;  // attention: HeadRecord [heads]
+  std::uint32_t score_bias;  // attention: I32 [heads, (2 * window - 1)^2], or none
   std::uint32_t score_shift;
-  std::uint32_t mask;          // attention: subtracted from scores across regions
-  std::uint32_t reserved[2];   // 0
+  std::uint32_t mask;         // attention: subtracted from scores across regions
+  std::uint32_t reserved[2];  // 0
 };
 static_assert(sizeof(Op) == 128);
 

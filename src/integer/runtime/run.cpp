@@ -78,8 +78,8 @@ class Runner {
   }
 
   Requantize requantize(const Op& op, std::size_t channel) const {
-    return {tensor<std::int32_t>(op.bias)[channel],
-            tensor<std::int32_t>(op.multipliers)[channel], op.shift};
+    return {tensor<std::int32_t>(op.bias)[channel], tensor<std::int32_t>(op.multipliers)[channel],
+            op.shift};
   }
 
   /// Multiplies rows of decoded inputs by every row of weights. `fill(first, rows, inputs)`
@@ -205,10 +205,9 @@ class Runner {
       gather_row(op, r, row);
       normalise(row, op.in_features, epsilon);
       for (std::size_t c = 0; c < op.in_features; ++c) {
-        const std::int64_t value =
-            round_shift(std::int64_t{row[c]} * multipliers[c] +
-                            (std::int64_t{bias[c]} << kNormFraction),
-                        op.shift);
+        const std::int64_t value = round_shift(
+            std::int64_t{row[c]} * multipliers[c] + (std::int64_t{bias[c]} << kNormFraction),
+            op.shift);
         const std::size_t at = r * op.in_features + c;
         if (to_residual) {
           residual_[at] = saturate(value, statistics_.saturations);
@@ -221,6 +220,37 @@ class Runner {
   }
 
   void linear(const Op& op) {
+    std::uint8_t* target = codes(op.destination);
+    const auto* table = tensor<std::uint8_t>(op.table);
+    switch (static_cast<Place>(op.destination)) {
+      case Place::residual:
+        return multiply_codes(op, [&](std::size_t at, std::int64_t value) {
+          residual_[at] = saturate(value, statistics_.saturations);
+        });
+      case Place::residual_add:
+        return multiply_codes(op, [&](std::size_t at, std::int64_t value) {
+          residual_[at] = saturate(residual_[at] + value, statistics_.saturations);
+        });
+      case Place::logits:
+        return multiply_codes(op, [&](std::size_t at, std::int64_t value) {
+          logits_[at] = saturate(value, statistics_.saturations);
+        });
+      default:
+        break;
+    }
+    if (op.table != 0) {
+      return multiply_codes(op, [&](std::size_t at, std::int64_t value) {
+        target[at] = table[clamp(value, 0, std::int64_t{op.table_size} - 1)];
+      });
+    }
+    multiply_codes(op, [&](std::size_t at, std::int64_t value) {
+      target[at] = static_cast<std::uint8_t>(clamp(value, 0, std::int64_t{op.output_top}));
+    });
+  }
+
+  /// A linear layer's outputs, requantized: `store(index in [rows, out], value)`.
+  template <class Store>
+  void multiply_codes(const Op& op, Store store) {
     const std::uint8_t* source = codes(op.source);
     const auto* decode = tensor<std::int16_t>(op.decode);
     const auto decode_rows = [&](std::size_t first, std::size_t count, std::int16_t* inputs) {
@@ -229,32 +259,8 @@ class Runner {
       }
     };
     multiply(op, op.rows, decode_rows, [&](std::size_t row, std::size_t c, std::int32_t sum) {
-      store(op, row * op.out_features + c, requantize(op, c)(sum));
+      store(row * op.out_features + c, requantize(op, c)(sum));
     });
-  }
-
-  /// Puts a linear layer's output where it belongs.
-  void store(const Op& op, std::size_t at, std::int64_t value) {
-    switch (static_cast<Place>(op.destination)) {
-      case Place::residual:
-        residual_[at] = saturate(value, statistics_.saturations);
-        return;
-      case Place::residual_add:
-        residual_[at] = saturate(residual_[at] + value, statistics_.saturations);
-        return;
-      case Place::logits:
-        logits_[at] = saturate(value, statistics_.saturations);
-        return;
-      default:
-        break;
-    }
-    if (op.table != 0) {
-      const std::int64_t index = clamp(value, 0, std::int64_t{op.table_size} - 1);
-      codes(op.destination)[at] = tensor<std::uint8_t>(op.table)[index];
-    } else {
-      codes(op.destination)[at] =
-          static_cast<std::uint8_t>(clamp(value, 0, std::int64_t{op.output_top}));
-    }
   }
 
   /// A group of tokens that attend to each other: everything, or one shifted window.
@@ -318,9 +324,9 @@ class Runner {
       load(op, group.token(i), 1, h, head.key_zero, keys + i * head_dim);
       load(op, group.token(i), 2, h, head.value_zero, values + i * head_dim);
     }
-    const AttentionRule rule = {
-        static_cast<AttentionKind>(network_.header.attention_kind),
-        network_.header.attention_multiplier, network_.header.attention_top};
+    const AttentionRule rule = {static_cast<AttentionKind>(network_.header.attention_kind),
+                                network_.header.attention_multiplier,
+                                network_.header.attention_top};
     const Requantize to_code = {head.context_bias, head.context_multiplier, op.shift};
     for (std::size_t i = 0; i < tokens; ++i) {
       load(op, group.token(i), 0, h, head.query_zero, query);
@@ -332,8 +338,7 @@ class Runner {
       for (std::size_t c = 0; c < head_dim; ++c) {
         constexpr std::int64_t kLimit = 1 << 30;
         const auto sum = static_cast<std::int32_t>(clamp(context[c], -kLimit, kLimit));
-        target[c] =
-            static_cast<std::uint8_t>(clamp(to_code(sum), 0, std::int64_t{op.output_top}));
+        target[c] = static_cast<std::uint8_t>(clamp(to_code(sum), 0, std::int64_t{op.output_top}));
       }
     }
   }
@@ -342,8 +347,8 @@ class Runner {
   void load(const Op& op, std::size_t token, std::size_t part, std::size_t h, std::int32_t zero,
             std::int16_t* target) const {
     const std::size_t head_dim = op.out_features / op.heads;
-    const std::uint8_t* source = codes(op.source) + token * op.in_features +
-                                 part * op.out_features + h * head_dim;
+    const std::uint8_t* source =
+        codes(op.source) + token * op.in_features + part * op.out_features + h * head_dim;
     for (std::size_t c = 0; c < head_dim; ++c) {
       target[c] = static_cast<std::int16_t>(source[c] - zero);
     }
@@ -400,13 +405,11 @@ class Runner {
 
 std::size_t arena_size(const Network& network) {
   return kAlignment + align(network.residual_values * sizeof(std::int32_t)) +
-         align(network.codes_a_bytes) + align(network.codes_b_bytes) +
-         align(network.scratch_bytes);
+         align(network.codes_a_bytes) + align(network.codes_b_bytes) + align(network.scratch_bytes);
 }
 
-Status run(const Network& network, std::span<const std::uint8_t> pixels,
-           std::span<std::byte> arena, std::span<std::int32_t> logits, RunStatistics* statistics,
-           const Observer* observer) {
+Status run(const Network& network, std::span<const std::uint8_t> pixels, std::span<std::byte> arena,
+           std::span<std::int32_t> logits, RunStatistics* statistics, const Observer* observer) {
   if (arena.size() < arena_size(network)) {
     return Status::small_arena;
   }

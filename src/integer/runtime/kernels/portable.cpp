@@ -5,11 +5,13 @@
 namespace bitlog2::runtime {
 namespace {
 
-/// context += values << shift.
-void add_shifted(const std::int16_t* values, std::size_t head_dim, unsigned shift,
-                 std::int64_t* context) {
-  for (std::size_t c = 0; c < head_dim; ++c) {
-    context[c] += static_cast<std::int64_t>(values[c]) << shift;
+constexpr std::size_t kBlock = 64;  // channels of a head that are summed at a time
+
+/// sums += values << shift.
+template <class Sum>
+void add_shifted(const std::int16_t* values, std::size_t count, unsigned shift, Sum* sums) {
+  for (std::size_t c = 0; c < count; ++c) {
+    sums[c] += static_cast<Sum>(values[c]) << shift;
   }
 }
 
@@ -26,22 +28,30 @@ std::uint32_t distance(std::int32_t from, std::int32_t to) {
 }
 
 /// BitLog2: m = floor(p * M) by one reciprocal a row; its highest bit is the shift, and for
-/// Half the bit below adds half as much again.
-void attend_bitlog2(const AttentionRule& rule, std::uint64_t sum, std::int32_t top_score,
-                    const std::int32_t* scores, std::size_t tokens, const std::int16_t* values,
-                    std::size_t head_dim, std::int64_t* context) {
+/// Half the bit below adds half as much again. The weights m^ add up to at most M <= 2^16, so
+/// 32 bits hold every sum.
+void attend_bitlog2(const AttentionRule& rule, const std::uint32_t* powers, std::uint64_t sum,
+                    std::size_t tokens, const std::int16_t* values, std::size_t head_dim,
+                    std::int64_t* context) {
   const std::uint64_t reciprocal = (std::uint64_t{rule.multiplier} << 46) / sum;
-  for (std::size_t j = 0; j < tokens; ++j) {
-    const std::uint64_t power = power_of_two(distance(top_score, scores[j]));
-    const std::uint64_t exact = power * reciprocal >> 46;
-    const std::uint64_t m = exact < rule.multiplier ? exact : rule.multiplier - 1;
-    if (m == 0) {
-      continue;
+  for (std::size_t first = 0; first < head_dim; first += kBlock) {
+    const std::size_t width = head_dim - first < kBlock ? head_dim - first : kBlock;
+    std::int32_t sums[kBlock] = {};
+    for (std::size_t j = 0; j < tokens; ++j) {
+      const std::uint64_t exact = powers[j] * reciprocal >> 46;
+      const std::uint64_t m = exact < rule.multiplier ? exact : rule.multiplier - 1;
+      if (m == 0) {
+        continue;
+      }
+      const auto shift = static_cast<unsigned>(bit_width(m) - 1);
+      const std::int16_t* row = values + j * head_dim + first;
+      add_shifted(row, width, shift, sums);
+      if (rule.kind == AttentionKind::half && shift > 0 && (m >> (shift - 1) & 1) != 0) {
+        add_shifted(row, width, shift - 1, sums);
+      }
     }
-    const auto shift = static_cast<unsigned>(bit_width(m) - 1);
-    add_shifted(values + j * head_dim, head_dim, shift, context);
-    if (rule.kind == AttentionKind::half && shift > 0 && (m >> (shift - 1) & 1) != 0) {
-      add_shifted(values + j * head_dim, head_dim, shift - 1, context);
+    for (std::size_t c = 0; c < width; ++c) {
+      context[first + c] = sums[c];
     }
   }
 }
@@ -53,14 +63,13 @@ void attend_sqrt2(const AttentionRule& rule, std::uint64_t sum, std::int32_t log
                   const std::int16_t* values, std::size_t head_dim, std::int64_t* context) {
   // 16 bits: tokens < 2^16 of |values| < 2^10, shifted by 20, leave no more room.
   constexpr std::int64_t kSqrt2 = 46341;  // sqrt(2) * 2^15
-  constexpr std::size_t kBlock = 64;
   const std::int64_t offset = std::int64_t{log2_of_sum(sum)} + log2_delta;
   for (std::size_t first = 0; first < head_dim; first += kBlock) {
     const std::size_t width = head_dim - first < kBlock ? head_dim - first : kBlock;
+    std::int64_t even[kBlock] = {};
     std::int64_t odd[kBlock] = {};
     for (std::size_t j = 0; j < tokens; ++j) {
-      const std::int64_t exponent =
-          2 * (std::int64_t{distance(top_score, scores[j])} + offset);
+      const std::int64_t exponent = 2 * (std::int64_t{distance(top_score, scores[j])} + offset);
       const std::int64_t t = round_shift(exponent, kScoreFraction);
       if (t >= std::int64_t{rule.multiplier}) {
         continue;
@@ -71,11 +80,10 @@ void attend_sqrt2(const AttentionRule& rule, std::uint64_t sum, std::int32_t log
         continue;
       }
       add_shifted(values + j * head_dim + first, width,
-                  static_cast<unsigned>(kSqrt2Fraction - right),
-                  (code & 1) != 0 ? odd : context + first);
+                  static_cast<unsigned>(kSqrt2Fraction - right), (code & 1) != 0 ? odd : even);
     }
     for (std::size_t c = 0; c < width; ++c) {
-      context[first + c] = round_shift(context[first + c] + round_shift(odd[c] * kSqrt2, 15),
+      context[first + c] = round_shift(even[c] + round_shift(odd[c] * kSqrt2, 15),
                                        kSqrt2Fraction - kSqrt2ContextFraction);
     }
   }
@@ -115,19 +123,21 @@ void unpack_weights(const std::uint8_t* packed, std::size_t count, unsigned bits
 void attend(const AttentionRule& rule, std::int32_t log2_delta, std::int32_t* scores,
             std::size_t tokens, const std::int16_t* values, std::size_t head_dim,
             std::int64_t* context) {
-  for (std::size_t c = 0; c < head_dim; ++c) {
-    context[c] = 0;
-  }
   const std::int32_t top_score = largest(scores, tokens);
   std::uint64_t sum = 0;
-  for (std::size_t j = 0; j < tokens; ++j) {
-    sum += power_of_two(distance(top_score, scores[j]));
-  }
   if (rule.kind == AttentionKind::sqrt2) {
+    for (std::size_t j = 0; j < tokens; ++j) {
+      sum += power_of_two(distance(top_score, scores[j]));
+    }
     attend_sqrt2(rule, sum, log2_delta, top_score, scores, tokens, values, head_dim, context);
-  } else {
-    attend_bitlog2(rule, sum, top_score, scores, tokens, values, head_dim, context);
+    return;
   }
+  auto* powers = reinterpret_cast<std::uint32_t*>(scores);
+  for (std::size_t j = 0; j < tokens; ++j) {
+    powers[j] = power_of_two(distance(top_score, scores[j]));
+    sum += powers[j];
+  }
+  attend_bitlog2(rule, powers, sum, tokens, values, head_dim, context);
 }
 
 }  // namespace bitlog2::runtime

@@ -1,0 +1,88 @@
+// Feeds arbitrary bytes to the integer runtime, which firmware feeds from flash or a network.
+// The checksum is repaired first, or nothing behind it would ever be reached. Whatever the
+// bytes, open() must refuse them, or run() must stay inside the file and the arena. Seeds:
+// fuzz/corpus/runtime_open.
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "../src/integer/runtime/network.h"
+
+namespace {
+
+namespace runtime = bitlog2::runtime;
+
+constexpr std::size_t kLargestArena = 1 << 20;
+constexpr std::size_t kMostOps = 64;
+constexpr std::uint64_t kMostWork = 1 << 22;  // multiplications of one run
+
+/// Makes the header's checksum right, if there is a header.
+void repair_checksum(std::span<std::byte> file) {
+  std::uint64_t json_bytes = 0;
+  if (file.size() < sizeof(json_bytes)) {
+    return;
+  }
+  std::memcpy(&json_bytes, file.data(), sizeof(json_bytes));
+  const std::uint64_t rest = file.size() - sizeof(json_bytes);
+  if (json_bytes > rest || rest - json_bytes < sizeof(runtime::Header)) {
+    return;
+  }
+  const auto data = file.subspan(sizeof(json_bytes) + static_cast<std::size_t>(json_bytes));
+  const std::uint64_t checksum = runtime::checksum(data);
+  static_assert(offsetof(runtime::Header, checksum_high) ==
+                offsetof(runtime::Header, checksum_low) + 4);
+  std::memcpy(data.data() + offsetof(runtime::Header, checksum_low), &checksum, sizeof(checksum));
+}
+
+std::uint64_t work(const runtime::Op& op) {
+  const std::uint64_t outputs = std::uint64_t{op.rows} * op.out_features;
+  const bool is_attention = static_cast<runtime::OpKind>(op.kind) == runtime::OpKind::attention;
+  const std::uint64_t group = op.window == 0 ? op.rows : std::uint64_t{op.window} * op.window;
+  return outputs * (is_attention ? 2 * group : op.in_features);
+}
+
+/// Networks that take long are valid, but teach the fuzzer nothing.
+bool is_quick(const runtime::Network& network) {
+  if (runtime::arena_size(network) > kLargestArena || network.header.op_count > kMostOps ||
+      network.input_bytes() > kLargestArena || network.header.num_classes > kLargestArena) {
+    return false;
+  }
+  std::uint64_t total = 0;
+  for (std::uint32_t i = 0; i < network.header.op_count; ++i) {
+    total += std::min(work(runtime::operation(network, i)), kMostWork);
+  }
+  return total < kMostWork;
+}
+
+void run_on_zeros(const runtime::Network& network) {
+  // One byte behind a multiple of 16, so that aligning takes all the room there is for it.
+  std::vector<std::byte> arena(runtime::arena_size(network) + 1);
+  const std::vector<std::uint8_t> pixels(network.input_bytes());
+  std::vector<std::int32_t> logits(network.header.num_classes);
+  const runtime::Status status = runtime::run(network, pixels, std::span(arena).subspan(1), logits);
+  if (status != runtime::Status::ok) {
+    __builtin_trap();  // an opened network runs
+  }
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const auto memory = std::make_unique<std::byte[]>(size);  // not one byte more
+  const std::span<std::byte> file(memory.get(), size);
+  std::copy_n(reinterpret_cast<const std::byte*>(data), size, file.data());
+  repair_checksum(file);
+  runtime::Network network;
+  const runtime::Status status = runtime::open(file, network);
+  if (runtime::status_text(status)[0] == '\0') {
+    __builtin_trap();
+  }
+  if (status == runtime::Status::ok && is_quick(network)) {
+    run_on_zeros(network);
+  }
+  return 0;
+}

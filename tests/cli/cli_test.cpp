@@ -1,0 +1,802 @@
+// The programs, from the outside: what they print and write, and what they say to bad input.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <random>
+#include <regex>
+#include <set>
+
+#include "bitlog2/evaluate.h"
+#include "cli/program.h"
+#include "reference.h"
+#include "tensors.h"
+
+namespace bitlog2 {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using testing::make_tensor;
+using ::testing::MatchesRegex;
+using ::testing::Not;
+using testing::Outcome;
+using testing::OwnedTensor;
+using testing::Program;
+using testing::run_program;
+using ::testing::StartsWith;
+using Arguments = std::vector<std::string>;
+
+constexpr std::size_t kValidationImages = 12;
+constexpr std::size_t kTrainingImages = 6;
+
+Arguments operator+(Arguments a, const Arguments& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) {
+    if (!line.empty()) {
+      lines.push_back(line);
+    }
+  }
+  return lines;
+}
+
+/// The lines on stderr that complain: all but the one that names the calibration images.
+std::vector<std::string> complaints(const Outcome& outcome) {
+  std::vector<std::string> lines = lines_of(outcome.err);
+  std::erase_if(lines, [](const auto& line) { return line.starts_with("calibrating on "); });
+  return lines;
+}
+
+std::vector<std::string> names_in(const fs::path& folder) {
+  std::vector<std::string> names;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+    names.push_back(entry.path().filename().string());
+  }
+  std::ranges::sort(names);
+  return names;
+}
+
+void write_text(const fs::path& path, const std::string& text) {
+  fs::create_directories(path.parent_path());
+  std::ofstream(path, std::ios::binary) << text;
+}
+
+OwnedTensor random_images(const std::string& name, std::size_t count, std::size_t side) {
+  std::mt19937 generator(static_cast<unsigned>(count));
+  std::vector<std::uint8_t> pixels(count * side * side * 3);
+  for (std::uint8_t& pixel : pixels) {
+    pixel = static_cast<std::uint8_t>(generator());
+  }
+  return make_tensor(name, DType::u8, {count, side, side, 3}, pixels);
+}
+
+/// A dataset in one file; the label of image i is i % 10.
+void write_dataset(const fs::path& path, std::size_t validation, std::size_t training,
+                   std::size_t side) {
+  std::vector<std::uint8_t> labels;
+  for (std::size_t i = 0; i < validation; ++i) {
+    labels.push_back(static_cast<std::uint8_t>(i % 10));
+  }
+  std::vector<OwnedTensor> tensors = {random_images("val.images", validation, side),
+                                      make_tensor("val.labels", DType::u8, {validation}, labels)};
+  if (training > 0) {
+    tensors.push_back(random_images("train.images", training, side));
+  }
+  testing::write_tensors(path, tensors);
+}
+
+fs::path nano_path(const std::string& family) {
+  return testing::fixtures() / "nano" / (family + "_nano.safetensors");
+}
+
+/// A ViT of a few thousand weights that has ImageNet's 1000 classes.
+ModelConfig thousand_classes() {
+  return parse_config(R"({"family": "vit", "img_size": 32, "patch_size": 16, "embed_dim": 16,
+                          "depth": 1, "num_heads": 2, "num_classes": 1000,
+                          "layer_norm_eps": 1e-6, "name": "thousand"})",
+                      "test");
+}
+
+void write_random_model(const fs::path& path, const ModelConfig& config) {
+  Model model = make_random_model(config, 11);
+  testing::write_tensors(path, testing::tensors_of(model), {{"config", config_to_json(config)}});
+}
+
+/// A Hugging Face cache is wherever the test says, never the user's.
+std::map<std::string, std::string> hub_at(const fs::path& folder) {
+  return {{"HF_HOME", folder.string()}, {"HF_HUB_CACHE", ""}};
+}
+
+class Cli : public ::testing::Test {
+ protected:
+  Cli() {
+    fs::create_directory(output());
+    write_dataset(dataset(), kValidationImages, kTrainingImages, 40);
+  }
+
+  fs::path path(const std::string& name) const { return folder_.path() / name; }
+  fs::path dataset() const { return path("data.safetensors"); }
+  fs::path output() const { return path("output"); }
+
+  Outcome run(const Arguments& arguments) const {
+    return run_program("bitlog2", arguments, hub_at(path("hub")));
+  }
+
+  /// `bitlog2 eval` with all it needs: a nano model and as many images as there are.
+  Arguments eval(const std::string& family) const {
+    return {"eval",      "--weights", nano_path(family).string(), "--dataset", dataset().string(),
+            "--threads", "2",         "--calib-batchsize",        "6"};
+  }
+
+  json json_output(const Arguments& arguments) const {
+    const Outcome outcome = run(arguments + Arguments{"--json", path("out.json").string()});
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    return json::parse(testing::read_text(path("out.json")), nullptr, false);
+  }
+
+  /// Runs what must fail with exit code 1, one line and no file left behind.
+  std::string refusal(const Arguments& arguments) const {
+    const Outcome outcome =
+        run(arguments + Arguments{"--json", (output() / "table.json").string(), "--dump-quantizers",
+                                  (output() / "quantizers.json").string()});
+    EXPECT_EQ(outcome.exit_code, 1);
+    EXPECT_THAT(names_in(output()), ElementsAre());
+    return complaint(outcome);
+  }
+
+  std::string complaint(const Outcome& outcome) const {
+    const std::vector<std::string> lines = complaints(outcome);
+    EXPECT_EQ(lines.size(), 1U) << outcome.err;
+    EXPECT_LE(lines_of(outcome.out).size(), 1U) << outcome.out;  // the table's head at most
+    return lines.empty() ? "" : lines[0];
+  }
+
+  /// With the nano ViT's dataset, bits and so on, but other weights.
+  std::string refusal_of_weights(const fs::path& weights, const Arguments& more = {}) const {
+    const std::string message = refusal(
+        Arguments{"eval", "--weights", weights.string(), "--dataset", dataset().string()} + more);
+    EXPECT_THAT(message, StartsWith("bitlog2: error: " + weights.string() + ": "));
+    return message;
+  }
+
+  std::string refusal_of_dataset(const fs::path& path, const Arguments& more = {}) const {
+    return refusal(
+        Arguments{"eval", "--weights", nano_path("vit").string(), "--dataset", path.string()} +
+        more);
+  }
+
+ private:
+  testing::TemporaryFolder folder_;
+};
+
+// ---- eval ------------------------------------------------------------------------------
+
+TEST_F(Cli, EvalPrintsATableOfAllSchemes) {
+  for (const char* family : {"vit", "swin"}) {
+    const Outcome outcome =
+        run(eval(family) + Arguments{"--engine", "fp32,simulate", "--log-quant-scheme", "all"});
+    EXPECT_EQ(outcome.exit_code, 0);
+    EXPECT_EQ(outcome.err,
+              fmt::format("calibrating on 6 images of {}: train.images\n", dataset().string()));
+    const std::vector<std::string> lines = lines_of(outcome.out);
+    ASSERT_EQ(lines.size(), 8U) << outcome.out;
+    EXPECT_THAT(lines[0], AllOf(StartsWith("engine "), HasSubstr("top-1"), HasSubstr("images")));
+    const std::string numbers =
+        " +[0-9.]+ +[0-9.]+ +[0-9.]+ +12 +[0-9]+[.][0-9] s +[0-9]+[.][0-9] s";
+    EXPECT_THAT(lines[1], MatchesRegex("fp32 +- +32/32" + numbers));
+    for (std::size_t i = 0; i < kAttentionSchemes.size(); ++i) {
+      EXPECT_THAT(lines[i + 2], MatchesRegex("simulate +" + std::string(kAttentionSchemes[i].name) +
+                                             " +4/4" + numbers));
+    }
+  }
+}
+
+TEST_F(Cli, EvalWritesTheTableAsJson) {
+  const json table =
+      json_output(eval("vit") + Arguments{"--engine", "fp32,simulate", "--log-quant-scheme",
+                                          "BitLog2_Half_17", "--w-bits", "4,6", "--a-bits", "3,8"});
+  ASSERT_EQ(table.size(), 3U);
+  for (const json& row : table) {
+    std::set<std::string> keys;
+    for (const auto& [key, value] : row.items()) {
+      keys.insert(key);
+    }
+    EXPECT_EQ(keys, (std::set<std::string>{"model", "engine", "scheme", "w_bits", "a_bits",
+                                           "images", "skipped", "top1", "top5", "loss",
+                                           "calibration_seconds", "evaluation_seconds"}));
+    EXPECT_EQ(row["model"], "custom");
+    EXPECT_EQ(row["images"], kValidationImages);
+    EXPECT_EQ(row["skipped"], 0);
+    EXPECT_GE(row["evaluation_seconds"], 0.0);
+    EXPECT_GE(row["top5"], row["top1"]);
+  }
+  EXPECT_EQ(table[0]["engine"], "fp32");
+  EXPECT_EQ(table[0]["scheme"], nullptr);
+  EXPECT_EQ(table[0]["w_bits"], 32);
+  EXPECT_EQ(table[0]["a_bits"], 32);
+  EXPECT_EQ(table[0]["calibration_seconds"], 0.0);
+  EXPECT_EQ(table[1]["engine"], "simulate");
+  EXPECT_EQ(table[1]["scheme"], "BitLog2_Half_17");
+  EXPECT_EQ(table[1]["w_bits"], 4);
+  EXPECT_EQ(table[1]["a_bits"], 3);
+  EXPECT_GT(table[1]["calibration_seconds"], 0.0);
+  EXPECT_EQ(table[2]["w_bits"], 6);
+  EXPECT_EQ(table[2]["a_bits"], 8);
+}
+
+TEST_F(Cli, EvalAgreesWithTheLibrary) {
+  const json table = json_output(eval("swin") + Arguments{"--engine", "fp32"});
+  const Safetensors weights = Safetensors::open(nano_path("swin"));
+  const ModelConfig config = parse_config(weights.metadata().at("config"), "nano");
+  const auto engine = make_fp32_engine(load_model(weights, config));
+  const Evaluation expected =
+      evaluate(*engine, Dataset::from_tensors(Safetensors::open(dataset()), "val"), {});
+  ASSERT_EQ(table.size(), 1U);
+  EXPECT_DOUBLE_EQ(table[0]["top1"], expected.accuracy.top1());
+  EXPECT_DOUBLE_EQ(table[0]["top5"], expected.accuracy.top5());
+  EXPECT_NEAR(table[0]["loss"], expected.accuracy.loss(), 1e-9);
+}
+
+TEST_F(Cli, EvalWritesJsonToStdoutInsteadOfTheTable) {
+  const Outcome outcome = run(eval("vit") + Arguments{"--engine", "fp32", "--json", "-"});
+  EXPECT_EQ(outcome.exit_code, 0);
+  EXPECT_EQ(outcome.err, "");
+  const json table = json::parse(outcome.out);
+  ASSERT_EQ(table.size(), 1U);
+  EXPECT_EQ(table[0]["images"], kValidationImages);
+}
+
+TEST_F(Cli, EvalDumpsQuantizersInTheGoldensLayout) {
+  for (const char* family : {"vit", "swin"}) {
+    const fs::path dump = path("quantizers.json");
+    const Outcome outcome =
+        run(eval(family) + Arguments{"--log-quant-scheme", "Sqrt2_16,BitLog2_Half_17",
+                                     "--dump-quantizers", dump.string()});
+    ASSERT_EQ(outcome.exit_code, 0);
+    const json ours = json::parse(testing::read_text(dump));
+    const json golden = json::parse(testing::read_text(
+        testing::fixtures() / "nano" / (std::string(family) + "_nano.goldens.json")));
+    EXPECT_EQ(ours["cases"].size(), 2U);
+    for (const char* name : {"Sqrt2_16.w4a4", "BitLog2_Half_17.w4a4"}) {
+      EXPECT_EQ(ours["cases"][name].size(), 2U);
+      for (const char* step : {"after_initial_calibration", "final"}) {
+        const json& expected = golden["cases"][name][step];
+        const json& actual = ours["cases"][name][step];
+        ASSERT_EQ(actual.size(), expected.size());
+        for (const auto& [module, quantizer] : expected.items()) {
+          SCOPED_TRACE(module);
+          ASSERT_TRUE(actual.contains(module));
+          ASSERT_EQ(actual[module].size(), quantizer.size());
+          EXPECT_EQ(actual[module]["n_bits"], quantizer["n_bits"]);
+          EXPECT_EQ(actual[module]["delta"].size(), quantizer["delta"].size());
+          EXPECT_EQ(actual[module].value("zero_point", json()).size(),
+                    quantizer.value("zero_point", json()).size());
+          EXPECT_EQ(actual[module].value("scheme", ""), quantizer.value("scheme", ""));
+        }
+      }
+    }
+    EXPECT_EQ(ours["config"]["family"], family);
+  }
+}
+
+TEST_F(Cli, EvalLimitsTheImages) {
+  EXPECT_EQ(json_output(eval("vit") + Arguments{"--engine", "fp32", "--limit", "5"})[0]["images"],
+            5);
+  EXPECT_EQ(json_output(eval("vit") + Arguments{"--engine", "fp32", "--limit", "500"})[0]["images"],
+            kValidationImages);
+}
+
+TEST_F(Cli, EvalDependsOnTheSeedAndNotOnTheThreads) {
+  const auto loss = [&](const char* seed, const char* threads) {
+    const json table = json_output({"eval", "--weights", nano_path("vit").string(), "--dataset",
+                                    dataset().string(), "--calib-batchsize", "2", "--seed", seed,
+                                    "--threads", threads});
+    return table[0]["loss"].get<double>();
+  };
+  const double first = loss("1", "1");
+  EXPECT_EQ(loss("1", "1"), first);
+  EXPECT_EQ(loss("1", "3"), first);
+  EXPECT_NE(loss("2", "1"), first);
+}
+
+TEST_F(Cli, EvalTakesCalibrationImagesFromValidationWhereThereIsNoTraining) {
+  write_dataset(path("val_only.safetensors"), 8, 0, 32);
+  const Outcome outcome = run({"eval", "--weights", nano_path("vit").string(), "--dataset",
+                               path("val_only.safetensors").string(), "--calib-batchsize", "3"});
+  EXPECT_EQ(outcome.exit_code, 0);
+  EXPECT_EQ(outcome.err,
+            fmt::format("calibrating on a seeded sample of 3 images of {}: val.images (there are "
+                        "no train.images)\n",
+                        path("val_only.safetensors").string()));
+}
+
+TEST_F(Cli, EvalTakesAConfigFile) {
+  std::vector<OwnedTensor> tensors = testing::tensors_of(Safetensors::open(nano_path("vit")));
+  testing::write_tensors(path("bare.safetensors"), tensors);
+  json config = json::parse(Safetensors::open(nano_path("vit")).metadata().at("config"));
+  config["name"] = "described";
+  write_text(path("config.json"), config.dump());
+  const json table = json_output({"eval", "--weights", path("bare.safetensors").string(),
+                                  "--config", path("config.json").string(), "--dataset",
+                                  dataset().string(), "--engine", "fp32"});
+  EXPECT_EQ(table[0]["model"], "described");
+  EXPECT_EQ(table[0]["top1"], json_output(eval("vit") + Arguments{"--engine", "fp32"})[0]["top1"]);
+}
+
+/// Class folders with one image each, of which one is damaged.
+void write_damaged_folders(const fs::path& folder) {
+  const fs::path images = testing::fixtures() / "images";
+  for (int label = 0; label < 10; ++label) {
+    const fs::path class_folder = folder / "val" / fmt::format("class{}", label);
+    fs::create_directories(class_folder);
+    fs::copy(images / (label == 3 ? "damaged/bad_checksum.png" : "rgb_8.png"),
+             class_folder / "image.png");
+  }
+}
+
+TEST_F(Cli, EvalNamesAndCountsImagesThatCannotBeRead) {
+  write_damaged_folders(path("folders"));
+  const Arguments arguments = {
+      "eval",     "--weights", nano_path("vit").string(), "--dataset", path("folders").string(),
+      "--engine", "fp32"};
+  const Outcome outcome = run(arguments + Arguments{"--json", path("out.json").string()});
+  EXPECT_EQ(outcome.exit_code, 0);
+  EXPECT_THAT(complaints(outcome),
+              ElementsAre(AllOf(StartsWith("skipped: "), HasSubstr("val/class3/image.png"))));
+  const json table = json::parse(testing::read_text(path("out.json")));
+  EXPECT_EQ(table[0]["images"], 9);
+  EXPECT_EQ(table[0]["skipped"], 1);
+  EXPECT_THAT(refusal(arguments + Arguments{"--strict"}),
+              HasSubstr((path("folders") / "val/class3/image.png").string()));
+}
+
+TEST_F(Cli, HelpAndVersionGoToStdout) {
+  for (const char* program : {"bitlog2", "test_quant"}) {
+    const Outcome help = run_program(program, {"--help"});
+    EXPECT_EQ(help.exit_code, 0);
+    EXPECT_EQ(help.err, "");
+    EXPECT_THAT(help.out, HasSubstr("Usage: "));
+  }
+  EXPECT_THAT(run({"eval", "--help"}).out, HasSubstr("--log-quant-scheme"));
+  EXPECT_THAT(run({"--version"}).out, MatchesRegex("[0-9]+[.][0-9]+[.][0-9]+\n"));
+}
+
+// ---- inspect ---------------------------------------------------------------------------
+
+TEST_F(Cli, InspectListsTensorsAndNamesTheModel) {
+  const Outcome outcome = run({"inspect", nano_path("swin").string()});
+  EXPECT_EQ(outcome.exit_code, 0);
+  EXPECT_EQ(outcome.err, "");
+  const std::vector<std::string> lines = lines_of(outcome.out);
+  EXPECT_THAT(lines[0], MatchesRegex("head[.]bias +F32 +10"));
+  EXPECT_THAT(outcome.out, HasSubstr("24 x 3 x 4 x 4"));
+  EXPECT_THAT(outcome.out, HasSubstr("metadata config: {\"family\""));
+  EXPECT_THAT(lines[lines.size() - 2], MatchesRegex("[0-9]+ tensors, [0-9]+ elements"));
+  EXPECT_EQ(lines.back(), "fits custom");
+}
+
+TEST_F(Cli, InspectSaysWhatDoesNotFit) {
+  std::vector<OwnedTensor> tensors = testing::tensors_of(Safetensors::open(nano_path("swin")));
+  testing::write_tensors(path("bare.safetensors"), tensors);
+  const Outcome outcome = run({"inspect", path("bare.safetensors").string()});
+  EXPECT_EQ(outcome.exit_code, 0);
+  EXPECT_THAT(outcome.out, HasSubstr("fits no known model; nearest is swin_tiny, of which "));
+  EXPECT_THAT(outcome.out, HasSubstr("\n  'patch_embed.norm.weight' is [24], not [96]\n"));
+  EXPECT_THAT(outcome.out, HasSubstr(" more\n"));
+}
+
+TEST_F(Cli, InspectPrintsJson) {
+  const Outcome outcome = run({"inspect", "--json", nano_path("vit").string()});
+  EXPECT_EQ(outcome.exit_code, 0);
+  const json document = json::parse(outcome.out);
+  const Safetensors file = Safetensors::open(nano_path("vit"));
+  EXPECT_EQ(document["tensors"].size(), file.tensors().size());
+  EXPECT_EQ(document["tensors"]["head.weight"]["dtype"], "F32");
+  EXPECT_EQ(document["tensors"]["head.weight"]["shape"], (json{10, 48}));
+  EXPECT_EQ(document["metadata"]["format"], "pt");
+  EXPECT_EQ(document["fits"], json{"custom"});
+  EXPECT_EQ(document["misfits"], json::array());
+}
+
+TEST_F(Cli, InspectTakesFilesThatAreNoModel) {
+  testing::write_tensors(path("empty.safetensors"), {});
+  EXPECT_EQ(run({"inspect", path("empty.safetensors").string()}).exit_code, 0);
+  const Outcome outcome = run({"inspect", "--json", path("empty.safetensors").string()});
+  EXPECT_EQ(json::parse(outcome.out)["tensors"], json::object());
+  EXPECT_EQ(run({"inspect", dataset().string()}).exit_code, 0);
+}
+
+TEST_F(Cli, InspectRefusesWhatItCannotRead) {
+  write_text(path("text.safetensors"), "this is not a safetensors file");
+  for (const fs::path& file : {path("missing.safetensors"), path("text.safetensors"), path("")}) {
+    const Outcome outcome = run({"inspect", file.string()});
+    EXPECT_EQ(outcome.exit_code, 1);
+    EXPECT_THAT(complaint(outcome), StartsWith("bitlog2: error: " + file.string() + ": "));
+    EXPECT_EQ(outcome.out, "");
+  }
+}
+
+// ---- Bad input: weights ----------------------------------------------------------------
+
+TEST_F(Cli, RefusesWeightsThatAreNoSafetensorsFile) {
+  const std::string whole = testing::read_text(nano_path("vit"));
+  const auto broken = [&](const std::string& bytes) {
+    write_text(path("broken.safetensors"), bytes);
+    return refusal_of_weights(path("broken.safetensors"));
+  };
+  EXPECT_THAT(refusal_of_weights(path("missing.safetensors")), HasSubstr("No such file"));
+  EXPECT_THAT(refusal_of_weights(path("")), HasSubstr("not a file"));
+  EXPECT_THAT(broken(""), HasSubstr("only 0 bytes long"));
+  EXPECT_THAT(broken(whole.substr(0, whole.size() - 1)), HasSubstr("a whole safetensors file?"));
+  EXPECT_THAT(broken(whole.substr(0, 1000)), HasSubstr("the header claims"));
+  EXPECT_THAT(broken(std::string(7, '\0') + "\x80{}"), HasSubstr("the header claims"));
+  EXPECT_THAT(broken(testing::safetensors_bytes("[1]", "")), HasSubstr("not a JSON object"));
+  const std::string overlapping = R"({"a":{"dtype":"U8","shape":[3],"data_offsets":[0,3]},)"
+                                  R"("b":{"dtype":"U8","shape":[3],"data_offsets":[1,4]}})";
+  EXPECT_THAT(broken(testing::safetensors_bytes(overlapping, "abcd")), HasSubstr("'b' overlaps"));
+  const std::string huge =
+      R"({"a":{"dtype":"F32","shape":[1000000,1000000000],"data_offsets":[0,4]}})";
+  EXPECT_THAT(broken(testing::safetensors_bytes(huge, "abcd")), HasSubstr("its shape needs"));
+  const std::string two_lines = R"({"a\nb":{"dtype":"F99\u001b","shape":[],"data_offsets":[0,4]}})";
+  EXPECT_THAT(broken(testing::safetensors_bytes(two_lines, "abcd")), HasSubstr("'a?b' has the"));
+}
+
+TEST_F(Cli, RefusesWeightsThatAreNoNumbers) {
+  std::vector<OwnedTensor> tensors = testing::tensors_of(Safetensors::open(nano_path("vit")));
+  const auto metadata = Safetensors::open(nano_path("vit")).metadata();
+  OwnedTensor& last = tensors.back();
+  const OwnedTensor before = last;
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  std::memcpy(last.bytes.data(), &nan, sizeof(nan));
+  testing::write_tensors(path("nan.safetensors"), tensors, metadata);
+  EXPECT_THAT(refusal_of_weights(path("nan.safetensors")),
+              HasSubstr(fmt::format("'{}' holds NaN at element 0", last.name)));
+  last = before;
+  last.dtype = DType::i32;
+  testing::write_tensors(path("int.safetensors"), tensors, metadata);
+  EXPECT_THAT(refusal_of_weights(path("int.safetensors")),
+              HasSubstr(fmt::format("'{}' is I32", last.name)));
+}
+
+TEST_F(Cli, RefusesCheckpointsOfOtherModels) {
+  EXPECT_THAT(refusal_of_weights(nano_path("vit"), {"--model", "deit_tiny"}),
+              AllOf(HasSubstr("not a checkpoint of deit_tiny: 'cls_token' is [1, 1, 48], not "
+                              "[1, 1, 192]; "),
+                    HasSubstr("more")));
+  EXPECT_THAT(refusal_of_weights(nano_path("swin"), {"--model", "swin_small"}),
+              HasSubstr("not a checkpoint of swin_small: "));
+  std::vector<OwnedTensor> tensors = testing::tensors_of(Safetensors::open(nano_path("vit")));
+  tensors.push_back(make_tensor("head_dist.weight", DType::f32, {1}, std::vector<float>{1}));
+  testing::write_tensors(path("distilled.safetensors"), tensors,
+                         Safetensors::open(nano_path("vit")).metadata());
+  EXPECT_THAT(refusal_of_weights(path("distilled.safetensors")), HasSubstr("distilled DeiT"));
+}
+
+TEST_F(Cli, RefusesWeightsThatDoNotSayWhatTheyAre) {
+  std::vector<OwnedTensor> tensors = testing::tensors_of(Safetensors::open(nano_path("vit")));
+  testing::write_tensors(path("bare.safetensors"), tensors);
+  EXPECT_THAT(refusal({"eval", "--weights", path("bare.safetensors").string(), "--dataset",
+                       dataset().string()}),
+              AllOf(HasSubstr("bare.safetensors does not say which model it is"),
+                    HasSubstr("deit_tiny"), HasSubstr("--config")));
+  write_text(path("config.json"), R"({"family": "vit"})");
+  EXPECT_THAT(refusal({"eval", "--weights", path("bare.safetensors").string(), "--dataset",
+                       dataset().string(), "--config", path("config.json").string()}),
+              HasSubstr("config.json: config: 'img_size' is missing"));
+  EXPECT_THAT(refusal({"eval", "--dataset", dataset().string()}),
+              AllOf(HasSubstr("give --weights"), HasSubstr("swin_small")));
+}
+
+TEST_F(Cli, SaysHowToDownloadWeightsThatAreNotThere) {
+  EXPECT_THAT(refusal({"eval", "--model", "vit_base", "--dataset", dataset().string()}),
+              HasSubstr("hf download timm/vit_base_patch16_224.augreg_in21k_ft_in1k "
+                        "model.safetensors"));
+}
+
+TEST_F(Cli, ListsTheModelsWhenThatIsUnknown) {
+  const std::string message =
+      refusal({"eval", "--model", "deit_huge", "--dataset", dataset().string()});
+  EXPECT_THAT(message, HasSubstr("unknown model 'deit_huge'"));
+  for (const NamedModel& model : named_models()) {
+    EXPECT_THAT(message, HasSubstr(model.config.name));
+  }
+}
+
+// ---- Bad input: dataset ----------------------------------------------------------------
+
+TEST_F(Cli, RefusesDatasetsThatAreNone) {
+  const auto refused = [&](const fs::path& at) {
+    const std::string message = refusal_of_dataset(at);
+    EXPECT_THAT(message, HasSubstr(at.string()));
+    return message;
+  };
+  EXPECT_THAT(refused(path("absent")), HasSubstr("there is no such file or folder"));
+  fs::create_directories(path("empty"));
+  EXPECT_THAT(refused(path("empty")), HasSubstr("no .jpeg, .jpg or .png images"));
+  write_text(path("texts/val/a.txt"), "text");
+  EXPECT_THAT(refused(path("texts")), HasSubstr("no .jpeg, .jpg or .png images"));
+  write_text(path("file.txt"), "text");
+  EXPECT_THAT(refused(path("file.txt")), HasSubstr("neither a folder nor a .safetensors file"));
+  EXPECT_THAT(refused(nano_path("vit")), HasSubstr("val.images"));
+}
+
+TEST_F(Cli, RefusesImagesThatAreNone) {
+  for (int label = 0; label < 10; ++label) {
+    write_text(path("fake") / fmt::format("val/{}/a.jpg", label), "not an image");
+  }
+  EXPECT_THAT(refusal_of_dataset(path("fake"), {"--calib-batchsize", "2"}),
+              HasSubstr((path("fake") / "val").string()));
+}
+
+TEST_F(Cli, RefusesClassFoldersThatAreNoWnidsForAThousandClasses) {
+  write_random_model(path("thousand.safetensors"), thousand_classes());
+  write_damaged_folders(path("folders"));
+  EXPECT_THAT(refusal({"eval", "--weights", path("thousand.safetensors").string(), "--dataset",
+                       path("folders").string()}),
+              AllOf(HasSubstr("folder 'class0' is not the wnid"), HasSubstr("n01440764")));
+}
+
+TEST_F(Cli, RefusesToCalibrateOnFewerImagesThanAskedFor) {
+  EXPECT_THAT(refusal_of_dataset(dataset(), {"--calib-batchsize", "7"}),
+              AllOf(HasSubstr("holds 6 images, 7 were asked for"), HasSubstr("--calib-batchsize")));
+}
+
+TEST_F(Cli, RefusesLabelsThatAreNoClass) {
+  ModelConfig config = thousand_classes();
+  config.num_classes = 9;
+  write_random_model(path("nine.safetensors"), config);
+  EXPECT_THAT(refusal({"eval", "--weights", path("nine.safetensors").string(), "--dataset",
+                       dataset().string()}),
+              HasSubstr("val.labels: label 9 is 9, this model has classes 0 to 8"));
+}
+
+// ---- Bad input: settings ---------------------------------------------------------------
+
+TEST_F(Cli, ListsTheSchemesWhenOneIsUnknown) {
+  for (const char* given : {"BitLog2_Half_18", "Sqrt2_17,nothing", "sqrt2_17"}) {
+    const std::string message = refusal(eval("vit") + Arguments{"--log-quant-scheme", given});
+    EXPECT_THAT(message, HasSubstr("unknown attention scheme"));
+    for (const AttentionScheme& scheme : kAttentionSchemes) {
+      EXPECT_THAT(message, HasSubstr(std::string(scheme.name)));
+    }
+  }
+}
+
+TEST_F(Cli, RefusesBitsOutOfRange) {
+  for (const char* bits : {"1", "9", "0", "-4", "4,9"}) {
+    EXPECT_THAT(refusal(eval("vit") + Arguments{"--w-bits", bits}),
+                AllOf(HasSubstr("--w-bits is"), HasSubstr("2 to 8")));
+    EXPECT_THAT(refusal(eval("vit") + Arguments{"--a-bits", bits}),
+                AllOf(HasSubstr("--a-bits is"), HasSubstr("2 to 8")));
+  }
+  EXPECT_THAT(refusal(eval("vit") + Arguments{"--w-bits", "4,6", "--a-bits", "4,6,8"}),
+              HasSubstr("--w-bits has 2 entries"));
+}
+
+TEST_F(Cli, RefusesWrongArgumentsWithExitCode2) {
+  const std::vector<Arguments> wrong = {
+      {},
+      {"quantize"},
+      {"eval"},
+      {"eval", "--dataset"},
+      {"inspect"},
+      {"inspect", "a", "b"},
+      eval("vit") + Arguments{"--engine", "gpu"},
+      eval("vit") + Arguments{"--w-bits", "four"},
+      {"eval", "--dataset", "x", "--threads", "-1"},
+      {"eval", "--dataset", "x", "--calib-batchsize", "0"},
+      eval("vit") + Arguments{"--val-batchsize", "0"},
+      eval("vit") + Arguments{"--seed", "-1"},
+      eval("vit") + Arguments{"--limit", "x"},
+      eval("vit") + Arguments{"--limit", "-1"},
+      eval("vit") + Arguments{"--no-such-option"},
+  };
+  for (const Arguments& arguments : wrong) {
+    const Outcome outcome = run(arguments);
+    EXPECT_EQ(outcome.exit_code, 2);
+    EXPECT_THAT(complaint(outcome), AllOf(StartsWith("bitlog2: error: "), HasSubstr("see --help")));
+    EXPECT_EQ(outcome.out, "");
+  }
+}
+
+TEST_F(Cli, RefusesOutputsThatCannotBeWrittenBeforeItWorks) {
+  write_text(path("file"), "x");
+  for (const char* option : {"--json", "--dump-quantizers"}) {
+    for (const fs::path& target :
+         {path("missing/out.json"), path("file/out.json"), output(), fs::path("/dev/null")}) {
+      const Outcome outcome = run(eval("vit") + Arguments{option, target.string()});
+      EXPECT_EQ(outcome.exit_code, 1);
+      EXPECT_THAT(complaint(outcome), StartsWith("bitlog2: error: " + target.string() + ": "));
+      EXPECT_EQ(outcome.out, "");  // not even the table's head
+      EXPECT_THAT(lines_of(outcome.err).size(), 1U);
+    }
+  }
+  EXPECT_THAT(names_in(path("")), ElementsAre("data.safetensors", "file", "output"));
+  EXPECT_TRUE(fs::is_character_file("/dev/null"));
+}
+
+// ---- Ctrl-C ----------------------------------------------------------------------------
+
+/// Every scheme so often that nobody waits for the end.
+std::string many_schemes() {
+  std::string schemes = "all";
+  for (int i = 0; i < 500; ++i) {
+    schemes += ",all";
+  }
+  return schemes;
+}
+
+TEST_F(Cli, InterruptedEvalPrintsTheRowsThatItReached) {
+  Program program("bitlog2", eval("vit") + Arguments{"--log-quant-scheme", many_schemes(), "--json",
+                                                     (output() / "table.json").string()});
+  ASSERT_TRUE(program.wait_for_output("Sqrt2_17"));
+  program.interrupt();
+  const Outcome outcome = program.finish();
+  EXPECT_EQ(outcome.exit_code, 130);
+  EXPECT_THAT(complaints(outcome),
+              ElementsAre("bitlog2: interrupted; the table holds what was reached"));
+  const std::vector<std::string> lines = lines_of(outcome.out);
+  ASSERT_GE(lines.size(), 3U);
+  EXPECT_THAT(lines[0], StartsWith("engine "));
+  EXPECT_THAT(lines[1], MatchesRegex("simulate +Sqrt2_16 +4/4 .* +12 .* s"));
+  EXPECT_THAT(lines[2], MatchesRegex("simulate +Sqrt2_17 +4/4 .* s"));
+  EXPECT_THAT(names_in(output()), ElementsAre());
+}
+
+TEST_F(Cli, InterruptedEvalPrintsTheImagesThatItReached) {
+  write_dataset(path("many.safetensors"), 60'000, 2, 8);
+  Program program("bitlog2", {"eval", "--weights", nano_path("vit").string(), "--dataset",
+                              path("many.safetensors").string(), "--engine", "fp32,simulate",
+                              "--calib-batchsize", "2", "--threads", "1", "--dump-quantizers",
+                              (output() / "quantizers.json").string()});
+  ASSERT_TRUE(program.wait_for_error_output("calibrating on"));
+  program.interrupt();
+  const Outcome outcome = program.finish();
+  EXPECT_EQ(outcome.exit_code, 130);
+  EXPECT_EQ(complaints(outcome).size(), 1U);
+  const std::vector<std::string> lines = lines_of(outcome.out);
+  ASSERT_EQ(lines.size(), 2U);
+  EXPECT_THAT(lines[1],
+              AllOf(MatchesRegex("fp32 .* s  [(]interrupted[)]"), Not(HasSubstr(" 60000 "))));
+  EXPECT_THAT(names_in(output()), ElementsAre());
+}
+
+// ---- test_quant ------------------------------------------------------------------------
+
+/// DeiT-Tiny with random weights where Hugging Face's tools would put it, and four images.
+class TestQuant : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder_ = std::make_unique<testing::TemporaryFolder>();
+    const fs::path repository = hub() / "hub/models--timm--deit_tiny_patch16_224.fb_in1k";
+    write_text(repository / "refs/main", "abc");
+    fs::create_directories(repository / "snapshots/abc");
+    write_random_model(repository / "snapshots/abc/model.safetensors",
+                       find_named_model("deit_tiny").config);
+    write_dataset(dataset(), 4, 2, 64);
+  }
+
+  static void TearDownTestSuite() { folder_.reset(); }
+
+  static fs::path path(const std::string& name) { return folder_->path() / name; }
+  static fs::path hub() { return path("home"); }
+  static fs::path dataset() { return path("data.safetensors"); }
+  static fs::path weights() {
+    return hub() / "hub/models--timm--deit_tiny_patch16_224.fb_in1k/snapshots/abc" /
+           "model.safetensors";
+  }
+
+  static Outcome run(const Arguments& arguments) {
+    return run_program("test_quant", arguments, hub_at(hub()));
+  }
+
+ private:
+  static std::unique_ptr<testing::TemporaryFolder> folder_;
+};
+
+std::unique_ptr<testing::TemporaryFolder> TestQuant::folder_;
+
+TEST_F(TestQuant, PrintsThePublishedScriptsLines) {
+  const Outcome outcome =
+      run({"--model",       "deit_tiny", "--dataset",          dataset().string(),
+           "--w_bit",       "4",         "--a_bits",           "5",
+           "--print-freq",  "1",         "--val-batchsize",    "2",
+           "--seed",        "3",         "--calib-batchsize",  "2",
+           "--num-workers", "7",         "--log_quant_scheme", "BitLog2_Half_17"});
+  EXPECT_EQ(outcome.exit_code, 0);
+  EXPECT_EQ(outcome.err, "test_quant: this build runs on the CPU; --device cuda is ignored\n");
+  const std::vector<std::string> lines = lines_of(outcome.out);
+  ASSERT_EQ(lines.size(), 9U) << outcome.out;
+  EXPECT_EQ(lines[0],
+            fmt::format("Namespace(model='deit_tiny', dataset='{}', calib_batchsize=2, "
+                        "val_batchsize=2, num_workers=7, device='cuda', print_freq=1, seed=3, "
+                        "w_bits=4, a_bits=5, log_quant_scheme='BitLog2_Half_17')",
+                        dataset().string()));
+  EXPECT_EQ(lines[1], "Building dataloader ...");
+  EXPECT_EQ(lines[2], "Building model ...");
+  EXPECT_EQ(lines[3], "Performing initial quantization ...");
+  EXPECT_EQ(lines[4], "Performing scale reparameterization ...");
+  EXPECT_EQ(lines[5], "Validating ...");
+  const std::string number = "[0-9]+[.][0-9]+ [(][0-9]+[.][0-9]+[)]";
+  for (const std::size_t batch : {0U, 1U}) {
+    EXPECT_THAT(lines[6 + batch],
+                MatchesRegex(fmt::format("Test: \\[{}/2\\]\tTime {}\tLoss {}\tPrec@1 {}\tPrec@5 {}",
+                                         batch, number, number, number, number)));
+  }
+  EXPECT_THAT(lines[8], MatchesRegex(" \\* Prec@1 [0-9]+[.][0-9]{3} Prec@5 [0-9]+[.][0-9]{3} "
+                                     "Time [0-9]+[.][0-9]{3}"));
+}
+
+TEST_F(TestQuant, TakesWeightsAndPrintsEveryHundredthBatch) {
+  const Outcome outcome =
+      run({"--model", "deit_tiny", "--dataset", dataset().string(), "--weights", weights().string(),
+           "--device", "cpu", "--calib-batchsize", "2", "--val-batchsize", "1"});
+  EXPECT_EQ(outcome.exit_code, 0);
+  EXPECT_EQ(outcome.err, "");
+  const std::vector<std::string> lines = lines_of(outcome.out);
+  ASSERT_EQ(lines.size(), 8U) << outcome.out;
+  EXPECT_THAT(lines[6], StartsWith("Test: [0/4]\t"));
+  EXPECT_THAT(lines[7], StartsWith(" * Prec@1 "));
+}
+
+TEST_F(TestQuant, InspectNamesItsModel) {
+  const Outcome outcome = run_program("bitlog2", {"inspect", weights().string()});
+  EXPECT_THAT(outcome.out, HasSubstr("\n152 tensors, 5717416 elements\nfits deit_tiny\n"));
+}
+
+TEST_F(TestQuant, RefusesBadInputInOneLine) {
+  const auto refused = [](const Arguments& arguments, int exit_code) {
+    const Outcome outcome = run(Arguments{"--device", "cpu"} + arguments);
+    EXPECT_EQ(outcome.exit_code, exit_code);
+    EXPECT_EQ(lines_of(outcome.err).size(), 1U) << outcome.err;
+    EXPECT_THAT(outcome.err, StartsWith("test_quant: error: "));
+    return outcome.err;
+  };
+  const std::string data = dataset().string();
+  EXPECT_THAT(refused({"--model", "deit_small", "--dataset", data, "--calib-batchsize", "2"}, 1),
+              HasSubstr("hf download timm/deit_small_patch16_224.fb_in1k model.safetensors"));
+  EXPECT_THAT(refused({"--model", "resnet50", "--dataset", data}, 1), HasSubstr("swin_small"));
+  EXPECT_THAT(refused({"--log_quant_scheme", "log2"}, 1), HasSubstr("BitLog2_Half_16"));
+  EXPECT_THAT(refused({"--model", "deit_tiny", "--dataset", path("absent").string()}, 1),
+              HasSubstr("absent: there is no such file or folder"));
+  EXPECT_THAT(refused({"--model", "deit_tiny", "--dataset", data, "--calib-batchsize", "3"}, 1),
+              HasSubstr("2 images, 3 were asked for"));
+  EXPECT_THAT(refused({"--model", "deit_tiny", "--dataset", data, "--calib-batchsize", "2",
+                       "--weights", nano_path("vit").string()},
+                      1),
+              HasSubstr("not a checkpoint of deit_tiny"));
+  EXPECT_THAT(refused({"--w_bits", "9"}, 2), HasSubstr("2 to 8"));
+  EXPECT_THAT(refused({"--a_bit", "1"}, 2), HasSubstr("2 to 8"));
+  EXPECT_THAT(refused({"--no-such-option"}, 2), HasSubstr("--no-such-option"));
+}
+
+TEST_F(TestQuant, InterruptedPrintsWhatItReached) {
+  write_dataset(path("many.safetensors"), 1000, 2, 16);
+  Program program(
+      "test_quant",
+      {"--model", "deit_tiny", "--dataset", path("many.safetensors").string(), "--device", "cpu",
+       "--calib-batchsize", "2", "--val-batchsize", "2", "--print-freq", "1"},
+      hub_at(hub()));
+  ASSERT_TRUE(program.wait_for_output("Test: [0/500]"));
+  program.interrupt();
+  const Outcome outcome = program.finish();
+  EXPECT_EQ(outcome.exit_code, 130);
+  EXPECT_LE(lines_of(outcome.err).size(), 1U);
+  EXPECT_THAT(lines_of(outcome.out).back(), StartsWith(" * Prec@1 "));
+  EXPECT_THAT(outcome.out, Not(HasSubstr("Test: [499/500]")));
+}
+
+}  // namespace
+}  // namespace bitlog2

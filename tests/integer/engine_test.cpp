@@ -1,0 +1,295 @@
+// The integer engine as a whole: as close to the simulated one as quantization noise allows,
+// the same bits however it is called, and its files checked.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstddef>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "bitlog2/error.h"
+#include "bitlog2/files.h"
+#include "goldens.h"
+#include "tensors.h"
+#include "tiny_networks.h"
+
+namespace bitlog2 {
+namespace {
+
+using testing::nano_model;
+using testing::quantize;
+using testing::random_crops;
+using testing::relative_l2;
+
+std::vector<std::int32_t> all_logits(const IntegerEngine& engine,
+                                     const std::vector<RgbImage>& crops) {
+  std::vector<std::int32_t> logits;
+  for (const RgbImage& crop : crops) {
+    const auto one = engine.integer_logits(crop);
+    logits.insert(logits.end(), one.begin(), one.end());
+  }
+  return logits;
+}
+
+struct EngineCase {
+  const char* model;
+  AttentionScheme scheme;
+  int bits;
+};
+
+std::vector<EngineCase> engine_cases() {
+  std::vector<EngineCase> cases;
+  for (const char* model : {"vit_nano", "swin_nano"}) {
+    for (const AttentionScheme& scheme : kAttentionSchemes) {
+      for (const int bits : {4, 8}) {
+        cases.push_back({model, scheme, bits});
+      }
+    }
+  }
+  return cases;
+}
+
+class Fidelity : public ::testing::TestWithParam<EngineCase> {};
+
+TEST_P(Fidelity, IsAsCloseAsTheSimulatedEngine) {
+  const auto& [name, scheme, bits] = GetParam();
+  const Model model = nano_model(name);
+  const QuantizedModel quantized = quantize(model, {bits, bits, scheme});
+  const auto crops = random_crops(model.config.img_size, 32, 5);
+  const auto fp32 = make_fp32_engine(model)->logits(crops);
+  const auto simulated = make_simulated_engine(quantized)->logits(crops);
+  const auto engine = IntegerEngine::from_bytes(lower(quantized, {}), "nano");
+  const auto integer = engine->logits(crops);
+  const double simulated_noise = relative_l2(simulated, fp32);
+  const double integer_noise = relative_l2(integer, fp32);
+  const double distance = relative_l2(integer, simulated);
+  RecordProperty("simulated_to_fp32", std::to_string(simulated_noise));
+  RecordProperty("integer_to_fp32", std::to_string(integer_noise));
+  RecordProperty("integer_to_simulated", std::to_string(distance));
+  EXPECT_LE(integer_noise, 1.25 * simulated_noise + 0.005);
+  EXPECT_LE(distance, (bits == 8 ? 0.6 : 1.0) * simulated_noise);
+  EXPECT_EQ(engine->saturations(), 0U);
+}
+
+INSTANTIATE_TEST_SUITE_P(Nano, Fidelity, ::testing::ValuesIn(engine_cases()), [](const auto& test) {
+  return std::string(test.param.model) + "_" + std::string(test.param.scheme.name) + "_w" +
+         std::to_string(test.param.bits);
+});
+
+class Nano : public ::testing::TestWithParam<const char*> {
+ protected:
+  QuantizedModel quantized_ =
+      quantize(nano_model(GetParam()), {4, 4, find_attention_scheme("BitLog2_Half_17")});
+  std::vector<std::byte> bytes_ = lower(quantized_, {});
+  std::vector<RgbImage> crops_ = random_crops(quantized_.model.config.img_size, 6, 6);
+};
+
+TEST_P(Nano, SameLogitsForAnyBatchAndThread) {
+  const auto engine = IntegerEngine::from_bytes(bytes_, "nano");
+  const auto expected = engine->logits(crops_);
+  std::vector<float> one_by_one;
+  for (const RgbImage& crop : crops_) {
+    const auto logits = engine->logits({&crop, 1});
+    one_by_one.insert(one_by_one.end(), logits.begin(), logits.end());
+  }
+  EXPECT_EQ(one_by_one, expected);
+
+  std::vector<std::vector<float>> of_threads(3);
+  std::vector<std::thread> threads;
+  threads.reserve(of_threads.size());
+  for (std::vector<float>& result : of_threads) {
+    threads.emplace_back([&] { result = engine->logits(crops_); });
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+  for (const std::vector<float>& result : of_threads) {
+    EXPECT_EQ(result, expected);
+  }
+  EXPECT_TRUE(engine->logits({}).empty());
+}
+
+TEST_P(Nano, LogitsHaveSixteenFractionBits) {
+  const auto engine = IntegerEngine::from_bytes(bytes_, "nano");
+  const auto real = engine->logits(crops_);
+  const auto integer = all_logits(*engine, crops_);
+  ASSERT_EQ(real.size(), integer.size());
+  for (std::size_t i = 0; i < real.size(); ++i) {
+    EXPECT_EQ(real[i], static_cast<float>(integer[i]) / 65536.0F);
+  }
+}
+
+TEST_P(Nano, ReopenedFileGivesTheSameLogits) {
+  const testing::TemporaryFolder folder;
+  const auto path = folder.path() / "network.safetensors";
+  write_file_atomically(path, bytes_);
+  const auto opened = IntegerEngine::open(path);
+  const auto in_memory = IntegerEngine::from_bytes(bytes_, "memory");
+  EXPECT_EQ(all_logits(*opened, crops_), all_logits(*in_memory, crops_));
+  EXPECT_EQ(opened->file_bytes(), bytes_.size());
+  EXPECT_EQ(opened->arena_bytes(), in_memory->arena_bytes());
+  EXPECT_EQ(config_to_json(opened->config()), config_to_json(quantized_.model.config));
+  EXPECT_EQ(opened->info().settings.name(), "BitLog2_Half_17.w4a4");
+}
+
+TEST_P(Nano, LoweringIsDeterministic) {
+  EXPECT_EQ(lower(quantized_, {}), bytes_);
+}
+
+TEST_P(Nano, CropOfAnotherSizeIsRefused) {
+  const auto engine = IntegerEngine::from_bytes(bytes_, "nano");
+  for (const std::size_t side : {std::size_t{1}, quantized_.model.config.img_size + 1}) {
+    EXPECT_THROW(engine->integer_logits(random_crops(side, 1, 1)[0]), Error);
+  }
+}
+
+TEST_P(Nano, ObserverSeesEveryLayerAndChangesNothing) {
+  const auto engine = IntegerEngine::from_bytes(bytes_, "nano");
+  std::map<std::string, std::vector<float>> layers;
+  engine->observe(crops_[0], [&](const std::string& layer, std::span<const float> values) {
+    layers[layer].assign(values.begin(), values.end());
+  });
+  EXPECT_EQ(layers.at("head"), engine->logits({crops_.data(), 1}));
+  EXPECT_TRUE(layers.contains("patch_embed.proj"));
+  EXPECT_GE(layers.size(), 2 + 2 * quantized_.model.stages.size());
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, Nano, ::testing::Values("vit_nano", "swin_nano"),
+                         [](const auto& test) { return std::string(test.param); });
+
+TEST(IntegerWidths, EveryWidthRunsAndMoreBitsAreCloser) {
+  const Model model = nano_model("vit_nano");
+  const auto crops = random_crops(model.config.img_size, 32, 5);
+  const auto fp32 = make_fp32_engine(model)->logits(crops);
+  std::map<int, double> noise;
+  for (int bits = kMinBits; bits <= kMaxBits; ++bits) {
+    const auto quantized = quantize(model, {bits, bits, find_attention_scheme("Sqrt2_17")});
+    const auto engine = IntegerEngine::from_bytes(lower(quantized, {}), "nano");
+    noise[bits] = relative_l2(engine->logits(crops), fp32);
+    EXPECT_EQ(engine->saturations(), 0U) << bits;
+  }
+  for (const int bits : {2, 4, 6}) {
+    EXPECT_LT(noise[bits + 2], noise[bits]);
+  }
+  EXPECT_LT(noise[8], 0.2);
+}
+
+TEST(IntegerWidths, MixedWidthsAndClassNames) {
+  const auto quantized = quantize(make_random_model(testing::tiny_config(Family::swin), 3),
+                                  {3, 7, find_attention_scheme("BitLog2_Single_17")});
+  const auto engine = IntegerEngine::from_bytes(lower(quantized, {"a", "b \"c\"", "d"}), "tiny");
+  EXPECT_EQ(engine->info().settings.w_bits, 3);
+  EXPECT_EQ(engine->info().settings.a_bits, 7);
+  EXPECT_EQ(engine->info().class_names, (std::vector<std::string>{"a", "b \"c\"", "d"}));
+  EXPECT_EQ(engine->logits(random_crops(8, 2, 1)).size(), 6U);
+}
+
+// --- files ----------------------------------------------------------------------------------
+
+class QuantizedFile : public ::testing::Test {
+ protected:
+  /// Opens and returns the message with which that was refused.
+  static std::optional<std::string> refusal(const std::vector<std::byte>& bytes) {
+    const testing::TemporaryFolder folder;
+    const auto path = folder.path() / "some_network.safetensors";
+    write_file_atomically(path, bytes);
+    try {
+      IntegerEngine::open(path);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return std::nullopt;
+  }
+
+  static void expect_refusal(const std::vector<std::byte>& bytes, const std::string& phrase) {
+    const auto message = refusal(bytes);
+    ASSERT_TRUE(message.has_value()) << "not refused: " << phrase;
+    EXPECT_NE(message->find("some_network.safetensors"), std::string::npos) << *message;
+    EXPECT_NE(message->find(phrase), std::string::npos) << *message;
+    EXPECT_EQ(message->find('\n'), std::string::npos) << *message;
+  }
+
+  /// The file with other metadata, its tensors in their order.
+  std::vector<std::byte> with_metadata(
+      const std::function<void(std::map<std::string, std::string>&)>& change) const {
+    const auto file = Safetensors::parse(bytes_, "tiny");
+    auto metadata = file.metadata();
+    change(metadata);
+    std::map<const std::byte*, TensorToWrite> in_order;
+    for (const auto& [name, view] : file.tensors()) {
+      in_order[view.bytes.data()] = {name, view.dtype, view.shape, view.bytes};
+    }
+    std::vector<TensorToWrite> tensors;
+    for (const auto& [address, tensor] : in_order) {
+      tensors.push_back(tensor);
+    }
+    return serialize_safetensors(tensors, metadata);
+  }
+
+  std::vector<std::byte> with_config(const std::string& from, const std::string& to) const {
+    return with_metadata([&](auto& metadata) {
+      std::string& config = metadata.at("config");
+      const std::size_t at = config.find(from);
+      ASSERT_NE(at, std::string::npos) << config;
+      config.replace(at, from.size(), to);
+    });
+  }
+
+  std::vector<std::byte> bytes_ = testing::tiny_network(Family::vit, "BitLog2_Half_17", 4);
+};
+
+TEST_F(QuantizedFile, RewrittenFileIsStillGood) {
+  EXPECT_EQ(refusal(bytes_), std::nullopt);
+  EXPECT_EQ(refusal(with_metadata([](auto&) {})), std::nullopt);
+}
+
+TEST_F(QuantizedFile, DamagedFileIsRefusedByName) {
+  for (std::size_t size = 0; size < bytes_.size(); size += 251) {
+    auto truncated = bytes_;
+    truncated.resize(size);
+    expect_refusal(truncated, "");
+  }
+  auto damaged = bytes_;
+  damaged.back() ^= std::byte{1};
+  expect_refusal(damaged, "damaged");
+  expect_refusal({}, "");
+}
+
+TEST_F(QuantizedFile, CheckpointIsNoQuantizedModel) {
+  const MappedFile checkpoint(testing::fixtures() / "nano" / "vit_nano.safetensors");
+  expect_refusal({checkpoint.bytes().begin(), checkpoint.bytes().end()}, "not a quantized model");
+}
+
+TEST_F(QuantizedFile, MissingMetadataIsNamed) {
+  for (const char* key : {"format", "config", "scheme", "w_bits", "a_bits", "layers"}) {
+    expect_refusal(with_metadata([&](auto& metadata) { metadata.erase(key); }), key);
+  }
+}
+
+TEST_F(QuantizedFile, WrongMetadataIsRefused) {
+  for (const char* bits : {"", "1", "9", "44", "x"}) {
+    expect_refusal(with_metadata([&](auto& metadata) { metadata["w_bits"] = bits; }), "w_bits");
+    expect_refusal(with_metadata([&](auto& metadata) { metadata["a_bits"] = bits; }), "a_bits");
+  }
+  for (const char* layers : {"", "{}", "[]", "[\"one\"]", "not json"}) {
+    expect_refusal(with_metadata([&](auto& metadata) { metadata["layers"] = layers; }), "layers");
+  }
+  expect_refusal(with_metadata([](auto& metadata) { metadata["config"] = "{}"; }), "");
+  expect_refusal(with_metadata([](auto& metadata) { metadata["format"] = "other"; }), "");
+  EXPECT_TRUE(refusal(with_metadata([](auto& metadata) { metadata["scheme"] = "Log3"; })));
+}
+
+TEST_F(QuantizedFile, ConfigThatContradictsTheProgramIsRefused) {
+  expect_refusal(with_config("\"num_classes\":3", "\"num_classes\":4"), "contradicts");
+  expect_refusal(with_config("\"patch_size\":4", "\"patch_size\":2"), "contradicts");
+  expect_refusal(with_config("\"img_size\":8", "\"img_size\":16"), "contradicts");
+}
+
+}  // namespace
+}  // namespace bitlog2

@@ -1,0 +1,348 @@
+// What the runtime makes of damaged, truncated and hostile files: open() refuses them, or run()
+// stays inside the file and the arena. The latter only the sanitizers can see (./dev asan), so
+// files and arenas here have not one byte to spare.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <set>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "integer/runtime/bitlog2_runtime.h"
+#include "integer/runtime/network.h"
+#include "tiny_networks.h"
+
+namespace bitlog2::runtime {
+namespace {
+
+using Bytes = std::vector<std::byte>;
+
+/// A file in memory of exactly its size, `offset` bytes behind a multiple of 16.
+class Flash {
+ public:
+  explicit Flash(std::span<const std::byte> file, std::size_t offset = 0)
+      : memory_(std::make_unique<std::byte[]>(file.size() + offset)),
+        file_(memory_.get() + offset, file.size()) {
+    std::copy(file.begin(), file.end(), file_.begin());
+  }
+
+  std::span<const std::byte> bytes() const { return file_; }
+
+ private:
+  std::unique_ptr<std::byte[]> memory_;
+  std::span<std::byte> file_;
+};
+
+/// Runs an opened network on gray pixels in an arena without slack.
+Status run_tightly(const Network& network) {
+  const std::size_t size = arena_size(network);
+  // One byte behind a multiple of 16, so that aligning takes all the room there is for it.
+  std::vector<std::byte> arena(size + 1, std::byte{0xA5});
+  std::vector<std::uint8_t> pixels(network.input_bytes(), 100);
+  std::vector<std::int32_t> logits(network.header.num_classes);
+  RunStatistics statistics;
+  return run(network, pixels, std::span(arena).subspan(1), logits, &statistics);
+}
+
+/// The same through the C interface; the status of open, or else of run.
+bitlog2_status open_and_run_in_c(std::span<const std::byte> file) {
+  bitlog2_network network;
+  const bitlog2_status status = bitlog2_open(&network, file.data(), file.size());
+  if (status != BITLOG2_OK) {
+    return status;
+  }
+  const std::size_t side = bitlog2_image_size(&network);
+  std::vector<std::byte> arena(bitlog2_arena_size(&network));
+  std::vector<std::uint8_t> pixels(3 * side * side, 100);
+  std::vector<std::int32_t> logits(bitlog2_num_classes(&network));
+  return bitlog2_run(&network, pixels.data(), arena.data(), arena.size(), logits.data());
+}
+
+/// Opens, through both interfaces, and runs if that succeeds.
+Status open_and_run(const Bytes& file) {
+  const Flash flash(file);
+  Network network;
+  const Status status = open(flash.bytes(), network);
+  bitlog2_network in_c;
+  EXPECT_EQ(static_cast<int>(bitlog2_open(&in_c, flash.bytes().data(), flash.bytes().size())),
+            static_cast<int>(status));
+  return status == Status::ok ? run_tightly(network) : status;
+}
+
+std::size_t data_offset(const Bytes& file) {
+  std::uint64_t json_bytes = 0;
+  std::memcpy(&json_bytes, file.data(), sizeof(json_bytes));
+  return 8 + static_cast<std::size_t>(json_bytes);
+}
+
+Header header_of(const Bytes& file) {
+  Header header;
+  std::memcpy(&header, file.data() + data_offset(file), sizeof(header));
+  return header;
+}
+
+std::uint32_t word_at(const Bytes& file, std::size_t index) {
+  std::uint32_t word = 0;
+  std::memcpy(&word, file.data() + data_offset(file) + 4 * index, sizeof(word));
+  return word;
+}
+
+void set_word(Bytes& file, std::size_t index, std::uint32_t word) {
+  std::memcpy(file.data() + data_offset(file) + 4 * index, &word, sizeof(word));
+}
+
+void repair_checksum(Bytes& file) {
+  const std::uint64_t sum = checksum(std::span<const std::byte>(file).subspan(data_offset(file)));
+  set_word(file, offsetof(Header, checksum_low) / 4, static_cast<std::uint32_t>(sum));
+  set_word(file, offsetof(Header, checksum_high) / 4, static_cast<std::uint32_t>(sum >> 32));
+}
+
+/// Words that break assumptions: ends of ranges, signs, neighbours of powers of two.
+std::vector<std::uint32_t> extreme_words(std::uint32_t word) {
+  return {0,          1,          2,          3,          4,         word - 1, word + 1, 2 * word,
+          word / 2,   word + 4,   15,         16,         31,        62,       63,       64,
+          255,        256,        4096,       65535,      65536,     1U << 19, 1U << 30, 0x7FFFFFFF,
+          0x80000000, 0x80000001, 0xFFFF0000, 0xFFFFFFFE, 0xFFFFFFFF};
+}
+
+struct NetworkCase {
+  const char* name;
+  Family family;
+  const char* scheme;
+  int bits;
+};
+
+class Open : public ::testing::TestWithParam<NetworkCase> {
+ protected:
+  static const Bytes& file_of(const NetworkCase& network) {
+    static std::map<std::string, Bytes> files;
+    Bytes& file = files[network.name];
+    if (file.empty()) {
+      file = testing::tiny_network(network.family, network.scheme, network.bits);
+    }
+    return file;
+  }
+
+  const Bytes& file() const { return file_of(GetParam()); }
+  std::span<const std::byte> bytes() const { return file(); }
+};
+
+TEST_P(Open, ValidNetworkRuns) {
+  EXPECT_EQ(open_and_run(file()), Status::ok);
+  EXPECT_EQ(open_and_run_in_c(file()), BITLOG2_OK);
+}
+
+TEST_P(Open, EveryTruncationIsRefused) {
+  const std::size_t step = std::max<std::size_t>(1, file().size() / 997);
+  const std::size_t near_start = data_offset(file()) + sizeof(Header) + 2 * sizeof(Op);
+  for (std::size_t size = 0; size < file().size(); size += size < near_start ? 1 : step) {
+    const Flash flash(bytes().first(size));
+    Network network;
+    ASSERT_NE(open(flash.bytes(), network), Status::ok) << size << " bytes";
+    ASSERT_NE(open_and_run_in_c(flash.bytes()), BITLOG2_OK) << size << " bytes";
+  }
+  Bytes longer = file();
+  longer.push_back(std::byte{0});
+  EXPECT_EQ(open_and_run(longer), Status::truncated);
+}
+
+TEST_P(Open, LengthOfJsonIsChecked) {
+  const std::uint64_t rest = file().size() - 8;
+  const std::vector<std::uint64_t> lengths = {
+      0,     4,         7,         rest,      rest - sizeof(Header), rest + 1, 1ULL << 32,
+      ~0ULL, ~0ULL - 3, ~0ULL - 7, 1ULL << 63};
+  for (const std::uint64_t length : lengths) {
+    Bytes damaged = file();
+    std::memcpy(damaged.data(), &length, sizeof(length));
+    EXPECT_NE(open_and_run(damaged), Status::ok) << length;
+  }
+}
+
+TEST_P(Open, CorruptedHeaderIsRefusedOrHarmless) {
+  for (std::size_t index = 0; index < sizeof(Header) / 4; ++index) {
+    for (const std::uint32_t word : extreme_words(word_at(file(), index))) {
+      Bytes damaged = file();
+      set_word(damaged, index, word);
+      const Status status = open_and_run(damaged);
+      // Sizes, version and checksum have one right value; the attention rule has several.
+      if (index < offsetof(Header, image_size) / 4 && word != word_at(file(), index)) {
+        ASSERT_NE(status, Status::ok) << "header word " << index << " = " << word;
+      }
+    }
+  }
+}
+
+TEST_P(Open, CorruptedDataIsDamaged) {
+  const std::size_t first = data_offset(file()) + sizeof(Header);
+  for (std::size_t at = first; at < file().size(); at += 37) {
+    Bytes damaged = file();
+    damaged[at] ^= std::byte{0x10};
+    ASSERT_EQ(open_and_run(damaged), Status::damaged) << "byte " << at;
+  }
+}
+
+TEST_P(Open, HostileOperationsAreRefusedOrHarmless) {
+  const std::size_t first = sizeof(Header) / 4;
+  const std::size_t words = header_of(file()).op_count * sizeof(Op) / 4;
+  std::size_t refused = 0;
+  for (std::size_t index = first; index < first + words; ++index) {
+    for (const std::uint32_t word : extreme_words(word_at(file(), index))) {
+      Bytes damaged = file();
+      set_word(damaged, index, word);
+      repair_checksum(damaged);
+      refused += open_and_run(damaged) != Status::ok ? 1 : 0;
+    }
+  }
+  EXPECT_GT(refused, words) << "the operations were hardly checked";
+}
+
+TEST_P(Open, HostileTensorsAreRefusedOrHarmless) {
+  const std::size_t first = (sizeof(Header) + header_of(file()).op_count * sizeof(Op)) / 4;
+  const std::size_t end = header_of(file()).data_bytes / 4;
+  for (std::size_t index = first; index < end; index += 3) {
+    for (const std::uint32_t word : {0x7FFFFFFFU, 0x80000000U, 0xFFFFFFFFU, 0U, 0x3FFFFFFFU}) {
+      Bytes damaged = file();
+      set_word(damaged, index, word);
+      repair_checksum(damaged);
+      open_and_run(damaged);
+    }
+  }
+}
+
+TEST_P(Open, OperationsInAnotherOrderAreRefusedOrHarmless) {
+  const std::size_t count = header_of(file()).op_count;
+  const auto op_at = [](Bytes& bytes, std::size_t index) {
+    return bytes.begin() +
+           static_cast<std::ptrdiff_t>(data_offset(bytes) + sizeof(Header) + index * sizeof(Op));
+  };
+  for (std::size_t a = 0; a < count; ++a) {
+    for (std::size_t b = 0; b < count; ++b) {
+      Bytes damaged = file();  // one operation in the place of another
+      Bytes original = file();
+      std::copy_n(op_at(original, a), sizeof(Op), op_at(damaged, b));
+      repair_checksum(damaged);
+      open_and_run(damaged);
+    }
+  }
+}
+
+TEST_P(Open, WrongVersionAndMagicAreNamed) {
+  Bytes other = file();
+  set_word(other, offsetof(Header, version) / 4, kVersion + 1);
+  EXPECT_EQ(open_and_run(other), Status::wrong_version);
+  other = file();
+  set_word(other, offsetof(Header, magic) / 4, 0);
+  EXPECT_EQ(open_and_run(other), Status::not_a_network);
+}
+
+TEST_P(Open, MisalignedAddressIsRefused) {
+  for (std::size_t offset = 1; offset < 4; ++offset) {
+    const Flash flash(file(), offset);
+    Network network;
+    EXPECT_EQ(open(flash.bytes(), network), Status::misaligned);
+    EXPECT_EQ(open_and_run_in_c(flash.bytes()), BITLOG2_MISALIGNED);
+  }
+  const Flash flash(file(), 4);  // not a multiple of 8: allowed
+  EXPECT_EQ(open_and_run_in_c(flash.bytes()), BITLOG2_OK);
+}
+
+TEST_P(Open, RefusalLeavesTheNetworkAlone) {
+  Network network;
+  ASSERT_EQ(open(file(), network), Status::ok);
+  const std::byte* data = network.data;
+  EXPECT_NE(open(bytes().first(100), network), Status::ok);
+  EXPECT_EQ(network.data, data);
+  EXPECT_EQ(run_tightly(network), Status::ok);
+}
+
+TEST_P(Open, RunChecksItsArguments) {
+  Network network;
+  ASSERT_EQ(open(file(), network), Status::ok);
+  std::vector<std::byte> arena(arena_size(network));
+  const std::vector<std::uint8_t> pixels(network.input_bytes());
+  std::vector<std::int32_t> logits(network.header.num_classes);
+  EXPECT_EQ(run(network, pixels, arena, logits), Status::ok);
+  EXPECT_EQ(run(network, pixels, std::span(arena).subspan(1), logits), Status::small_arena);
+  EXPECT_EQ(run(network, pixels, {}, logits), Status::small_arena);
+  EXPECT_EQ(run(network, std::span(pixels).subspan(1), arena, logits), Status::wrong_size);
+  EXPECT_EQ(run(network, {}, arena, logits), Status::wrong_size);
+  EXPECT_EQ(run(network, pixels, arena, std::span(logits).subspan(1)), Status::wrong_size);
+
+  bitlog2_network in_c;
+  ASSERT_EQ(bitlog2_open(&in_c, file().data(), file().size()), BITLOG2_OK);
+  EXPECT_EQ(bitlog2_arena_size(&in_c), arena.size());
+  EXPECT_EQ(bitlog2_num_classes(&in_c), logits.size());
+  EXPECT_EQ(3 * bitlog2_image_size(&in_c) * bitlog2_image_size(&in_c), pixels.size());
+  EXPECT_EQ(bitlog2_run(&in_c, pixels.data(), arena.data(), arena.size() - 1, logits.data()),
+            BITLOG2_SMALL_ARENA);
+}
+
+TEST_P(Open, ArenaContentAndAddressDoNotMatter) {
+  Network network;
+  ASSERT_EQ(open(file(), network), Status::ok);
+  const std::vector<std::uint8_t> pixels(network.input_bytes(), 77);
+  std::set<std::vector<std::int32_t>> results;
+  for (std::size_t offset = 0; offset < 16; ++offset) {
+    std::vector<std::byte> arena(arena_size(network) + offset, std::byte(17 * offset));
+    std::vector<std::int32_t> logits(network.header.num_classes, -1);
+    ASSERT_EQ(run(network, pixels, std::span(arena).subspan(offset), logits), Status::ok);
+    results.insert(logits);
+  }
+  EXPECT_EQ(results.size(), 1U);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Networks, Open,
+    ::testing::Values(NetworkCase{"vit_half_w4", Family::vit, "BitLog2_Half_17", 4},
+                      NetworkCase{"vit_sqrt2_w8", Family::vit, "Sqrt2_17", 8},
+                      NetworkCase{"swin_single_w4", Family::swin, "BitLog2_Single_16", 4}),
+    [](const auto& test) { return std::string(test.param.name); });
+
+/// The first word of an operation of a kind, the first or one `later`, to be made hostile.
+std::size_t find_op(const Bytes& file, OpKind kind, std::size_t later = 0) {
+  for (std::size_t i = 0; i < header_of(file).op_count; ++i) {
+    const std::size_t first = (sizeof(Header) + i * sizeof(Op)) / 4;
+    if (word_at(file, first) == static_cast<std::uint32_t>(kind) && later-- == 0) {
+      return first;
+    }
+  }
+  ADD_FAILURE() << "no such operation";
+  return 0;
+}
+
+TEST(OpenRegression, LayerNormCannotAddToTheResidualStream) {
+  Bytes file = testing::tiny_network(Family::vit, "BitLog2_Half_17", 4);
+  // The second: what reads its codes would find attention's, of the same shape.
+  set_word(file, find_op(file, OpKind::layer_norm, 1) + offsetof(Op, destination) / 4,
+           static_cast<std::uint32_t>(Place::residual_add));
+  repair_checksum(file);
+  EXPECT_EQ(open_and_run(file), Status::bad_program);
+}
+
+TEST(OpenRegression, ShiftWithoutWindowsIsRefused) {
+  Bytes file = testing::tiny_network(Family::vit, "BitLog2_Half_17", 4);
+  set_word(file, find_op(file, OpKind::attention) + offsetof(Op, window_shift) / 4, 1);
+  repair_checksum(file);
+  EXPECT_EQ(open_and_run(file), Status::bad_program);
+}
+
+TEST(Status, EveryTextSaysSomethingOfItsOwn) {
+  std::set<std::string> texts;
+  for (int status = BITLOG2_OK; status <= BITLOG2_WRONG_SIZE; ++status) {
+    const std::string text = status_text(static_cast<Status>(status));
+    EXPECT_FALSE(text.empty());
+    EXPECT_EQ(text, bitlog2_status_text(static_cast<bitlog2_status>(status)));
+    texts.insert(text);
+  }
+  EXPECT_EQ(texts.size(), static_cast<std::size_t>(BITLOG2_WRONG_SIZE) + 1);
+  EXPECT_STRNE(status_text(static_cast<Status>(1000)), "");
+}
+
+}  // namespace
+}  // namespace bitlog2::runtime

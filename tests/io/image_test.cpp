@@ -1,0 +1,348 @@
+// Decoding and resizing against Pillow's own bytes, and against files made to do harm.
+// Fixtures come from tests/data/images/make_images.py; no photograph is among them.
+#include "bitlog2/image.h"
+
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <span>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "bitlog2/error.h"
+#include "bitlog2/files.h"
+#include "bitlog2/safetensors.h"
+#include "reference.h"
+
+namespace bitlog2 {
+namespace {
+
+std::filesystem::path images() {
+  return testing::fixtures() / "images";
+}
+
+std::vector<std::byte> read_bytes(const std::filesystem::path& path) {
+  const MappedFile file(path);
+  return {file.bytes().begin(), file.bytes().end()};
+}
+
+/// A binary PPM as Pillow writes it: "P6\nwidth height\n255\n", then RGB.
+RgbImage read_ppm(const std::filesystem::path& path) {
+  const std::vector<std::byte> bytes = read_bytes(path);
+  std::istringstream text(std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+  std::string magic;
+  int levels = 0;
+  RgbImage image;
+  text >> magic >> image.width >> image.height >> levels;
+  text.get();
+  image.pixels.assign(std::istreambuf_iterator<char>(text), {});
+  return image;
+}
+
+void expect_equal(const RgbImage& actual, const RgbImage& expected) {
+  ASSERT_EQ(actual.width, expected.width);
+  ASSERT_EQ(actual.height, expected.height);
+  EXPECT_EQ(actual.pixels, expected.pixels);
+}
+
+/// The message of the Error that decoding throws; empty if it throws none.
+std::string refusal(std::span<const std::byte> bytes) {
+  try {
+    decode_image(bytes, "photo");
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+RgbImage random_image(int width, int height) {
+  const auto size = static_cast<std::size_t>(width * height * 3);
+  return {width, height,
+          *rc::gen::container<std::vector<std::uint8_t>>(size, rc::gen::arbitrary<std::uint8_t>())};
+}
+
+RgbImage cut(const RgbImage& image, int left, int top, int width, int height) {
+  RgbImage part{width, height, {}};
+  for (int row = top; row < top + height; ++row) {
+    const auto begin = image.pixels.begin() + (row * image.width + left) * 3;
+    part.pixels.insert(part.pixels.end(), begin, begin + width * 3);
+  }
+  return part;
+}
+
+class DecodedImage : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(DecodedImage, HasPillowsPixels) {
+  const RgbImage image = read_image(images() / GetParam());
+  expect_equal(image, read_ppm(images() / (std::string(GetParam()) + ".ppm")));
+}
+
+TEST_P(DecodedImage, IsRefusedOrWholeWhenCutShort) {
+  const std::vector<std::byte> bytes = read_bytes(images() / GetParam());
+  const RgbImage whole = decode_image(bytes, "photo");
+  const bool is_jpeg = std::string(GetParam()).ends_with(".jpg");
+  for (std::size_t size = 0; size < bytes.size(); ++size) {
+    // An exact copy, so that the sanitizers see a read past the end.
+    const std::vector<std::byte> prefix(bytes.begin(),
+                                        bytes.begin() + static_cast<std::ptrdiff_t>(size));
+    if (is_jpeg) {
+      EXPECT_NE(refusal(prefix), "") << size;
+    } else if (refusal(prefix).empty()) {
+      expect_equal(decode_image(prefix, "photo"), whole);
+    }
+  }
+}
+
+TEST_P(DecodedImage, SurvivesAnyDamagedByte) {
+  const std::vector<std::byte> bytes = read_bytes(images() / GetParam());
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    for (const std::byte flips : {std::byte{0xFF}, std::byte{0x01}, std::byte{0x80}}) {
+      std::vector<std::byte> damaged = bytes;
+      damaged[i] ^= flips;
+      EXPECT_EQ(refusal(damaged).find('\n'), std::string::npos);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Jpeg, DecodedImage,
+                         ::testing::Values("gray.jpg", "gray_progressive.jpg", "colour_420.jpg",
+                                           "colour_422.jpg", "colour_444.jpg", "progressive.jpg",
+                                           "adobe_rgb.jpg", "cmyk.jpg", "ycck.jpg",
+                                           "cmyk_unmarked.jpg", "exif_rotated.jpg",
+                                           "early_end.jpg"));
+
+INSTANTIATE_TEST_SUITE_P(Png, DecodedImage,
+                         ::testing::Values("gray_1.png", "gray_2.png", "gray_4.png", "gray_8.png",
+                                           "gray_16.png", "gray_alpha_8.png", "gray_alpha_16.png",
+                                           "rgb_8.png", "rgb_16.png", "rgb_8_transparent.png",
+                                           "rgba_8.png", "rgba_16.png", "palette_1.png",
+                                           "palette_2.png", "palette_4.png", "palette_8.png",
+                                           "gray_1_interlaced.png", "gray_16_interlaced.png",
+                                           "rgb_8_interlaced.png", "palette_4_interlaced.png",
+                                           "one_row_interlaced.png", "one_pixel.png"));
+
+TEST(DecodeImage, ReadsAKnownPixel) {
+  const RgbImage image = read_image(images() / "one_pixel.png");
+  expect_equal(image, {1, 1, {10, 20, 30}});
+}
+
+TEST(DecodeImage, GoesByContentAndNotByName) {
+  const std::vector<std::byte> png = read_bytes(images() / "rgb_8.png");
+  expect_equal(decode_image(png, "photo.JPEG"), read_ppm(images() / "rgb_8.png.ppm"));
+}
+
+struct Refusal {
+  const char* file;
+  const char* reason;
+};
+
+void PrintTo(const Refusal& refused, std::ostream* out) {
+  *out << refused.file;
+}
+
+class DamagedImage : public ::testing::TestWithParam<Refusal> {};
+
+TEST_P(DamagedImage, IsRefusedInOneLineThatSaysWhy) {
+  const std::string message = refusal(read_bytes(images() / "damaged" / GetParam().file));
+  EXPECT_TRUE(message.starts_with("photo: ")) << message;
+  EXPECT_NE(message.find(GetParam().reason), std::string::npos) << message;
+  EXPECT_EQ(message.find('\n'), std::string::npos) << message;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, DamagedImage,
+    ::testing::Values(Refusal{"empty", "neither a JPEG nor a PNG"},
+                      Refusal{"text", "neither a JPEG nor a PNG"},
+                      Refusal{"gif_magic", "neither a JPEG nor a PNG"},
+                      Refusal{"over_limit.jpg", "65500x65500 pixels is over the limit"},
+                      Refusal{"over_limit.png", "1048576x1048576 pixels is over the limit"},
+                      Refusal{"false_size.jpg", "cannot hold 16000x16000 pixels"},
+                      Refusal{"false_size.png", "cannot hold 16000x16000 pixels"},
+                      Refusal{"missing_rows.png", "damaged PNG"},
+                      Refusal{"bad_checksum.png", "damaged PNG"},
+                      Refusal{"no_palette.png", "damaged PNG"},
+                      Refusal{"truncated.jpg", "damaged JPEG (Premature end of JPEG file)"},
+                      Refusal{"truncated_progressive.jpg", "Premature end of JPEG file"},
+                      Refusal{"truncated.png", "damaged PNG"}));
+
+TEST(DecodeImage, PrintsNothing) {
+  ::testing::internal::CaptureStdout();
+  ::testing::internal::CaptureStderr();
+  refusal(read_bytes(images() / "damaged" / "truncated.jpg"));
+  refusal(read_bytes(images() / "damaged" / "truncated.png"));
+  refusal(read_bytes(images() / "early_end.jpg"));
+  EXPECT_EQ(::testing::internal::GetCapturedStdout(), "");
+  EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
+}
+
+TEST(ReadImage, NamesAFileThatIsNotThere) {
+  try {
+    read_image(images() / "absent.jpg");
+    FAIL() << "no Error";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("absent.jpg"), std::string::npos);
+  }
+}
+
+class ResizedImage : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(ResizedImage, HasPillowsPixels) {
+  const RgbImage expected = read_ppm(images() / "resized" / (std::string(GetParam()) + ".ppm"));
+  const RgbImage source = read_ppm(images() / "resized" / "source.ppm");
+  expect_equal(resize_bicubic(source, expected.width, expected.height), expected);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, ResizedImage,
+                         ::testing::Values("21x5", "7x17", "8x8", "1x1", "30x3", "2x29", "40x33"));
+
+RC_GTEST_PROP(ResizeBicubic, KeepsAConstantImageConstant, ()) {
+  const int width = *rc::gen::inRange(1, 60);
+  const int height = *rc::gen::inRange(1, 60);
+  const auto colour = *rc::gen::arbitrary<std::array<std::uint8_t, 3>>();
+  RgbImage image{width, height, {}};
+  while (image.pixels.size() < static_cast<std::size_t>(width * height * 3)) {
+    image.pixels.insert(image.pixels.end(), colour.begin(), colour.end());
+  }
+  const RgbImage resized =
+      resize_bicubic(image, *rc::gen::inRange(1, 60), *rc::gen::inRange(1, 60));
+  for (std::size_t i = 0; i < resized.pixels.size(); ++i) {
+    RC_ASSERT(resized.pixels[i] == colour[i % 3]);
+  }
+}
+
+RC_GTEST_PROP(ResizeBicubic, ToTheSameSizeIsTheIdentity, ()) {
+  const RgbImage image = random_image(*rc::gen::inRange(1, 30), *rc::gen::inRange(1, 30));
+  RC_ASSERT(resize_bicubic(image, image.width, image.height).pixels == image.pixels);
+}
+
+RC_GTEST_PROP(ResizeAndCrop, IsTheMiddleOfTheWholeResize, ()) {
+  const RgbImage image = random_image(*rc::gen::inRange(1, 40), *rc::gen::inRange(1, 40));
+  Preprocessing preprocessing;
+  preprocessing.resize = *rc::gen::inRange(1, 40);
+  preprocessing.crop = *rc::gen::inRange(1, preprocessing.resize + 1);
+
+  const int shorter = std::min(image.width, image.height);
+  const int width = preprocessing.resize * image.width / shorter;
+  const int height = preprocessing.resize * image.height / shorter;
+  const RgbImage whole = resize_bicubic(image, width, height);
+  // nearbyint rounds halves to even, as Python does.
+  const int left = static_cast<int>(std::nearbyint((width - preprocessing.crop) / 2.0));
+  const int top = static_cast<int>(std::nearbyint((height - preprocessing.crop) / 2.0));
+  const RgbImage middle = cut(whole, left, top, preprocessing.crop, preprocessing.crop);
+  RC_ASSERT(resize_and_crop(image, preprocessing).pixels == middle.pixels);
+}
+
+/// An image whose pixel says where it is, at a size that a crop leaves unresized.
+RgbImage coordinates(int width, int height) {
+  RgbImage image{width, height, {}};
+  for (int y = 0; y < height; ++y) {
+    for (int x = 0; x < width; ++x) {
+      image.pixels.push_back(static_cast<std::uint8_t>(x));
+      image.pixels.push_back(static_cast<std::uint8_t>(y));
+      image.pixels.push_back(255);
+    }
+  }
+  return image;
+}
+
+TEST(ResizeAndCrop, RoundsHalvesToEvenOffsets) {
+  // The longer side exceeds the crop by 1, 3, 5 and 7: 0.5 -> 0, 1.5 -> 2, 2.5 -> 2, 3.5 -> 4.
+  const std::array<std::array<int, 2>, 4> excess_and_offset = {{{1, 0}, {3, 2}, {5, 2}, {7, 4}}};
+  for (const auto& [excess, offset] : excess_and_offset) {
+    const RgbImage wide = resize_and_crop(coordinates(10 + excess, 10), {10, 10, {}, {}});
+    EXPECT_EQ(wide.pixels[0], offset);
+    EXPECT_EQ(wide.pixels[1], 0);
+    const RgbImage tall = resize_and_crop(coordinates(10, 10 + excess), {10, 10, {}, {}});
+    EXPECT_EQ(tall.pixels[0], 0);
+    EXPECT_EQ(tall.pixels[1], offset);
+  }
+}
+
+TEST(ResizeAndCrop, SurroundsASmallImageWithZeros) {
+  const RgbImage image = coordinates(5, 4);
+  const RgbImage crop = resize_and_crop(image, {4, 9, {}, {}});
+  ASSERT_EQ(crop.width, 9);
+  ASSERT_EQ(crop.height, 9);
+  // 4 columns are missing, 2 on the left; of 5 missing rows the odd one is below.
+  expect_equal(cut(crop, 2, 2, 5, 4), image);
+  const auto blue = [&crop](int x, int y) {
+    return crop.pixels[static_cast<std::size_t>((y * 9 + x) * 3 + 2)];
+  };
+  for (int y = 0; y < 9; ++y) {
+    for (int x = 0; x < 9; ++x) {
+      const bool inside = x >= 2 && x < 7 && y >= 2 && y < 6;
+      EXPECT_EQ(blue(x, y), inside ? 255 : 0) << x << ' ' << y;
+    }
+  }
+}
+
+TEST(ResizeAndCrop, PadsOneSideAndCropsTheOther) {
+  const RgbImage crop = resize_and_crop(coordinates(20, 4), {4, 8, {}, {}});
+  expect_equal(cut(crop, 0, 2, 8, 4), cut(coordinates(20, 4), 6, 0, 8, 4));
+}
+
+TEST(ResizeAndCrop, TakesAnImageOfExtremeShape) {
+  // The whole resize of this row would be 2^33 pixels.
+  RgbImage row{1 << 17, 1, {}};
+  row.pixels.assign(std::size_t{3} << 17, 77);
+  const RgbImage crop = resize_and_crop(row, Preprocessing{});
+  EXPECT_EQ(crop.pixels, std::vector<std::uint8_t>(224 * 224 * 3, 77));
+}
+
+TEST(Normalise, SubtractsTheMeanAndDividesInPlanes) {
+  RgbImage crop{16, 16, {}};
+  for (int value = 0; value < 256; ++value) {
+    for (const int pixel : {value, 255 - value, value ^ 1}) {
+      crop.pixels.push_back(static_cast<std::uint8_t>(pixel));
+    }
+  }
+  const Preprocessing preprocessing;
+  std::vector<float> planes(crop.pixels.size());
+  normalise(crop, preprocessing, planes);
+  for (std::size_t i = 0; i < crop.pixels.size(); ++i) {
+    const std::size_t channel = i % 3;
+    const float unit = static_cast<float>(crop.pixels[i]) / 255.0F;
+    const float expected = (unit - preprocessing.mean[channel]) / preprocessing.std[channel];
+    EXPECT_EQ(planes[channel * 256 + i / 3], expected);
+  }
+}
+
+class Photographs : public ::testing::TestWithParam<std::pair<const char*, int>> {};
+
+TEST_P(Photographs, HavePillowsCrops) {
+  const auto reference = testing::reference_directory();
+  if (!reference) {
+    GTEST_SKIP() << "no reference data: set BITLOG2_REFERENCE_DIR";
+  }
+  const auto& [key, resize] = GetParam();
+  Preprocessing preprocessing;
+  preprocessing.resize = resize;
+  const Safetensors goldens =
+      Safetensors::open(*reference / "goldens" / "preprocess.goldens.safetensors");
+  const auto names = nlohmann::json::parse(goldens.metadata().at("images"));
+  const TensorView& crops = goldens.at(key);
+  const std::size_t crop_size = 224 * 224 * 3;
+  ASSERT_EQ(crops.bytes.size(), names.size() * crop_size);
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    const std::string name = names[i].get<std::string>();
+    const RgbImage image = read_image(*reference / "data" / "imagenet-500" / name);
+    const RgbImage crop = resize_and_crop(image, preprocessing);
+    const auto actual = std::as_bytes(std::span(crop.pixels));
+    const auto expected = crops.bytes.subspan(i * crop_size, crop_size);
+    EXPECT_TRUE(std::equal(actual.begin(), actual.end(), expected.begin(), expected.end())) << name;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Photographs,
+                         ::testing::Values(std::pair{"deit", 256}, std::pair{"vit_swin", 248}));
+
+}  // namespace
+}  // namespace bitlog2

@@ -1,0 +1,407 @@
+// Model configurations: the published ones, and JSON, right and wrong.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "bitlog2/error.h"
+#include "bitlog2/model.h"
+
+namespace bitlog2 {
+namespace {
+
+using nlohmann::json;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::StartsWith;
+
+constexpr const char* kWhere = "folder/config.json";
+
+/// The Error's text, which must be one line; fails if there is none.
+template <class Action>
+std::string error_of(Action action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), Not(HasSubstr("\n")));
+    return error.what();
+  }
+  ADD_FAILURE() << "no Error";
+  return "";
+}
+
+ModelConfig parse(const json& object) {
+  return parse_config(object.dump(), kWhere);
+}
+
+std::string parse_error(const json& object) {
+  return error_of([&] { parse(object); });
+}
+
+json vit_json() {
+  return json::parse(R"({"family": "vit", "img_size": 32, "patch_size": 8, "embed_dim": 48,
+                         "depth": 2, "num_heads": 3, "num_classes": 10,
+                         "layer_norm_eps": 1e-06})");
+}
+
+json swin_json() {
+  return json::parse(R"({"family": "swin", "img_size": 56, "patch_size": 4, "window_size": 7,
+                         "embed_dim": 24, "depths": [2, 2], "num_heads": [2, 4],
+                         "num_classes": 10, "layer_norm_eps": 1e-05})");
+}
+
+json with(json object, const char* key, json value) {
+  object[key] = std::move(value);
+  return object;
+}
+
+void expect_equal(const ModelConfig& a, const ModelConfig& b) {
+  EXPECT_EQ(a.name, b.name);
+  EXPECT_EQ(a.family, b.family);
+  EXPECT_EQ(a.img_size, b.img_size);
+  EXPECT_EQ(a.patch_size, b.patch_size);
+  EXPECT_EQ(a.embed_dim, b.embed_dim);
+  EXPECT_EQ(a.depths, b.depths);
+  EXPECT_EQ(a.num_heads, b.num_heads);
+  EXPECT_EQ(a.mlp_ratio, b.mlp_ratio);
+  EXPECT_EQ(a.num_classes, b.num_classes);
+  EXPECT_EQ(a.layer_norm_eps, b.layer_norm_eps);
+  EXPECT_EQ(a.preprocessing.resize, b.preprocessing.resize);
+  EXPECT_EQ(a.preprocessing.crop, b.preprocessing.crop);
+  EXPECT_EQ(a.preprocessing.mean, b.preprocessing.mean);
+  EXPECT_EQ(a.preprocessing.std, b.preprocessing.std);
+  if (a.family == Family::swin) {
+    EXPECT_EQ(a.window_size, b.window_size);
+  }
+}
+
+// ---- Published models ------------------------------------------------------------------
+
+struct Published {
+  const char* name;
+  std::size_t embed_dim;
+  std::vector<std::size_t> depths;
+  std::vector<std::size_t> heads;
+  int resize;
+  float mean;
+  std::uint64_t parameters;  ///< as timm counts them
+  const char* repository;
+};
+
+std::ostream& operator<<(std::ostream& stream, const Published& model) {
+  return stream << model.name;
+}
+
+std::uint64_t parameter_count(const ModelConfig& config) {
+  Model model = make_model(config);
+  std::uint64_t count = 0;
+  for_each_parameter(model, [&](const Parameter& parameter) {
+    EXPECT_TRUE(parameter.values.empty());  // a structure holds no weights
+    count += std::accumulate(parameter.shape.begin(), parameter.shape.end(), std::uint64_t{1},
+                             std::multiplies<>());
+  });
+  return count;
+}
+
+class PublishedModel : public ::testing::TestWithParam<Published> {};
+
+TEST_P(PublishedModel, HasItsPublishedSizes) {
+  const Published& expected = GetParam();
+  const NamedModel& model = find_named_model(expected.name);
+  const ModelConfig& config = model.config;
+  const bool is_swin = config.name.starts_with("swin");
+  EXPECT_EQ(config.name, expected.name);
+  EXPECT_EQ(config.family, is_swin ? Family::swin : Family::vit);
+  EXPECT_EQ(config.img_size, 224U);
+  EXPECT_EQ(config.patch_size, is_swin ? 4U : 16U);
+  EXPECT_EQ(config.embed_dim, expected.embed_dim);
+  EXPECT_EQ(config.depths, expected.depths);
+  EXPECT_EQ(config.num_heads, expected.heads);
+  EXPECT_EQ(config.window_size, 7U);
+  EXPECT_EQ(config.mlp_ratio, 4U);
+  EXPECT_EQ(config.num_classes, 1000U);
+  EXPECT_EQ(config.layer_norm_eps, is_swin ? 1e-5F : 1e-6F);
+  EXPECT_EQ(config.preprocessing.crop, 224);
+  EXPECT_EQ(config.preprocessing.resize, expected.resize);
+  EXPECT_EQ(config.preprocessing.mean[0], expected.mean);
+  EXPECT_EQ(config.preprocessing.std[0], expected.mean == 0.5F ? 0.5F : 0.229F);
+  EXPECT_EQ(parameter_count(config), expected.parameters);
+  EXPECT_EQ(model.repository, expected.repository);
+}
+
+TEST_P(PublishedModel, SurvivesJson) {
+  const ModelConfig& config = find_named_model(GetParam().name).config;
+  expect_equal(parse_config(config_to_json(config), kWhere), config);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, PublishedModel,
+    ::testing::Values(Published{"vit_small",
+                                384,
+                                {12},
+                                {6},
+                                248,
+                                0.5F,
+                                22'050'664,
+                                "timm/vit_small_patch16_224.augreg_in21k_ft_in1k"},
+                      Published{"vit_base",
+                                768,
+                                {12},
+                                {12},
+                                248,
+                                0.5F,
+                                86'567'656,
+                                "timm/vit_base_patch16_224.augreg_in21k_ft_in1k"},
+                      Published{"deit_tiny",
+                                192,
+                                {12},
+                                {3},
+                                256,
+                                0.485F,
+                                5'717'416,
+                                "timm/deit_tiny_patch16_224.fb_in1k"},
+                      Published{"deit_small",
+                                384,
+                                {12},
+                                {6},
+                                256,
+                                0.485F,
+                                22'050'664,
+                                "timm/deit_small_patch16_224.fb_in1k"},
+                      Published{"deit_base",
+                                768,
+                                {12},
+                                {12},
+                                256,
+                                0.485F,
+                                86'567'656,
+                                "timm/deit_base_patch16_224.fb_in1k"},
+                      Published{"swin_tiny",
+                                96,
+                                {2, 2, 6, 2},
+                                {3, 6, 12, 24},
+                                248,
+                                0.485F,
+                                28'288'354,
+                                "timm/swin_tiny_patch4_window7_224.ms_in1k"},
+                      Published{"swin_small",
+                                96,
+                                {2, 2, 18, 2},
+                                {3, 6, 12, 24},
+                                248,
+                                0.485F,
+                                49'606'258,
+                                "timm/swin_small_patch4_window7_224.ms_in1k"}),
+    [](const auto& tested) { return std::string(tested.param.name); });
+
+TEST(NamedModels, AreListedWhenTheNameIsUnknown) {
+  EXPECT_EQ(named_models().size(), 7U);
+  for (const char* name : {"deit_huge", "", "DEIT_TINY", "deit_tiny "}) {
+    const std::string message = error_of([&] { find_named_model(name); });
+    EXPECT_THAT(message, StartsWith(fmt::format("unknown model '{}'", name)));
+    for (const NamedModel& model : named_models()) {
+      EXPECT_THAT(message, HasSubstr(model.config.name));
+    }
+  }
+}
+
+// ---- JSON ------------------------------------------------------------------------------
+
+TEST(ConfigJson, GivesDefaultsToWhatMayBeLeftOut) {
+  const ModelConfig config = parse(vit_json());
+  EXPECT_EQ(config.name, "custom");
+  EXPECT_EQ(config.family, Family::vit);
+  EXPECT_EQ(config.img_size, 32U);
+  EXPECT_EQ(config.patch_size, 8U);
+  EXPECT_EQ(config.embed_dim, 48U);
+  EXPECT_THAT(config.depths, ElementsAre(2));
+  EXPECT_THAT(config.num_heads, ElementsAre(3));
+  EXPECT_EQ(config.num_classes, 10U);
+  EXPECT_EQ(config.layer_norm_eps, 1e-6F);
+  EXPECT_EQ(config.mlp_ratio, 4U);
+  EXPECT_EQ(config.preprocessing.crop, 32);
+  EXPECT_EQ(config.preprocessing.resize, 36);  // floor(32 / 0.875)
+  EXPECT_EQ(config.preprocessing.mean, Preprocessing().mean);
+  EXPECT_EQ(config.preprocessing.std, Preprocessing().std);
+}
+
+TEST(ConfigJson, ReadsWhatMayBeGiven) {
+  json object = swin_json();
+  object.update({{"name", "little swin"}, {"mlp_ratio", 2}, {"crop_pct", 0.9}});
+  object.update({{"mean", {0.5, 0.25, 0}}, {"std", {1, 0.5, 2}}});
+  const ModelConfig config = parse(object);
+  EXPECT_EQ(config.name, "little swin");
+  EXPECT_EQ(config.family, Family::swin);
+  EXPECT_EQ(config.window_size, 7U);
+  EXPECT_THAT(config.depths, ElementsAre(2, 2));
+  EXPECT_THAT(config.num_heads, ElementsAre(2, 4));
+  EXPECT_EQ(config.mlp_ratio, 2U);
+  EXPECT_EQ(config.preprocessing.resize, 62);
+  EXPECT_THAT(config.preprocessing.mean, ElementsAre(0.5F, 0.25F, 0.0F));
+  EXPECT_THAT(config.preprocessing.std, ElementsAre(1.0F, 0.5F, 2.0F));
+}
+
+TEST(ConfigJson, KeepsEveryResize) {
+  ModelConfig config = parse(with(vit_json(), "patch_size", 1));
+  for (const int crop : {1, 7, 28, 32, 56, 96, 224, 233}) {
+    config.img_size = static_cast<std::size_t>(crop);
+    config.preprocessing.crop = crop;
+    for (int resize = crop; resize <= 10 * crop; ++resize) {
+      config.preprocessing.resize = resize;
+      const ModelConfig again = parse_config(config_to_json(config), kWhere);
+      ASSERT_EQ(again.preprocessing.resize, resize) << crop;
+    }
+  }
+}
+
+/// A config that parse_config accepts.
+ModelConfig any_config() {
+  const auto size = [](std::size_t low, std::size_t high) {
+    return *rc::gen::inRange<std::size_t>(low, high + 1);
+  };
+  ModelConfig config;
+  config.name = *rc::gen::container<std::string>(rc::gen::inRange('\x01', '\x7f'));
+  config.family = *rc::gen::element(Family::vit, Family::swin);
+  const std::size_t stages = config.family == Family::vit ? 1 : size(1, 3);
+  config.window_size = size(1, 16);
+  config.patch_size = size(1, 16);
+  config.img_size = config.patch_size * config.window_size * size(1, 3) * (1U << (stages - 1));
+  config.depths.clear();
+  config.num_heads.clear();
+  for (std::size_t stage = 0; stage < stages; ++stage) {
+    config.depths.push_back(size(1, 5));
+    config.num_heads.push_back(1U << size(0, 3));
+  }
+  config.embed_dim = 8 * size(1, 20);
+  config.mlp_ratio = size(1, 8);
+  config.num_classes = size(1, 2000);
+  config.layer_norm_eps = static_cast<float>(size(1, 1000)) * 1e-7F;
+  config.preprocessing.crop = static_cast<int>(config.img_size);
+  config.preprocessing.resize = static_cast<int>(config.img_size + size(0, config.img_size));
+  for (std::size_t channel = 0; channel < 3; ++channel) {
+    config.preprocessing.mean[channel] = static_cast<float>(size(0, 1000)) / 999.0F;
+    config.preprocessing.std[channel] = static_cast<float>(size(1, 1000)) / 999.0F;
+  }
+  return config;
+}
+
+RC_GTEST_PROP(ConfigJsonProperty, SurvivesJson, ()) {
+  const ModelConfig config = any_config();
+  expect_equal(parse_config(config_to_json(config), kWhere), config);
+}
+
+// ---- Errors ----------------------------------------------------------------------------
+
+TEST(ConfigErrors, TextThatIsNoObjectIsRefused) {
+  for (const char* text : {"", "[]", "null", "7", "\"vit\"", "{", R"({"family": "vit")", "\xff"}) {
+    EXPECT_EQ(error_of([&] { parse_config(text, kWhere); }),
+              fmt::format("{}: config: not a JSON object", kWhere));
+  }
+  EXPECT_THAT(error_of([&] { parse_config(std::string(1'000'000, '['), kWhere); }),
+              StartsWith(kWhere));
+}
+
+TEST(ConfigErrors, MissingKeysAreNamed) {
+  for (const json& whole : {vit_json(), swin_json()}) {
+    for (const auto& [key, value] : whole.items()) {
+      json object = whole;
+      object.erase(key);
+      EXPECT_EQ(parse_error(object), fmt::format("{}: config: '{}' is missing", kWhere,
+                                                 key == "depths" ? "depth" : key));
+    }
+  }
+}
+
+TEST(ConfigErrors, SizesAreWholeNumbersInBounds) {
+  for (const char* key : {"img_size", "patch_size", "window_size", "embed_dim", "depths",
+                          "num_heads", "num_classes", "mlp_ratio"}) {
+    for (const json& value :
+         {json(0), json(-1), json(4.0), json("4"), json(nullptr), json(true), json(1ULL << 40),
+          json(json::object()), json(1e30), json({0, 0}), json({4, "4"})}) {
+      EXPECT_THAT(
+          parse_error(with(swin_json(), key, value)),
+          StartsWith(fmt::format("{}: config: '{}' must be a whole number from 1 to", kWhere, key)))
+          << value;
+    }
+  }
+}
+
+TEST(ConfigErrors, ListsHaveAtLeastOneEntryAndNotTooMany) {
+  for (const char* key : {"depths", "num_heads"}) {
+    for (const std::size_t count : {0U, 17U, 1000U}) {
+      EXPECT_THAT(parse_error(with(swin_json(), key, std::vector<int>(count, 1))),
+                  HasSubstr(fmt::format("'{}' needs 1 to 16 entries", key)));
+    }
+  }
+}
+
+TEST(ConfigErrors, TextsAreTexts) {
+  for (const json& value : {json(1), json(nullptr), json(json::array())}) {
+    EXPECT_THAT(parse_error(with(vit_json(), "family", value)),
+                AllOf(StartsWith(kWhere), HasSubstr("'family' must be a string")));
+    EXPECT_THAT(parse_error(with(vit_json(), "name", value)),
+                AllOf(StartsWith(kWhere), HasSubstr("'name' must be a string")));
+  }
+  EXPECT_THAT(parse_error(with(vit_json(), "family", "resnet")),
+              AllOf(StartsWith(kWhere), HasSubstr("'resnet'; choose vit or swin")));
+}
+
+TEST(ConfigErrors, NumbersAreInBounds) {
+  for (const json& value : {json(0), json(-1e-6), json(2), json("1e-6"), json(nullptr)}) {
+    EXPECT_THAT(parse_error(with(vit_json(), "layer_norm_eps", value)),
+                AllOf(StartsWith(kWhere), HasSubstr("'layer_norm_eps'")));
+  }
+  for (const json& value : {json(0), json(0.01), json(1.5), json(-1), json("0.9"), json(1e300)}) {
+    EXPECT_THAT(parse_error(with(vit_json(), "crop_pct", value)),
+                AllOf(StartsWith(kWhere), HasSubstr("'crop_pct'")));
+  }
+}
+
+TEST(ConfigErrors, ChannelsHaveThreeNumbers) {
+  for (const char* key : {"mean", "std"}) {
+    for (const json& value : {json(0.5), json({0.5, 0.5}), json({1, 1, 1, 1}), json({1, 1, "1"}),
+                              json({1, 1, nullptr}), json({1, 1, 1e9}), json({1, 1, 1e300})}) {
+      EXPECT_THAT(
+          parse_error(with(vit_json(), key, value)),
+          AllOf(StartsWith(kWhere), HasSubstr(fmt::format("'{}' needs three numbers", key))))
+          << value;
+    }
+  }
+  for (const json& value : {json({1, 0, 1}), json({1, -1, 1})}) {
+    EXPECT_THAT(parse_error(with(vit_json(), "std", value)), HasSubstr("'std' needs"));
+  }
+}
+
+TEST(ConfigErrors, SizesMustGoTogether) {
+  const auto fails = [](const json& object, const std::string& what) {
+    EXPECT_THAT(parse_error(object), AllOf(StartsWith(kWhere), HasSubstr(what)));
+  };
+  fails(with(vit_json(), "patch_size", 5), "img_size 32 is no multiple of patch_size 5");
+  fails(with(vit_json(), "patch_size", 64), "img_size 32 is no multiple of patch_size 64");
+  fails(with(vit_json(), "num_heads", 5), "48 channels do not split into 5 heads");
+  fails(with(swin_json(), "num_heads", {2, 5}), "48 channels do not split into 5 heads");
+  fails(with(swin_json(), "num_heads", {2}), "2 stages but 1 entries of num_heads");
+  fails(with(swin_json(), "depths", 2), "1 stages but 2 entries of num_heads");
+  fails(with(with(vit_json(), "depth", {1, 1}), "num_heads", {1, 1}), "a ViT has one stage");
+  fails(with(swin_json(), "window_size", 5), "windows of 5 do not tile");
+  fails(with(with(swin_json(), "img_size", 60), "window_size", 15), "odd number of tokens");
+}
+
+TEST(ConfigErrors, ModelsTooLargeToBeMeantAreRefused) {
+  const auto fails = [](const json& object, const std::string& what) {
+    EXPECT_THAT(parse_error(object), AllOf(StartsWith(kWhere), HasSubstr(what)));
+  };
+  fails(with(with(vit_json(), "img_size", 1 << 14), "patch_size", 1), "patches, more than 65536");
+  fails(with(swin_json(), "depths", {1000, 25}), "more than 1024 blocks");
+  fails(with(with(swin_json(), "embed_dim", 1 << 16), "num_heads", {1, 1}),
+        "more than 65536 channels");
+  fails(with(swin_json(), "window_size", 17), "'window_size' must be a whole number from 1 to 16");
+}
+
+}  // namespace
+}  // namespace bitlog2

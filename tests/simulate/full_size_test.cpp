@@ -1,0 +1,69 @@
+// The published architectures at their full size, with random weights: they build, run and
+// calibrate. Whether the numbers are right is for the goldens of the small models to say.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+
+#include "bitlog2/calibrate.h"
+#include "bitlog2/engine.h"
+
+namespace bitlog2 {
+namespace {
+
+std::vector<float> random_images(std::size_t count) {
+  std::vector<float> images(count * 3 * 224 * 224);
+  std::mt19937 generator(1);
+  for (float& value : images) {
+    value = static_cast<float>(generator() % 4096) / 1024.0F - 2.0F;
+  }
+  return images;
+}
+
+void expect_logits(const std::vector<float>& logits, std::size_t images) {
+  ASSERT_EQ(logits.size(), images * 1000);
+  for (const float value : logits) {
+    ASSERT_TRUE(std::isfinite(value));
+  }
+  EXPECT_NE(logits[0], logits[1]);
+}
+
+class FullSize : public ::testing::TestWithParam<const char*> {
+ protected:
+  ThreadPool pool_{2};
+};
+
+using FullSizeFp32 = FullSize;
+
+TEST_P(FullSizeFp32, Runs) {
+  const Model model = make_random_model(find_named_model(GetParam()).config, 1);
+  expect_logits(run_fp32(model, random_images(1), pool_), 1);
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, FullSizeFp32,
+                         ::testing::Values("vit_small", "deit_base", "swin_small"),
+                         [](const auto& tested) { return std::string(tested.param); });
+
+using FullSizeQuantized = FullSize;
+
+TEST_P(FullSizeQuantized, CalibratesAndRuns) {
+  Model model = make_random_model(find_named_model(GetParam()).config, 1);
+  std::size_t layers = 0;
+  for_each_linear(model, [&](Linear&) { ++layers; });
+  const QuantizationSettings settings = {4, 4, find_attention_scheme("BitLog2_Half_17")};
+  const std::vector<float> images = random_images(2);
+  std::size_t reported = 0;
+  const Calibration calibration =
+      calibrate(std::move(model), settings, images, pool_,
+                [&](std::size_t done, std::size_t) { reported = done; });
+  EXPECT_EQ(reported, layers);
+  expect_logits(run_simulated(with_quantized_weights(calibration.quantized),
+                              calibration.quantized.quantizers, images, pool_),
+                2);
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, FullSizeQuantized, ::testing::Values("deit_tiny", "swin_tiny"),
+                         [](const auto& tested) { return std::string(tested.param); });
+
+}  // namespace
+}  // namespace bitlog2
