@@ -38,6 +38,8 @@ class IntegerEngine final : public Engine {
                                                    const std::string& name);
 
   ~IntegerEngine() override;
+  IntegerEngine(const IntegerEngine&) = delete;
+  IntegerEngine& operator=(const IntegerEngine&) = delete;
 
   const ModelConfig& config() const override;
   const QuantizedFileInfo& info() const;

@@ -26,7 +26,9 @@ using runtime::OpKind;
 using runtime::Place;
 
 constexpr double kLargestBias = 1 << 30;
+constexpr float kLargestZeroPoint = 4096.0F;  // of weights; the runtime checks it, too
 constexpr std::size_t kGeluTableSize = 4096;
+constexpr std::size_t kFineGeluTableSize = 32768;  // for codes of 7 and 8 bits
 
 std::uint32_t word(std::size_t value) {
   return static_cast<std::uint32_t>(value);
@@ -252,8 +254,13 @@ class LoweringOps {
     std::vector<double> factors;
     for (std::size_t c = 0; c < layer.out_features; ++c) {
       const auto row = std::span(layer.weight).subspan(c * layer.in_features, layer.in_features);
-      // A zero point beyond the codes shifts nothing that a clamped code could follow.
-      const float zero = std::clamp(weights.zero_point[c], -4096.0F, 4096.0F);
+      const float zero = weights.zero_point[c];
+      if (std::fabs(zero) > kLargestZeroPoint) {
+        throw Error(
+            fmt::format("{}: channel {} has weights {} steps away from 0, more than "
+                        "integers hold",
+                        layer.name, c, zero));
+      }
       double sum = 0;
       for (std::size_t i = 0; i < row.size(); ++i) {
         const float code = std::clamp(std::rint(row[i] / weights.scale[c]) + zero, 0.0F, top);
@@ -363,6 +370,7 @@ class LoweringOps {
     // Factors and offsets share their fraction: value = n * factor + offset.
     const FixedFactors fixed = fix(factors, largest_offset);
     std::vector<std::int32_t> biases;
+    biases.reserve(offsets.size());
     for (const double offset : offsets) {
       biases.push_back(to_int32(std::ldexp(offset, static_cast<int>(fixed.shift))));
     }
@@ -410,8 +418,9 @@ class LoweringOps {
   /// q, k and v as codes of their own quantizers; Swin's scale of q goes into its factor.
   void emit_qkv(const Product& product, const Attention& attn) {
     const std::size_t channels = product.layer->out_features / 3;
-    const double head_dim = static_cast<double>(channels / attn.num_heads);
-    const double query_scale = attn.scale_query ? 1 / std::sqrt(head_dim) : 1.0;
+    const std::size_t head_dim = channels / attn.num_heads;
+    const double query_scale =
+        attn.scale_query ? 1 / std::sqrt(static_cast<double>(head_dim)) : 1.0;
     const CodeGrid grids[3] = {grid_of(quantizer(attn.name + ".matmul1.quantizer_A")),
                                grid_of(quantizer(attn.name + ".matmul1.quantizer_B")),
                                grid_of(quantizer(attn.name + ".matmul2.quantizer_B"))};
@@ -433,11 +442,11 @@ class LoweringOps {
     const CodeGrid k = grid_of(quantizer(attn.name + ".matmul1.quantizer_B"));
     const CodeGrid v = grid_of(quantizer(attn.name + ".matmul2.quantizer_B"));
     const std::size_t channels = attended.shape.channels;
-    const double head_dim = static_cast<double>(channels / attn.num_heads);
+    const std::size_t head_dim = channels / attn.num_heads;
     // e^x = 2^(x log2(e))
     const double to_log2 = std::ldexp(std::numbers::log2e, runtime::kScoreFraction);
-    const double score =
-        q.scale * k.scale * to_log2 / (attn.scale_query ? 1.0 : std::sqrt(head_dim));
+    const double score = q.scale * k.scale * to_log2 /
+                         (attn.scale_query ? 1.0 : std::sqrt(static_cast<double>(head_dim)));
     // BitLog2: x^ = m^ / delta. Sqrt2: x^ = p^ * delta, p^ with kSqrt2ContextFraction bits.
     const double weight = map.scheme.is_bitlog2()
                               ? 1.0 / map.delta
@@ -502,11 +511,13 @@ class LoweringOps {
     };
     // Below -6 GELU is 0 to 1e-8; above `high` the code stays at its top.
     const double low = -6.0;
+    // GELU lies at most 0.17 below x, so that the table reaches every code.
     const double high =
-        std::max(1.0, (static_cast<double>(output.top) - output.zero + 1) * output.scale);
-    const double step = (high - low) / static_cast<double>(kGeluTableSize - 1);
+        std::max(1.0, (static_cast<double>(output.top) - output.zero) * output.scale + 0.2);
+    const std::size_t size = output.top > 63 ? kFineGeluTableSize : kGeluTableSize;
+    const double step = (high - low) / static_cast<double>(size - 1);
     std::vector<std::uint8_t> table;
-    for (std::size_t i = 0; i < kGeluTableSize; ++i) {
+    for (std::size_t i = 0; i < size; ++i) {
       table.push_back(static_cast<std::uint8_t>(code_of(low + static_cast<double>(i) * step)));
     }
     const Linear& layer = *activated.product.layer;

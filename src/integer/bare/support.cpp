@@ -11,7 +11,7 @@ void* memcpy(void* __restrict target, const void* __restrict source, std::size_t
 void* memmove(void* target, const void* source, std::size_t size);
 void* memset(void* target, int value, std::size_t size);
 int memcmp(const void* left, const void* right, std::size_t size);
-int __clzdi2(std::uint64_t value);
+int __clzdi2(std::uint64_t value);  // NOLINT: the compiler's name
 
 void* memcpy(void* __restrict target, const void* __restrict source, std::size_t size) {
   return memmove(target, source, size);

@@ -2,6 +2,7 @@
  * in memory (mapped, or in flash), says how much working memory it needs, and runs it. No heap,
  * no floating point, no library. Everything is reentrant: one network may run in several
  * threads, each with an arena of its own. */
+/* NOLINTBEGIN(modernize-deprecated-headers,modernize-use-using,readability-identifier-naming) */
 #ifndef BITLOG2_RUNTIME_H
 #define BITLOG2_RUNTIME_H
 
@@ -56,3 +57,4 @@ const char* bitlog2_status_text(bitlog2_status status);
 #endif
 
 #endif
+/* NOLINTEND(modernize-deprecated-headers,modernize-use-using,readability-identifier-naming) */

@@ -194,7 +194,8 @@ class Checker {
     const std::uint64_t offsets = std::uint64_t{2} * op.window - 1;
     if (!in_file(op.head_table, sizeof(HeadRecord) * std::uint64_t{op.heads}, 4) ||
         (op.score_bias != 0 &&
-         (op.window == 0 || !in_file(op.score_bias, 4 * op.heads * offsets * offsets, 4)))) {
+         (op.window == 0 ||
+          !in_file(op.score_bias, std::uint64_t{4} * op.heads * offsets * offsets, 4)))) {
       return Status::bad_program;
     }
     return check_heads(op, channels / op.heads, source->top) ? write(op, op.out_features)
@@ -204,8 +205,8 @@ class Checker {
   bool check_heads(const Op& op, std::uint64_t head_dim, std::uint32_t top) const {
     for (std::uint32_t h = 0; h < op.heads; ++h) {
       const auto head = read_at<HeadRecord>(data_ + op.head_table + h * sizeof(HeadRecord));
-      const std::int64_t q = magnitude(head.query_zero) + top;
-      const std::int64_t k = magnitude(head.key_zero) + top;
+      const std::int64_t q = farthest(head.query_zero, top);
+      const std::int64_t k = farthest(head.key_zero, top);
       const bool zeros_fit = magnitude(head.query_zero) <= kMaxZeroPoint &&
                              magnitude(head.key_zero) <= kMaxZeroPoint &&
                              magnitude(head.value_zero) <= 512 && top <= 255;
@@ -265,7 +266,8 @@ class Checker {
     }
     std::int64_t largest_input = 0;
     for (std::uint32_t i = 0; i < op.decode_size; ++i) {
-      const std::int64_t value = magnitude(read_at<std::int16_t>(data_ + op.decode + 2 * i));
+      const std::int64_t value =
+          magnitude(read_at<std::int16_t>(data_ + op.decode + 2 * std::size_t{i}));
       largest_input = value > largest_input ? value : largest_input;
     }
     // A packed half byte is at most 15, whatever the nominal width.
@@ -318,6 +320,12 @@ class Checker {
            bytes <= header_.data_bytes - offset;
   }
 
+  /// The largest |code - zero| of codes in [0, top].
+  static std::int64_t farthest(std::int64_t zero, std::uint32_t top) {
+    const std::int64_t low = magnitude(zero);
+    const std::int64_t high = magnitude(std::int64_t{top} - zero);
+    return low < high ? high : low;
+  }
   static std::int64_t magnitude(std::int64_t value) { return value < 0 ? -value : value; }
   static std::uint64_t larger(std::uint64_t a, std::uint64_t b) { return a > b ? a : b; }
 

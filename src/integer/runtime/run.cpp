@@ -167,6 +167,8 @@ class Runner {
       sum += row[c];
     }
     const auto size = static_cast<std::int64_t>(count);
+    // open() refuses a network without features.
+    // NOLINTNEXTLINE(clang-analyzer-core.DivideZero)
     const std::int64_t mean = (2 * sum + (sum < 0 ? -size : size)) / (2 * size);
     std::uint64_t largest = 0;
     for (std::size_t c = 0; c < count; ++c) {

@@ -33,6 +33,8 @@ std::uint32_t distance(std::int32_t from, std::int32_t to) {
 void attend_bitlog2(const AttentionRule& rule, const std::uint32_t* powers, std::uint64_t sum,
                     std::size_t tokens, const std::int16_t* values, std::size_t head_dim,
                     std::int64_t* context) {
+  // There is a token, and the largest score's power is not zero.
+  // NOLINTNEXTLINE(clang-analyzer-core.DivideZero)
   const std::uint64_t reciprocal = (std::uint64_t{rule.multiplier} << 46) / sum;
   for (std::size_t first = 0; first < head_dim; first += kBlock) {
     const std::size_t width = head_dim - first < kBlock ? head_dim - first : kBlock;
