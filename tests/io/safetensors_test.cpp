@@ -54,6 +54,7 @@ class Parsed {
   explicit Parsed(std::string bytes)
       : bytes_(std::move(bytes)),
         file_(Safetensors::parse(std::as_bytes(std::span(bytes_)), kName)) {}
+  ~Parsed() = default;
   Parsed(const Parsed&) = delete;
   Parsed& operator=(const Parsed&) = delete;
 
