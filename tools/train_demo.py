@@ -4,10 +4,8 @@
 Needs Debian's packages dataset-fashion-mnist, python3-torch and
 libopenblas0-pthread; nobody needs this script to run the demo. On two cores that
 multiply bfloat16 (avx512_bf16) it takes about 45 minutes; elsewhere --precision
-float32 gives the same accuracy, slower. The model that comes with the project was trained twice:
-
-  tools/train_demo.py
-  tools/train_demo.py --init models/demo/fashion_vit.safetensors --plain --epochs 5 --lr 4e-4
+float32 is slower. The model that comes with the project has 89.60% on the 10,000
+test images; --init continues from weights, --plain without augmentation.
 
 It writes, into --output (models/demo):
 
