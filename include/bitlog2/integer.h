@@ -31,6 +31,18 @@ std::vector<std::byte> lower(const QuantizedModel& quantized,
 /// first, "portable" the last.
 std::vector<std::string> available_isas();
 
+/// Products of bytes that one core makes and adds up in a second with an instruction set's
+/// registers alone, the best of several tries: what no kernel can exceed.
+double peak_multiply_adds_per_second(const std::string& isa);
+
+/// What one operation of a network costs.
+struct OperationCost {
+  std::string layer;  ///< "blocks.0.attn.qkv"
+  std::string kind;   ///< embed, layer_norm, linear, attention or mean
+  std::uint64_t multiply_adds = 0;
+  double seconds = 0;
+};
+
 /// An engine that runs in integers only. Thread-safe; the same bits on every machine, with every
 /// instruction set and any number of threads.
 class IntegerEngine final : public Engine {
@@ -66,6 +78,9 @@ class IntegerEngine final : public Engine {
   /// The residual stream after the embedding and after every layer that adds to or replaces
   /// it, and the logits, of one image.
   void observe(const RgbImage& crop, const LayerObserver& observer) const;
+
+  /// Every operation's time in one run on one thread.
+  std::vector<OperationCost> profile(const RgbImage& crop) const;
 
   std::size_t arena_bytes() const;  ///< working memory for one image
   std::size_t file_bytes() const;

@@ -2,7 +2,9 @@
 // interface. No arithmetic of the network happens here but turning logits into floats.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <mutex>
@@ -245,7 +247,68 @@ std::vector<std::int32_t> run_together(IntegerEngine::State& state, const RgbIma
   return logits;
 }
 
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+const char* kind_name(const runtime::Op& op) {
+  switch (static_cast<runtime::OpKind>(op.kind)) {
+    case runtime::OpKind::embed:
+      return "embed";
+    case runtime::OpKind::layer_norm:
+      return "layer_norm";
+    case runtime::OpKind::linear:
+      return "linear";
+    case runtime::OpKind::attention:
+      return "attention";
+    case runtime::OpKind::mean:
+      return "mean";
+  }
+  return "";
+}
+
+std::uint64_t multiply_adds(const runtime::Op& op) {
+  const std::uint64_t outputs = std::uint64_t{op.rows} * op.out_features;
+  switch (static_cast<runtime::OpKind>(op.kind)) {
+    case runtime::OpKind::embed:
+      return (outputs - std::uint64_t{op.class_token} * op.out_features) * op.in_features;
+    case runtime::OpKind::linear:
+      return outputs * op.in_features;
+    case runtime::OpKind::attention:  // queries times keys, and the map times V
+      return 2 * outputs * (op.window == 0 ? op.rows : op.window * op.window);
+    default:
+      return 0;
+  }
+}
+
+/// Takes the time of every operation.
+struct Stopwatch {
+  const std::vector<std::string>& layers;
+  std::vector<OperationCost> costs;
+  Clock::time_point last;
+
+  void stop(std::size_t index, const runtime::Op& op) {
+    costs.push_back({layers[index], kind_name(op), multiply_adds(op), seconds_since(last)});
+    last = Clock::now();
+  }
+};
+
 }  // namespace
+
+double peak_multiply_adds_per_second(const std::string& isa) {
+  constexpr int kTries = 20;
+  constexpr std::uint64_t kRounds = 200000;
+  const runtime::Kernels& kernels = choose_kernels(isa);
+  double best = 0;
+  for (int i = 0; i < kTries; ++i) {
+    const Clock::time_point start = Clock::now();
+    const auto products = static_cast<double>(kernels.multiply_in_registers(kRounds));
+    best = std::max(best, products / seconds_since(start));
+  }
+  return best;
+}
 
 std::vector<std::string> available_isas() {
   std::vector<std::string> names;
@@ -314,6 +377,16 @@ void IntegerEngine::observe(const RgbImage& crop, const LayerObserver& observer)
   Observation observation = {state_->layers, observer};
   const runtime::Observer callback = {after_operation, &observation};
   run_alone(*state_, crop, &callback);
+}
+
+std::vector<OperationCost> IntegerEngine::profile(const RgbImage& crop) const {
+  Stopwatch stopwatch = {state_->layers, {}, Clock::now()};
+  const runtime::Observer callback = {
+      [](void* context, std::size_t index, const runtime::Op& op, std::span<const std::uint8_t>,
+         std::span<const std::int32_t>) { static_cast<Stopwatch*>(context)->stop(index, op); },
+      &stopwatch};
+  run_alone(*state_, crop, &callback);
+  return stopwatch.costs;
 }
 
 std::size_t IntegerEngine::arena_bytes() const {

@@ -574,17 +574,43 @@ void apply(const AttentionRule& rule, const Weights& weights, const Panel& value
   }
 }
 
+std::uint64_t multiply_in_registers(std::uint64_t rounds) {
+  constexpr std::size_t kSums = 12;
+  __m256i sums[kSums];
+  for (__m256i& sum : sums) {
+    sum = _mm256_setzero_si256();
+  }
+  __m256i values = _mm256_set1_epi8(3);
+  for (std::uint64_t i = 0; i < rounds; ++i) {
+#pragma GCC unroll 12
+    for (__m256i& sum : sums) {
+      sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(values, values));
+      asm volatile("" : "+x"(sum), "+x"(values));  // so that every product is made
+    }
+  }
+  return rounds * kSums * kBytes;
+}
+
 }  // namespace
 
 const Kernels& avx2_kernels();
 
 const Kernels& avx2_kernels() {
   static constexpr Kernels kKernels = {
-      "avx2",     pack_rows,         portable::pack_columns,
-      multiply,   sum_rows,          rescale,
-      narrow,     portable::look_up, decode,
-      accumulate, normalise,         weigh,
+      "avx2",
+      pack_rows,
+      portable::pack_columns,
+      multiply,
+      sum_rows,
+      rescale,
+      narrow,
+      portable::look_up,
+      decode,
+      accumulate,
+      normalise,
+      weigh,
       apply,
+      multiply_in_registers,
   };
   return kKernels;
 }

@@ -505,14 +505,36 @@ void apply(const AttentionRule& rule, const Weights& weights, const Panel& value
   }
 }
 
+std::uint64_t multiply_in_registers(std::uint64_t rounds) {
+  constexpr std::size_t kSums = 24;
+  __m512i sums[kSums];
+  for (__m512i& sum : sums) {
+    sum = _mm512_setzero_si512();
+  }
+  const __m512i values = _mm512_set1_epi8(3);
+  for (std::uint64_t i = 0; i < rounds; ++i) {
+#pragma GCC unroll 24
+    for (__m512i& sum : sums) {
+      sum = _mm512_dpbusd_epi32(sum, values, values);
+      asm volatile("" : "+v"(sum));  // so that every product is made
+    }
+  }
+  return rounds * kSums * kBytes;
+}
+
 }  // namespace
 
 const Kernels& avx512_vnni_kernels();
 
 const Kernels& avx512_vnni_kernels() {
   static constexpr Kernels kKernels = {
-      "avx512_vnni",     pack_rows, pack_columns, multiply,  sum_rows, rescale, narrow,
-      portable::look_up, decode,    accumulate,   normalise, weigh,    apply,
+      "avx512_vnni", pack_rows,
+      pack_columns,  multiply,
+      sum_rows,      rescale,
+      narrow,        portable::look_up,
+      decode,        accumulate,
+      normalise,     weigh,
+      apply,         multiply_in_registers,
   };
   return kKernels;
 }

@@ -143,6 +143,10 @@ struct Kernels {
   ///    +-2^30
   void (*apply)(const AttentionRule& rule, const Weights& weights, const Panel& values,
                 std::int32_t zero, std::int32_t* context);
+
+  /// Multiplies and adds bytes in registers, reading no memory: the ceiling of multiply().
+  /// Returns how many products that were, `rounds` times a constant.
+  std::uint64_t (*multiply_in_registers)(std::uint64_t rounds);
 };
 
 /// Any machine: the definition of every bit.

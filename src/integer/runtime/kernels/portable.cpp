@@ -332,14 +332,36 @@ void apply(const AttentionRule& rule, const Weights& weights, const Panel& value
   }
 }
 
+std::uint64_t multiply_in_registers(std::uint64_t rounds) {
+  constexpr std::size_t kSums = 8;
+  std::uint32_t sums[kSums] = {};
+  for (std::uint64_t i = 0; i < rounds; ++i) {
+    for (std::uint32_t& sum : sums) {
+      sum += static_cast<std::uint32_t>(i & 15) * 3U;
+      asm volatile("" : "+r"(sum));  // so that every product is made
+    }
+  }
+  return rounds * kSums;
+}
+
 }  // namespace portable
 
 const Kernels& portable_kernels() {
   static constexpr Kernels kKernels = {
-      "portable",         portable::pack_rows,  portable::pack_columns, portable::multiply,
-      portable::sum_rows, portable::rescale,    portable::narrow,       portable::look_up,
-      portable::decode,   portable::accumulate, portable::normalise,    portable::weigh,
+      "portable",
+      portable::pack_rows,
+      portable::pack_columns,
+      portable::multiply,
+      portable::sum_rows,
+      portable::rescale,
+      portable::narrow,
+      portable::look_up,
+      portable::decode,
+      portable::accumulate,
+      portable::normalise,
+      portable::weigh,
       portable::apply,
+      portable::multiply_in_registers,
   };
   return kKernels;
 }

@@ -27,6 +27,8 @@ void weigh(const AttentionRule& rule, std::int32_t log2_delta, std::int32_t* sco
 void apply(const AttentionRule& rule, const Weights& weights, const Panel& values,
            std::int32_t zero, std::int32_t* context);
 
+std::uint64_t multiply_in_registers(std::uint64_t rounds);
+
 /// The scale of one row in normalise(): what its values minus the mean are multiplied by.
 struct Normalisation {
   std::int64_t mean;
