@@ -1,7 +1,8 @@
 // Feeds arbitrary bytes to the integer runtime, which firmware feeds from flash or a network.
 // The checksum is repaired first, or nothing behind it would ever be reached. Whatever the
-// bytes, open() must refuse them, or run() must stay inside the file and the arena. Seeds:
-// fuzz/corpus/runtime_open.
+// bytes, open() must refuse them, or run() must stay inside the file and the arena and give the
+// same logits with every instruction set. Seeds: fuzz/corpus/runtime_open, which
+// make_runtime_seeds writes.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -10,6 +11,7 @@
 #include <span>
 #include <vector>
 
+#include "../src/integer/runtime/kernels/select.h"
 #include "../src/integer/runtime/network.h"
 
 namespace {
@@ -58,14 +60,26 @@ bool is_quick(const runtime::Network& network) {
   return total < kMostWork;
 }
 
-void run_on_zeros(const runtime::Network& network) {
-  // One byte behind a multiple of 16, so that aligning takes all the room there is for it.
+std::vector<std::int32_t> run_on_zeros(const runtime::Network& network,
+                                       const runtime::Kernels& kernels) {
+  // One byte behind a multiple of 64, so that aligning takes all the room there is for it.
   std::vector<std::byte> arena(runtime::arena_size(network) + 1);
   const std::vector<std::uint8_t> pixels(network.input_bytes());
   std::vector<std::int32_t> logits(network.header.num_classes);
-  const runtime::Status status = runtime::run(network, pixels, std::span(arena).subspan(1), logits);
+  const runtime::Status status = runtime::run(network, pixels, std::span(arena).subspan(1), logits,
+                                              {.kernels = &kernels, .team = {}});
   if (status != runtime::Status::ok) {
     __builtin_trap();  // an opened network runs
+  }
+  return logits;
+}
+
+void run_with_all_kernels(const runtime::Network& network) {
+  const auto expected = run_on_zeros(network, runtime::portable_kernels());
+  for (const runtime::Kernels* kernels : runtime::available_kernels()) {
+    if (run_on_zeros(network, *kernels) != expected) {
+      __builtin_trap();  // the same bits everywhere
+    }
   }
 }
 
@@ -82,7 +96,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     __builtin_trap();
   }
   if (status == runtime::Status::ok && is_quick(network)) {
-    run_on_zeros(network);
+    run_with_all_kernels(network);
   }
   return 0;
 }
