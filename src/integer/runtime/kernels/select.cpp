@@ -3,12 +3,16 @@
 #include <array>
 #include <cstddef>
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
+
 namespace bitlog2::runtime {
 
 #if defined(__x86_64__)
 const Kernels& avx512_vnni_kernels();
 const Kernels& avx2_kernels();
-#elif defined(__aarch64__) && defined(__ARM_FEATURE_DOTPROD)
+#elif defined(__aarch64__)
 const Kernels& neon_kernels();
 #endif
 
@@ -26,8 +30,10 @@ struct Available {
     if (__builtin_cpu_supports("avx2")) {
       add(avx2_kernels());
     }
-#elif defined(__aarch64__) && defined(__ARM_FEATURE_DOTPROD)
-    add(neon_kernels());
+#elif defined(__aarch64__) && defined(__linux__)
+    if ((getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0) {
+      add(neon_kernels());
+    }
 #endif
     add(portable_kernels());
   }
