@@ -44,6 +44,20 @@ TEST(FixedPoint, BitWidthCountsBits) {
   }
 }
 
+TEST(FixedPoint, BothSquareRootsAreOne) {
+  for (const std::uint64_t value : {1ULL << 60, (1ULL << 60) + 1, (1ULL << 62) - 1, 3ULL << 60}) {
+    EXPECT_EQ(square_root_of_62_bits(value), square_root(value)) << value;
+  }
+  EXPECT_TRUE(rc::check([] {
+    const auto root = *rc::gen::inRange<std::uint64_t>(1ULL << 30, 1ULL << 31);
+    for (const std::uint64_t value : {root * root, root * root + 2 * root}) {
+      RC_ASSERT(square_root_of_62_bits(value) == root);
+    }
+    const std::uint64_t value = *rc::gen::inRange<std::uint64_t>(1ULL << 60, 1ULL << 62);
+    RC_ASSERT(square_root_of_62_bits(value) == square_root(value));
+  }));
+}
+
 double exact_power(std::uint32_t exponent) {
   return std::exp2(30.0 - exponent / 65536.0);
 }

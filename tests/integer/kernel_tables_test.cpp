@@ -76,8 +76,10 @@ TEST_P(KernelTable, PackRows) {
           std::vector<std::int32_t> expected_sums(kPanelWidth, 5);
           std::vector<std::int32_t> found_sums(kPanelWidth, 5);
           const Codes source = {codes.data(), stride, nibbles};
-          portable::pack_rows(source, channels, offset, expected.panel, expected_sums.data());
-          kernels_.pack_rows(source, channels, offset, found.panel, found_sums.data());
+          const auto offsets = numbers<std::int32_t>(channels, offset, nibbles ? 15 : offset);
+          portable::pack_rows(source, channels, offsets.data(), expected.panel,
+                              expected_sums.data());
+          kernels_.pack_rows(source, channels, offsets.data(), found.panel, found_sums.data());
           ASSERT_EQ(found.memory, expected.memory) << depth << " deep, " << channels;
           ASSERT_EQ(found_sums, expected_sums);
         }
@@ -173,6 +175,9 @@ TEST_P(KernelTable, Rescale) {
     if (shift % 2 == 0) {
       rescale.low = 0;
       rescale.high = 15;
+    }
+    if (number(0, 1) == 0) {
+      rescale.zeros = nullptr;
     }
     portable::rescale(rescale, row_sums.data(), rows, width, expected.data(), width + 3);
     kernels_.rescale(rescale, row_sums.data(), rows, width, found.data(), width + 3);

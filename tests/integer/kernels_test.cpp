@@ -48,7 +48,8 @@ TEST(PortableKernels, ProductIsTheSumWhateverTheLayout) {
         std::vector<std::int32_t> totals(kPanelWidth);
         const Panel panel = {memory.data(), depth, round_up(channels, kLane), 128};
         const std::size_t stride = nibbles ? (depth + 1) / 2 : depth;
-        portable::pack_rows({packed.data(), stride, nibbles}, channels, offset, panel,
+        const std::vector<std::int32_t> offsets(channels, offset);
+        portable::pack_rows({packed.data(), stride, nibbles}, channels, offsets.data(), panel,
                             totals.data());
         const auto inputs = draw<std::uint8_t>(random, 3 * depth + kInputSlack, 0, 255);
         std::vector<std::int32_t> sums(3 * kPanelWidth);

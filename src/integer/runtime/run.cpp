@@ -168,9 +168,17 @@ class Runner {
 
   // --- products of codes and weights ---
 
-  /// Taken from codes in [0, top], so that they fit signed bytes; and how large they are then.
-  static std::int32_t signed_offset(std::int32_t top) { return top > 127 ? 128 : 0; }
-  static std::int32_t signed_largest(std::int32_t top) { return top > 127 ? 128 : top; }
+  /// What is taken from codes in [0, top] so that they fit signed bytes: their zero point, or
+  /// as near to it as that can be.
+  static std::int32_t signed_offset(std::int32_t top, std::int32_t zero) {
+    const std::int32_t least = top > 127 ? top - 127 : 0;
+    return zero < least ? least : zero > 128 ? 128 : zero;
+  }
+
+  /// How large codes are then.
+  static std::int32_t signed_largest(std::int32_t top, std::int32_t offset) {
+    return top - offset > offset ? top - offset : offset;
+  }
 
   /// Turns the input codes' meaning, decode[code], into a byte: decode[code] - smallest.
   struct InputBytes {
@@ -197,23 +205,30 @@ class Runner {
 
   /// A panel of weights and how its sums are rescaled, for channels from `first` on.
   Panel take_panel(const Op& op, const InputBytes& bytes, std::size_t first,
-                   ProductScratch& scratch) const {
+                   const ProductScratch& scratch, bool& has_zeros) const {
     const std::size_t left = op.out_features - first;
     const std::size_t channels = left < kPanelWidth ? left : kPanelWidth;
     const bool nibbles = op.weight_bits <= 4;
     const std::size_t row_bytes = nibbles ? (std::size_t{op.in_features} + 1) / 2 : op.in_features;
     // A packed half byte is at most 15, whatever the nominal width.
     const std::int32_t top = nibbles ? 15 : 255;
-    const std::int32_t offset = signed_offset(top);
-    const Panel panel = {scratch.panel, op.in_features, round_up(channels, kLane),
-                         signed_largest(top)};
-    kernels_.pack_rows({tensor<std::uint8_t>(op.weights) + first * row_bytes, row_bytes, nibbles},
-                       channels, offset, panel, scratch.panel_sums);
     const RescaleArrays& arrays = scratch.rescale;
+    Panel panel = {scratch.panel, op.in_features, round_up(channels, kLane), 0};
+    for (std::size_t c = 0; c < channels; ++c) {
+      const std::int32_t zero = tensor<std::int16_t>(op.zero_points)[first + c];
+      scratch.offsets[c] = signed_offset(top, zero);
+      arrays.zeros[c] = zero - scratch.offsets[c];
+      const std::int32_t largest = signed_largest(top, scratch.offsets[c]);
+      panel.largest = largest > panel.largest ? largest : panel.largest;
+    }
+    kernels_.pack_rows({tensor<std::uint8_t>(op.weights) + first * row_bytes, row_bytes, nibbles},
+                       channels, scratch.offsets, panel, scratch.panel_sums);
+    has_zeros = false;
     for (std::size_t c = 0; c < panel.width; ++c) {
       const bool exists = c < channels;
       const std::size_t at = first + c;
-      arrays.zeros[c] = exists ? tensor<std::int16_t>(op.zero_points)[at] - offset : 0;
+      arrays.zeros[c] = exists ? arrays.zeros[c] : 0;
+      has_zeros = has_zeros || arrays.zeros[c] != 0;
       // sum (w - z) (u + smallest): the part of `smallest`
       const auto depth = static_cast<std::uint32_t>(op.in_features);
       arrays.constants[c] =
@@ -229,7 +244,7 @@ class Runner {
 
   static Rescale rescale_of(const RescaleArrays& arrays, unsigned shift, std::int32_t low,
                             std::int32_t high) {
-    return {arrays.zeros, arrays.constants, arrays.multipliers, arrays.offsets, shift, low, high};
+    return {nullptr, arrays.constants, arrays.multipliers, arrays.offsets, shift, low, high};
   }
 
   /// What an operation's output is clamped to before it is stored.
@@ -249,14 +264,16 @@ class Runner {
     ProductScratch scratch(scratch_, op);
     const bool to_codes = writes_codes(op);
     const auto high = static_cast<std::int32_t>(output_limits(op).end);
-    const Rescale rescale =
+    Rescale rescale =
         rescale_of(scratch.rescale, op.shift, to_codes ? 0 : kLowest, to_codes ? high : kHighest);
     for (std::size_t first = rows.begin; first < rows.end; first += kRowGroup) {
       const std::size_t count = rows.end - first < kRowGroup ? rows.end - first : kRowGroup;
       const Inputs inputs = {fill(first, count, scratch.inputs), op.in_features, bytes.largest};
       kernels_.sum_rows(inputs, count, op.in_features, scratch.row_sums);
       for (std::size_t c = 0; c < op.out_features; c += kPanelWidth) {
-        const Panel panel = take_panel(op, bytes, c, scratch);
+        bool has_zeros = false;
+        const Panel panel = take_panel(op, bytes, c, scratch, has_zeros);
+        rescale.zeros = has_zeros ? scratch.rescale.zeros : nullptr;
         for (std::size_t r = 0; r < count; r += kRowChunk) {
           const std::size_t chunk = count - r < kRowChunk ? count - r : kRowChunk;
           kernels_.multiply({inputs.row(r), inputs.stride, inputs.largest}, chunk, panel,
@@ -401,7 +418,6 @@ class Runner {
     const RescaleArrays& arrays = scratch.rescale;
     for (std::size_t c = 0; c < scratch.width; ++c) {
       const bool exists = c < op.in_features;
-      arrays.zeros[c] = 0;
       arrays.constants[c] = 0;
       arrays.multipliers[c] = exists ? tensor<std::int32_t>(op.multipliers)[c] : 0;
       arrays.offsets[c] =
@@ -474,8 +490,6 @@ class Runner {
     const std::uint8_t* parts[3];
     std::size_t stride;
     std::int32_t top;  // the largest code
-
-    std::int32_t offset() const { return signed_offset(top); }
   };
 
   /// Members share the queries where all tokens attend to each other, else the windows.
@@ -521,25 +535,30 @@ class Runner {
     return result;
   }
 
-  /// Panels of keys, and how sums of products with queries become scores:
-  ///   sum (q - z_q)(k - z_k) = sum q k - z_k sum q - z_q sum k + d z_q z_k
+  /// Panels of keys, and how sums of products with queries become scores, with o the offset
+  /// and r = z_k - o what the offset leaves:
+  ///   sum (q - z_q)(k - z_k) = sum q (k - o) - r sum q - z_q sum (k - o) + d z_q r
   void pack_keys(const Op& op, const HeadCodes& codes, const HeadRecord& head,
                  const AttentionScratch& scratch) const {
     const auto depth = static_cast<std::uint32_t>(scratch.head_dim);
     const RescaleArrays& arrays = scratch.score_rescale;
+    const std::int32_t offset = signed_offset(codes.top, head.key_zero);
+    const std::int32_t rest = head.key_zero - offset;
+    for (std::int32_t& each : std::span(scratch.key_offsets, kPanelWidth)) {
+      each = offset;
+    }
     for (std::size_t first = 0; first < scratch.tokens; first += kPanelWidth) {
       const std::size_t left = scratch.tokens - first;
       const std::size_t tokens = left < kPanelWidth ? left : kPanelWidth;
       kernels_.pack_rows({codes.parts[1] + first * codes.stride, codes.stride, false}, tokens,
-                         codes.offset(), key_panel(scratch, codes, first),
+                         scratch.key_offsets, key_panel(scratch, codes, head, first),
                          scratch.key_sums + first);
     }
-    const std::int32_t zero = head.key_zero - codes.offset();
     for (std::size_t j = 0; j < scratch.score_width; ++j) {
-      arrays.zeros[j] = zero;
+      arrays.zeros[j] = rest;
       arrays.constants[j] =
           static_cast<std::int32_t>(static_cast<std::uint32_t>(head.query_zero) *
-                                    (depth * static_cast<std::uint32_t>(zero) -
+                                    (depth * static_cast<std::uint32_t>(rest) -
                                      static_cast<std::uint32_t>(scratch.key_sums[j])));
       arrays.multipliers[j] = head.score_multiplier;
       arrays.offsets[j] = rounding_offset(0, 0, op.score_shift);
@@ -547,25 +566,28 @@ class Runner {
   }
 
   static Panel key_panel(const AttentionScratch& scratch, const HeadCodes& codes,
-                         std::size_t first) {
+                         const HeadRecord& head, std::size_t first) {
     const std::size_t left = scratch.score_width - first;
     return {scratch.keys + first * round_up(scratch.head_dim, kDepthStep), scratch.head_dim,
-            left < kPanelWidth ? left : kPanelWidth, signed_largest(codes.top)};
+            left < kPanelWidth ? left : kPanelWidth,
+            signed_largest(codes.top, signed_offset(codes.top, head.key_zero))};
   }
 
   static Panel value_panel(const AttentionScratch& scratch, const HeadCodes& codes,
-                           std::size_t first) {
+                           const HeadRecord& head, std::size_t first) {
     const std::size_t left = scratch.context_width - first;
     return {scratch.values + first * round_up(scratch.tokens, kDepthStep), scratch.tokens,
-            left < kPanelWidth ? left : kPanelWidth, signed_largest(codes.top)};
+            left < kPanelWidth ? left : kPanelWidth,
+            signed_largest(codes.top, signed_offset(codes.top, head.value_zero))};
   }
 
-  void pack_values(const HeadCodes& codes, const AttentionScratch& scratch) const {
+  void pack_values(const HeadCodes& codes, const HeadRecord& head,
+                   const AttentionScratch& scratch) const {
     for (std::size_t first = 0; first < scratch.head_dim; first += kPanelWidth) {
       const std::size_t left = scratch.head_dim - first;
-      kernels_.pack_columns({codes.parts[2] + first, codes.stride, false},
-                            left < kPanelWidth ? left : kPanelWidth, codes.offset(),
-                            value_panel(scratch, codes, first));
+      kernels_.pack_columns(
+          {codes.parts[2] + first, codes.stride, false}, left < kPanelWidth ? left : kPanelWidth,
+          signed_offset(codes.top, head.value_zero), value_panel(scratch, codes, head, first));
     }
   }
 
@@ -574,10 +596,9 @@ class Runner {
     const HeadRecord head = tensor<HeadRecord>(op.head_table)[h];
     const HeadCodes parts = head_codes(op, group, h, scratch);
     pack_keys(op, parts, head, scratch);
-    pack_values(parts, scratch);
+    pack_values(parts, head, scratch);
     const RescaleArrays& arrays = scratch.context_rescale;
     for (std::size_t c = 0; c < kPanelWidth; ++c) {
-      arrays.zeros[c] = 0;
       arrays.constants[c] = 0;
       arrays.multipliers[c] = head.context_multiplier;
       arrays.offsets[c] = rounding_offset(head.context_bias, op.bias_shift, op.shift);
@@ -585,7 +606,7 @@ class Runner {
     for (std::size_t first = queries.begin; first < queries.end; first += kRowChunk) {
       const std::size_t left = queries.end - first;
       const Range chunk = {first, first + (left < kRowChunk ? left : kRowChunk)};
-      score(op, group, h, parts, chunk, scratch);
+      score(op, group, h, head, parts, chunk, scratch);
       const Weights weights = {scratch.weights, chunk.size(), scratch.tokens};
       kernels_.weigh(rule_, head.log2_delta, scratch.scores, scratch.score_width, weights);
       write_context(op, group, h, head, parts, chunk, weights, scratch);
@@ -593,17 +614,18 @@ class Runner {
   }
 
   /// Scores [queries, score_width] in log2 units, with bias and mask.
-  void score(const Op& op, const Group& group, std::size_t h, const HeadCodes& parts, Range queries,
-             const AttentionScratch& scratch) const {
+  void score(const Op& op, const Group& group, std::size_t h, const HeadRecord& head,
+             const HeadCodes& parts, Range queries, const AttentionScratch& scratch) const {
     const Inputs inputs = {parts.parts[0] + queries.begin * parts.stride, parts.stride, parts.top};
     kernels_.sum_rows(inputs, queries.size(), scratch.head_dim, scratch.query_sums);
     for (std::size_t first = 0; first < scratch.tokens; first += kPanelWidth) {
-      kernels_.multiply(inputs, queries.size(), key_panel(scratch, parts, first),
+      kernels_.multiply(inputs, queries.size(), key_panel(scratch, parts, head, first),
                         scratch.scores + first, scratch.score_width);
     }
-    kernels_.rescale(rescale_of(scratch.score_rescale, op.score_shift, kLowest, kHighest),
-                     scratch.query_sums, queries.size(), scratch.score_width, scratch.scores,
-                     scratch.score_width);
+    Rescale rescale = rescale_of(scratch.score_rescale, op.score_shift, kLowest, kHighest);
+    rescale.zeros = scratch.score_rescale.zeros[0] != 0 ? scratch.score_rescale.zeros : nullptr;
+    kernels_.rescale(rescale, scratch.query_sums, queries.size(), scratch.score_width,
+                     scratch.scores, scratch.score_width);
     for (std::size_t i = queries.begin; i < queries.end && op.window != 0; ++i) {
       add_bias_and_mask(op, group, h, i,
                         scratch.scores + (i - queries.begin) * scratch.score_width);
@@ -635,10 +657,11 @@ class Runner {
     const Rescale rescale =
         rescale_of(scratch.context_rescale, op.shift, 0, static_cast<std::int32_t>(op.output_top));
     for (std::size_t first = 0; first < scratch.head_dim; first += kPanelWidth) {
-      const Panel values = value_panel(scratch, parts, first);
+      const Panel values = value_panel(scratch, parts, head, first);
       const std::size_t left = scratch.head_dim - first;
       const std::size_t channels = left < kPanelWidth ? left : kPanelWidth;
-      kernels_.apply(rule_, weights, values, head.value_zero - parts.offset(), scratch.context);
+      kernels_.apply(rule_, weights, values,
+                     head.value_zero - signed_offset(parts.top, head.value_zero), scratch.context);
       kernels_.rescale(rescale, kNoSums, queries.size(), values.width, scratch.context,
                        values.width);
       for (std::size_t i = queries.begin; i < queries.end; ++i) {

@@ -66,6 +66,7 @@ struct ProductScratch {
         inputs(carver.take<std::uint8_t>(row_group * op.in_features + kInputSlack)),
         row_sums(carver.take<std::int32_t>(row_group)),
         panel(carver.take<std::int8_t>(kPanelWidth * round_up(op.in_features, kDepthStep))),
+        offsets(carver.take<std::int32_t>(kPanelWidth)),
         panel_sums(carver.take<std::int32_t>(kPanelWidth)),
         sums(carver.take<std::int32_t>(kRowChunk * kPanelWidth)),
         rescale(carver, kPanelWidth) {}
@@ -75,6 +76,7 @@ struct ProductScratch {
   std::uint8_t* inputs;
   std::int32_t* row_sums;
   std::int8_t* panel;
+  std::int32_t* offsets;
   std::int32_t* panel_sums;
   std::int32_t* sums;
   RescaleArrays rescale;
@@ -107,6 +109,7 @@ struct AttentionScratch {
         gathered(
             carver.take<std::uint8_t>(op.window == 0 ? 0 : 3 * tokens * head_dim + kInputSlack)),
         keys(carver.take<std::int8_t>(score_width * round_up(head_dim, kDepthStep))),
+        key_offsets(carver.take<std::int32_t>(kPanelWidth)),
         key_sums(carver.take<std::int32_t>(score_width)),
         values(carver.take<std::int8_t>(round_up(tokens, kDepthStep) * context_width)),
         query_sums(carver.take<std::int32_t>(kRowChunk)),
@@ -123,6 +126,7 @@ struct AttentionScratch {
   std::size_t context_width;
   std::uint8_t* gathered;  // q, k and v of a window's tokens [3, tokens, head_dim]
   std::int8_t* keys;       // panels of kPanelWidth tokens, the last one narrower
+  std::int32_t* key_offsets;
   std::int32_t* key_sums;
   std::int8_t* values;  // panels of kPanelWidth channels, the last one narrower
   std::int32_t* query_sums;

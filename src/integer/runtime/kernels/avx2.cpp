@@ -128,12 +128,13 @@ __m256i load_codes(const std::uint8_t* row, bool nibbles, std::size_t k) {
 }
 
 /// Eight channels by 32 values of depth.
-void pack_block(const Codes& codes, std::size_t c, std::size_t k, __m256i offset,
+void pack_block(const Codes& codes, std::size_t c, std::size_t k, const std::int32_t* offsets,
                 const Panel& panel, __m256i& totals) {
   const __m256i ones = _mm256_set1_epi8(1);
   __m256i rows[kValues];
   for (std::size_t i = 0; i < kValues; ++i) {
     const std::uint8_t* row = codes.first + (c + i) * codes.stride;
+    const __m256i offset = _mm256_set1_epi8(static_cast<char>(offsets[c + i]));
     rows[i] = _mm256_sub_epi8(load_codes(row, codes.nibbles, k), offset);
   }
   transpose(rows);
@@ -144,15 +145,14 @@ void pack_block(const Codes& codes, std::size_t c, std::size_t k, __m256i offset
   }
 }
 
-void pack_rows(const Codes& codes, std::size_t channels, std::int32_t offset, const Panel& panel,
-               std::int32_t* sums) {
+void pack_rows(const Codes& codes, std::size_t channels, const std::int32_t* offsets,
+               const Panel& panel, std::int32_t* sums) {
   const std::size_t whole_depth = panel.depth / kBytes * kBytes;
   const std::size_t whole_channels = channels / kValues * kValues;
   if (whole_depth != panel.depth || whole_channels != panel.width) {
     // The edges, and with them everything: shapes of real networks have none.
-    return portable::pack_rows(codes, channels, offset, panel, sums);
+    return portable::pack_rows(codes, channels, offsets, panel, sums);
   }
-  const __m256i offsets = _mm256_set1_epi8(static_cast<char>(offset));
   for (std::size_t c = 0; c < panel.width; c += kValues) {
     __m256i totals = _mm256_setzero_si256();
     for (std::size_t k = 0; k < panel.depth; k += kBytes) {
@@ -296,8 +296,14 @@ void rescale(const Rescale& rescale, const std::int32_t* row_sums, std::size_t r
   const ShiftRight shift(rescale.shift);
   const __m256i low = _mm256_set1_epi64x(rescale.low);
   const __m256i high = _mm256_set1_epi64x(rescale.high);
+  // From 32 on, the products' upper halves are enough.
+  const bool takes_upper = rescale.shift >= 32;
+  const __m128i upper_shift = _mm_cvtsi32_si128(static_cast<int>(rescale.shift & 31));
+  const __m256i low_32 = _mm256_set1_epi32(rescale.low);
+  const __m256i high_32 = _mm256_set1_epi32(rescale.high);
   for (std::size_t c = 0; c < width; c += kValues) {
-    const __m256i zeros = load(rescale.zeros + c);
+    const __m256i zeros =
+        rescale.zeros != nullptr ? load(rescale.zeros + c) : _mm256_setzero_si256();
     const __m256i constants = load(rescale.constants + c);
     const __m256i even_multipliers = load(rescale.multipliers + c);
     const __m256i odd_multipliers = odd_lanes(even_multipliers);
@@ -310,14 +316,20 @@ void rescale(const Rescale& rescale, const std::int32_t* row_sums, std::size_t r
         _mm256_permute4x64_epi64(_mm256_unpackhi_epi64(first, second), 0xD8);
     for (std::size_t r = 0; r < rows; ++r) {
       std::int32_t* at = sums + r * stride + c;
-      const __m256i correction =
-          _mm256_sub_epi32(constants, _mm256_mullo_epi32(zeros, _mm256_set1_epi32(row_sums[r])));
-      const __m256i sum = _mm256_add_epi32(load(at), correction);
-      const __m256i even =
-          shift(_mm256_add_epi64(_mm256_mul_epi32(sum, even_multipliers), even_offsets));
+      __m256i sum = _mm256_add_epi32(load(at), constants);
+      if (rescale.zeros != nullptr) {
+        sum = _mm256_sub_epi32(sum, _mm256_mullo_epi32(zeros, _mm256_set1_epi32(row_sums[r])));
+      }
+      const __m256i even = _mm256_add_epi64(_mm256_mul_epi32(sum, even_multipliers), even_offsets);
       const __m256i odd =
-          shift(_mm256_add_epi64(_mm256_mul_epi32(odd_lanes(sum), odd_multipliers), odd_offsets));
-      store(at, interleave(clamp_64(even, low, high), clamp_64(odd, low, high)));
+          _mm256_add_epi64(_mm256_mul_epi32(odd_lanes(sum), odd_multipliers), odd_offsets);
+      if (takes_upper) {
+        const __m256i upper = _mm256_blend_epi32(odd_lanes(even), odd, 0xAA);
+        const __m256i value = _mm256_sra_epi32(upper, upper_shift);
+        store(at, _mm256_min_epi32(_mm256_max_epi32(value, low_32), high_32));
+      } else {
+        store(at, interleave(clamp_64(shift(even), low, high), clamp_64(shift(odd), low, high)));
+      }
     }
   }
 }

@@ -84,9 +84,8 @@ __m512i load_codes(const std::uint8_t* row, bool nibbles, std::size_t k, std::si
   return _mm512_maskz_sub_epi8(wanted, codes, offset);
 }
 
-void pack_rows(const Codes& codes, std::size_t channels, std::int32_t offset, const Panel& panel,
-               std::int32_t* sums) {
-  const __m512i offsets = _mm512_set1_epi8(static_cast<char>(offset));
+void pack_rows(const Codes& codes, std::size_t channels, const std::int32_t* offsets,
+               const Panel& panel, std::int32_t* sums) {
   const __m512i ones = _mm512_set1_epi8(1);
   for (std::size_t c = 0; c < panel.width; c += kLane) {
     __m512i totals = _mm512_setzero_si512();
@@ -94,9 +93,12 @@ void pack_rows(const Codes& codes, std::size_t channels, std::int32_t offset, co
       const std::size_t count = panel.depth - k < kBytes ? panel.depth - k : kBytes;
       __m512i rows[kValues];
       for (std::size_t i = 0; i < kValues; ++i) {
-        rows[i] = c + i < channels ? load_codes(codes.first + (c + i) * codes.stride, codes.nibbles,
-                                                k, count, offsets)
-                                   : _mm512_setzero_si512();
+        rows[i] = _mm512_setzero_si512();
+        if (c + i < channels) {
+          const __m512i offset = _mm512_set1_epi8(static_cast<char>(offsets[c + i]));
+          rows[i] =
+              load_codes(codes.first + (c + i) * codes.stride, codes.nibbles, k, count, offset);
+        }
       }
       transpose(rows);
       for (std::size_t i = 0; i < (count + kDepthStep - 1) / kDepthStep; ++i) {
@@ -237,7 +239,8 @@ void sum_rows(const Inputs& inputs, std::size_t rows, std::size_t count, std::in
 /// them.
 struct RescaleLanes {
   RescaleLanes(const Rescale& rescale, std::size_t c)
-      : zeros(_mm512_loadu_si512(rescale.zeros + c)),
+      : zeros(rescale.zeros != nullptr ? _mm512_loadu_si512(rescale.zeros + c)
+                                       : _mm512_setzero_si512()),
         constants(_mm512_loadu_si512(rescale.constants + c)),
         even_multipliers(_mm512_loadu_si512(rescale.multipliers + c)),
         odd_multipliers(odd_lanes(even_multipliers)) {
@@ -257,8 +260,25 @@ struct RescaleLanes {
   __m512i odd_offsets;
 };
 
-void rescale(const Rescale& rescale, const std::int32_t* row_sums, std::size_t rows,
-             std::size_t width, std::int32_t* sums, std::size_t stride) {
+/// Sixteen sums, corrected, times their multipliers, plus their offsets: even and odd lanes.
+template <bool HasZeros>
+void rescale_products(const RescaleLanes& lanes, __m512i sum, std::int32_t row_sum, __m512i& even,
+                      __m512i& odd) {
+  __m512i correction = lanes.constants;
+  if constexpr (HasZeros) {
+    const __m512i zeros = _mm512_mullo_epi32(lanes.zeros, _mm512_set1_epi32(row_sum));
+    correction = _mm512_sub_epi32(correction, zeros);
+  }
+  sum = _mm512_add_epi32(sum, correction);
+  even = _mm512_add_epi64(_mm512_mul_epi32(sum, lanes.even_multipliers), lanes.even_offsets);
+  odd =
+      _mm512_add_epi64(_mm512_mul_epi32(odd_lanes(sum), lanes.odd_multipliers), lanes.odd_offsets);
+}
+
+/// Any shift: in 64 bits.
+template <bool HasZeros>
+void rescale_64(const Rescale& rescale, const std::int32_t* row_sums, std::size_t rows,
+                std::size_t width, std::int32_t* sums, std::size_t stride) {
   const __m128i shift = _mm_cvtsi32_si128(static_cast<int>(rescale.shift));
   const __m512i low = _mm512_set1_epi64(rescale.low);
   const __m512i high = _mm512_set1_epi64(rescale.high);
@@ -266,18 +286,46 @@ void rescale(const Rescale& rescale, const std::int32_t* row_sums, std::size_t r
     const RescaleLanes lanes(rescale, c);
     for (std::size_t r = 0; r < rows; ++r) {
       std::int32_t* at = sums + r * stride + c;
-      const __m512i correction = _mm512_sub_epi32(
-          lanes.constants, _mm512_mullo_epi32(lanes.zeros, _mm512_set1_epi32(row_sums[r])));
-      const __m512i sum = _mm512_add_epi32(_mm512_loadu_si512(at), correction);
-      __m512i even =
-          _mm512_add_epi64(_mm512_mul_epi32(sum, lanes.even_multipliers), lanes.even_offsets);
-      __m512i odd = _mm512_add_epi64(_mm512_mul_epi32(odd_lanes(sum), lanes.odd_multipliers),
-                                     lanes.odd_offsets);
+      __m512i even;
+      __m512i odd;
+      rescale_products<HasZeros>(lanes, _mm512_loadu_si512(at), row_sums[r], even, odd);
       even = _mm512_min_epi64(_mm512_max_epi64(_mm512_sra_epi64(even, shift), low), high);
       odd = _mm512_min_epi64(_mm512_max_epi64(_mm512_sra_epi64(odd, shift), low), high);
       _mm512_storeu_si512(at, interleave(even, odd));
     }
   }
+}
+
+/// Shifts from 32 on: the products' upper halves are enough.
+template <bool HasZeros>
+void rescale_32(const Rescale& rescale, const std::int32_t* row_sums, std::size_t rows,
+                std::size_t width, std::int32_t* sums, std::size_t stride) {
+  const __m128i shift = _mm_cvtsi32_si128(static_cast<int>(rescale.shift) - 32);
+  const __m512i low = _mm512_set1_epi32(rescale.low);
+  const __m512i high = _mm512_set1_epi32(rescale.high);
+  for (std::size_t c = 0; c < width; c += kValues) {
+    const RescaleLanes lanes(rescale, c);
+    for (std::size_t r = 0; r < rows; ++r) {
+      std::int32_t* at = sums + r * stride + c;
+      __m512i even;
+      __m512i odd;
+      rescale_products<HasZeros>(lanes, _mm512_loadu_si512(at), row_sums[r], even, odd);
+      const __m512i upper = _mm512_mask_blend_epi32(kOddLanes, odd_lanes(even), odd);
+      const __m512i value = _mm512_sra_epi32(upper, shift);
+      _mm512_storeu_si512(at, _mm512_min_epi32(_mm512_max_epi32(value, low), high));
+    }
+  }
+}
+
+void rescale(const Rescale& rescale, const std::int32_t* row_sums, std::size_t rows,
+             std::size_t width, std::int32_t* sums, std::size_t stride) {
+  const bool has_zeros = rescale.zeros != nullptr;
+  if (rescale.shift >= 32) {
+    return has_zeros ? rescale_32<true>(rescale, row_sums, rows, width, sums, stride)
+                     : rescale_32<false>(rescale, row_sums, rows, width, sums, stride);
+  }
+  return has_zeros ? rescale_64<true>(rescale, row_sums, rows, width, sums, stride)
+                   : rescale_64<false>(rescale, row_sums, rows, width, sums, stride);
 }
 
 void narrow(const std::int32_t* values, std::size_t count, std::uint8_t* codes) {

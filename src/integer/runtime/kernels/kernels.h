@@ -59,7 +59,7 @@ struct Inputs {
 ///   y = clamp((s * multipliers[c] + offsets[c]) >> shift, low, high)
 ///   s = sum - zeros[c] * row_sum + constants[c], wrapping
 struct Rescale {
-  const std::int32_t* zeros;
+  const std::int32_t* zeros;  // none: all are 0
   const std::int32_t* constants;
   const std::int32_t* multipliers;
   const std::int64_t* offsets;  // the rounding's half included
@@ -92,11 +92,12 @@ struct Kernels {
   const char* name;
 
   /// Fills a panel from `channels` rows of codes, each `panel.depth` long: value = code -
-  /// offset; channels beyond are 0. sums [panel.width]: each channel's sum of values.
-  void (*pack_rows)(const Codes& codes, std::size_t channels, std::int32_t offset,
+  /// offsets[channel]; channels beyond are 0. sums [panel.width]: each channel's sum of values.
+  void (*pack_rows)(const Codes& codes, std::size_t channels, const std::int32_t* offsets,
                     const Panel& panel, std::int32_t* sums);
 
-  /// The same where codes [panel.depth, channels] have their channels side by side.
+  /// The same where codes [panel.depth, channels] have their channels side by side, and one
+  /// offset.
   void (*pack_columns)(const Codes& codes, std::size_t channels, std::int32_t offset,
                        const Panel& panel);
 

@@ -126,14 +126,16 @@ void rescale(const Rescale& rescale, const std::int32_t* row_sums, std::size_t r
   const int64x2_t low = vdupq_n_s64(rescale.low);
   const int64x2_t high = vdupq_n_s64(rescale.high);
   for (std::size_t c = 0; c < width; c += kValues) {
-    const int32x4_t zeros = vld1q_s32(rescale.zeros + c);
+    const int32x4_t zeros =
+        rescale.zeros != nullptr ? vld1q_s32(rescale.zeros + c) : vdupq_n_s32(0);
     const int32x4_t constants = vld1q_s32(rescale.constants + c);
     const int32x4_t multipliers = vld1q_s32(rescale.multipliers + c);
     const int64x2_t first_offsets = vld1q_s64(rescale.offsets + c);
     const int64x2_t second_offsets = vld1q_s64(rescale.offsets + c + 2);
     for (std::size_t r = 0; r < rows; ++r) {
       std::int32_t* at = sums + r * stride + c;
-      const int32x4_t sum = vaddq_s32(vmlsq_n_s32(vld1q_s32(at), zeros, row_sums[r]), constants);
+      const int32x4_t sum = vaddq_s32(
+          vmlsq_n_s32(vld1q_s32(at), zeros, rescale.zeros != nullptr ? row_sums[r] : 0), constants);
       const int64x2_t first =
           vaddq_s64(vmull_s32(vget_low_s32(sum), vget_low_s32(multipliers)), first_offsets);
       const int64x2_t second = vaddq_s64(vmull_high_s32(sum, multipliers), second_offsets);

@@ -135,13 +135,13 @@ void apply_sqrt2(const std::int32_t* row, const Panel& values, std::size_t first
 
 }  // namespace
 
-void pack_rows(const Codes& codes, std::size_t channels, std::int32_t offset, const Panel& panel,
-               std::int32_t* sums) {
+void pack_rows(const Codes& codes, std::size_t channels, const std::int32_t* offsets,
+               const Panel& panel, std::int32_t* sums) {
   clear(panel);
   for (std::size_t c = 0; c < panel.width; ++c) {
     sums[c] = 0;
     for (std::size_t k = 0; c < channels && k < panel.depth; ++k) {
-      const std::int32_t value = code_at(codes, c, k) - offset;
+      const std::int32_t value = code_at(codes, c, k) - offsets[c];
       value_at(panel, k, c) = static_cast<std::int8_t>(value);
       sums[c] += value;
     }
@@ -188,11 +188,13 @@ void sum_rows(const Inputs& inputs, std::size_t rows, std::size_t count, std::in
 void rescale(const Rescale& rescale, const std::int32_t* row_sums, std::size_t rows,
              std::size_t width, std::int32_t* sums, std::size_t stride) {
   for (std::size_t r = 0; r < rows; ++r) {
-    const auto row_sum = static_cast<std::uint32_t>(row_sums[r]);
     for (std::size_t c = 0; c < width; ++c) {
       std::int32_t& sum = sums[r * stride + c];
-      const std::uint32_t corrected = static_cast<std::uint32_t>(sum) -
-                                      static_cast<std::uint32_t>(rescale.zeros[c]) * row_sum +
+      const std::uint32_t zeros = rescale.zeros == nullptr
+                                      ? 0
+                                      : static_cast<std::uint32_t>(rescale.zeros[c]) *
+                                            static_cast<std::uint32_t>(row_sums[r]);
+      const std::uint32_t corrected = static_cast<std::uint32_t>(sum) - zeros +
                                       static_cast<std::uint32_t>(rescale.constants[c]);
       const std::int64_t value =
           rescaled(static_cast<std::int32_t>(corrected), rescale.multipliers[c], rescale.offsets[c],
@@ -250,8 +252,12 @@ NormalisationScale end_normalisation(std::uint64_t squares, std::size_t count) {
   // 2^16 sqrt(C) / sqrt(squares): with squares * 4^up in [2^60, 2^62), its root has 31 bits.
   squares = squares == 0 ? 1 : squares;
   const unsigned up = static_cast<unsigned>(62 - bit_width(squares)) / 2;
-  const std::uint64_t root = square_root(squares << (2 * up));
-  const std::uint64_t root_of_count = square_root(static_cast<std::uint64_t>(count) << 40);
+  const std::uint64_t root = square_root_of_62_bits(squares << (2 * up));
+  // The square root of C with 20 fraction bits.
+  const auto size = static_cast<std::uint64_t>(count);
+  const unsigned size_up = static_cast<unsigned>(62 - bit_width(size)) / 2;
+  const std::uint64_t root_of_count =
+      square_root_of_62_bits(size << (2 * size_up)) >> (size_up - 20);
   // sqrt(C) / sqrt(squares) with 50 - up fraction bits; up is at most 30.
   return {static_cast<std::int64_t>((root_of_count << 30) / root), 50 - up - kNormFraction};
 }

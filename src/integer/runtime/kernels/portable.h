@@ -5,8 +5,8 @@
 
 namespace bitlog2::runtime::portable {
 
-void pack_rows(const Codes& codes, std::size_t channels, std::int32_t offset, const Panel& panel,
-               std::int32_t* sums);
+void pack_rows(const Codes& codes, std::size_t channels, const std::int32_t* offsets,
+               const Panel& panel, std::int32_t* sums);
 void pack_columns(const Codes& codes, std::size_t channels, std::int32_t offset,
                   const Panel& panel);
 void multiply(const Inputs& inputs, std::size_t rows, const Panel& panel, std::int32_t* sums,
