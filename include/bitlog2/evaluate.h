@@ -22,7 +22,7 @@ struct Accuracy {
   double top5() const { return percent(top5_correct); }
   double loss() const { return images == 0 ? 0 : loss_sum / static_cast<double>(images); }
 
-  /// Counts one image; `logits` holds at least one value.
+  /// Counts one image; `label` is the index of one of `logits`.
   void count(std::span<const float> logits, int label);
   void add(const Accuracy& other);
 
@@ -58,8 +58,8 @@ struct Evaluation {
 
 /// Runs `engine` over `dataset` on `options.threads` threads, each decoding and inferring its
 /// own images, so that neither waits for the other; memory does not grow with the dataset.
-/// Results do not depend on the number of threads. Throws Error if an image cannot be read
-/// and options.strict is set.
+/// Results do not depend on the number of threads. Throws Error naming the image if its label
+/// is none of the model's classes, or if it cannot be read and options.strict is set.
 Evaluation evaluate(const Engine& engine, const Dataset& dataset, const EvaluationOptions& options);
 
 }  // namespace bitlog2

@@ -23,8 +23,13 @@ class MappedFile {
   std::span<const std::byte> bytes_;
 };
 
-/// Writes `content` to a temporary file beside `path`, fsyncs it and renames it to `path`.
-/// Throws Error; nothing is left behind then.
+/// What `path` stands for: itself, or where it leads if it is a symbolic link, though nothing
+/// be there yet. Throws Error for links in a circle.
+std::filesystem::path follow_links(const std::filesystem::path& path);
+
+/// Writes `content` to a temporary file beside `path`, fsyncs it and renames it to `path`; a
+/// symbolic link stays, and the file that it leads to is written. Throws Error; nothing is left
+/// behind then.
 void write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> content);
 void write_file_atomically(const std::filesystem::path& path, std::string_view text);
 

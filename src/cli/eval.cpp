@@ -116,6 +116,19 @@ std::vector<QuantizationSettings> quantized_cases(const EvalOptions& options) {
   return cases;
 }
 
+void print_json(const ordered_json& document) {
+  fmt::print("{}\n", document.dump(1));
+}
+
+/// To the file that is named, if any, or to stdout.
+void write_json(const std::string& path, const ordered_json& document) {
+  if (path == kStandardOutput) {
+    print_json(document);
+  } else if (!path.empty()) {
+    write_file_atomically(path, document.dump(1) + "\n");
+  }
+}
+
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
@@ -129,6 +142,9 @@ class EvalRun {
         pool_(thread_count(options.calibration.threads)) {}
 
   int run() {
+    if (options_.json == kStandardOutput && options_.dump_quantizers == kStandardOutput) {
+      throw Error("--json and --dump-quantizers cannot both go to stdout; name a file for one");
+    }
     for (const std::string& path : {options_.json, options_.dump_quantizers}) {
       if (!path.empty() && path != kStandardOutput) {
         check_writable(path);
@@ -141,6 +157,9 @@ class EvalRun {
       // What was reached stands in the table.
     }
     if (stop_) {
+      if (options_.json == kStandardOutput) {
+        print_json(results_);
+      }
       fmt::print(stderr, "bitlog2: interrupted; the table holds what was reached\n");
       return kInterruptedExit;
     }
@@ -232,8 +251,13 @@ class EvalRun {
             .evaluation = {}};
   }
 
+  /// The table is for stdout, unless something else is.
+  bool prints_table() const {
+    return options_.json != kStandardOutput && options_.dump_quantizers != kStandardOutput;
+  }
+
   void print_header_once() const {
-    if (options_.json != kStandardOutput) {
+    if (prints_table()) {
       print_header();
     }
   }
@@ -246,22 +270,18 @@ class EvalRun {
                                              .strict = options_.strict,
                                              .stop = &stop_,
                                              .report = {}});
-    if (options_.json != kStandardOutput) {
+    if (prints_table()) {
       print_row(row);
     }
     results_.push_back(to_json(config_.name, row));
   }
 
   void write_results() const {
-    if (options_.json == kStandardOutput) {
-      fmt::print("{}\n", results_.dump(1));
-    } else if (!options_.json.empty()) {
-      write_file_atomically(options_.json, results_.dump(1) + "\n");
-    }
+    write_json(options_.json, results_);
     if (!options_.dump_quantizers.empty()) {
       const ordered_json document = {{"config", ordered_json::parse(config_to_json(config_))},
                                      {"cases", dumped_}};
-      write_file_atomically(options_.dump_quantizers, document.dump(1) + "\n");
+      write_json(options_.dump_quantizers, document);
     }
   }
 
@@ -309,7 +329,8 @@ void add_eval(CLI::App& app, std::function<int()>& run) {
   command->add_flag("--strict", options->strict, "Stop at an image that cannot be read");
   command->add_option("--json", options->json, "Write the table as JSON ('-': to stdout instead)");
   command->add_option("--dump-quantizers", options->dump_quantizers,
-                      "Write every scale and zero point as JSON");
+                      "Write every scale and zero point as JSON ('-': to stdout, without the "
+                      "table)");
   command->callback([options, &run] { run = [options] { return EvalRun(*options).run(); }; });
 }
 

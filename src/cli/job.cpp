@@ -1,6 +1,7 @@
 #include "cli/job.h"
 
 #include <fmt/format.h>
+#include <malloc.h>
 #include <unistd.h>
 
 #include <CLI/App.hpp>
@@ -74,6 +75,15 @@ std::string as_one_line(std::string message) {
   return message;
 }
 
+/// Tensors come and go with every layer. glibc would give their memory back each time and have
+/// it zeroed, page by page, when it takes it again: a sixth of the time of inference.
+void keep_freed_memory() {
+#ifdef __GLIBC__
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);  // as large as it may be
+  mallopt(M_TRIM_THRESHOLD, 512 << 20);
+#endif
+}
+
 }  // namespace
 
 LoadedModel load_chosen_model(const ModelChoice& choice) {
@@ -141,7 +151,8 @@ Evaluation evaluate_with_progress(const std::string& what, const Engine& engine,
 }
 
 void check_writable(const std::filesystem::path& path) {
-  const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
+  const std::filesystem::path target = follow_links(path);
+  const std::filesystem::path folder = target.has_parent_path() ? target.parent_path() : ".";
   if (access((folder / "").c_str(), W_OK | X_OK) != 0) {
     throw Error(fmt::format("{}: cannot be written; is {} a folder that you may write to?",
                             path.string(), folder.string()));
@@ -172,6 +183,7 @@ std::optional<int> parse_arguments(CLI::App& app, int argc, char** argv) {
 }
 
 int run_reporting_errors(const char* program, const std::function<int()>& body) {
+  keep_freed_memory();
   try {
     return body();
   } catch (const Interrupted&) {

@@ -118,6 +118,7 @@ int main(int argc, char** argv) {
   using bitlog2::kMinBits;
   bitlog2::cli::TestQuantOptions options;
   CLI::App app("The published RepQ-ViT / BitLog2 script's command line.", "test_quant");
+  app.option_defaults()->take_last();  // as argparse does
   app.add_option("--model", options.model.name, "Model")->capture_default_str();
   app.add_option("--dataset", options.dataset, "Path to the dataset")->capture_default_str();
   app.add_option("--calib-batchsize", options.calib_batchsize, "Calibration images")

@@ -1,6 +1,8 @@
 // The evaluation loop.
 #include "bitlog2/evaluate.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -12,43 +14,46 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::size_t kImagesPerTask = 2;
 constexpr std::size_t kTop = 5;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-/// What one task leaves behind.
-struct TaskResult {
+/// The label of an image that is about to be counted, which must be one of the model's classes.
+int checked_label(const Dataset& dataset, std::size_t index, std::size_t classes) {
+  const int label = dataset.label(index);
+  if (label < 0) {
+    throw Error(fmt::format("{}: has no label; accuracy needs one", dataset.name(index)));
+  }
+  if (static_cast<std::size_t>(label) >= classes) {
+    throw Error(fmt::format("{}: its label is {}, this model has classes 0 to {}",
+                            dataset.name(index), label, classes - 1));
+  }
+  return label;
+}
+
+/// What one image leaves behind.
+struct ImageResult {
   Accuracy accuracy;
-  std::vector<std::string> skipped;
+  std::string skipped;  ///< why, if it could not be read
 };
 
-TaskResult run_task(const Engine& engine, const Dataset& dataset, std::size_t begin,
-                    std::size_t end, bool strict) {
-  TaskResult result;
-  std::vector<RgbImage> crops;
-  std::vector<int> labels;
-  for (std::size_t i = begin; i < end; ++i) {
-    try {
-      crops.push_back(resize_and_crop(dataset.read(i), engine.config().preprocessing));
-      labels.push_back(dataset.label(i));
-    } catch (const Error& error) {
-      if (strict) {
-        throw;
-      }
-      result.skipped.emplace_back(error.what());
+ImageResult run_image(const Engine& engine, const Dataset& dataset, std::size_t index,
+                      bool strict) {
+  ImageResult result;
+  const int label = checked_label(dataset, index, engine.config().num_classes);
+  RgbImage crop;
+  try {
+    crop = resize_and_crop(dataset.read(index), engine.config().preprocessing);
+  } catch (const Error& error) {
+    if (strict) {
+      throw;
     }
-  }
-  if (crops.empty()) {
+    result.skipped = error.what();
     return result;
   }
-  const std::vector<float> logits = engine.logits(crops);
-  const std::size_t classes = engine.config().num_classes;
-  for (std::size_t i = 0; i < crops.size(); ++i) {
-    result.accuracy.count(std::span(logits).subspan(i * classes, classes), labels[i]);
-  }
+  result.accuracy.count(engine.logits(std::span(&crop, 1)), label);
   return result;
 }
 
@@ -88,20 +93,21 @@ Evaluation evaluate(const Engine& engine, const Dataset& dataset,
   const auto stop_requested = [&] { return options.stop != nullptr && options.stop->load(); };
 
   for (std::size_t first = 0; first < dataset.size() && !stop_requested(); first += batch_size) {
-    const std::size_t images = std::min(batch_size, dataset.size() - first);
     const double started = seconds_since(start);
-    std::vector<TaskResult> results((images + kImagesPerTask - 1) / kImagesPerTask);
-    pool.parallel_for(images, kImagesPerTask, [&](std::size_t begin, std::size_t end) {
+    // One image at a time: its activations stay in a core's caches, which is worth more than
+    // fetching weights once for several.
+    std::vector<ImageResult> results(std::min(batch_size, dataset.size() - first));
+    pool.parallel_for(results.size(), 1, [&](std::size_t i, std::size_t) {
       if (!stop_requested()) {
-        results[begin / kImagesPerTask] =
-            run_task(engine, dataset, first + begin, first + end, options.strict);
+        results[i] = run_image(engine, dataset, first + i, options.strict);
       }
     });
     progress.last = {};
-    for (TaskResult& result : results) {
+    for (ImageResult& result : results) {
       progress.last.add(result.accuracy);
-      std::move(result.skipped.begin(), result.skipped.end(),
-                std::back_inserter(evaluation.skipped));
+      if (!result.skipped.empty()) {
+        evaluation.skipped.push_back(std::move(result.skipped));
+      }
     }
     evaluation.accuracy.add(progress.last);
     progress.batch = first / batch_size;

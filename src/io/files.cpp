@@ -100,7 +100,22 @@ MappedFile::~MappedFile() {
   }
 }
 
-void write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> content) {
+std::filesystem::path follow_links(const std::filesystem::path& path) {
+  constexpr int kMostLinks = 40;  // as many as Linux follows
+  std::filesystem::path target = path;
+  std::error_code ignored;
+  for (int links = 0; std::filesystem::is_symlink(target, ignored); ++links) {
+    if (links == kMostLinks) {
+      errno = ELOOP;
+      throw system_error(path, "cannot be written");
+    }
+    target = target.parent_path() / std::filesystem::read_symlink(target, ignored);
+  }
+  return target;
+}
+
+void write_file_atomically(const std::filesystem::path& name, std::span<const std::byte> content) {
+  const std::filesystem::path path = follow_links(name);
   std::string temporary_name = path.string() + ".XXXXXX";
   const FileDescriptor file(::mkostemp(temporary_name.data(), O_CLOEXEC));
   if (file.get() < 0) {

@@ -15,8 +15,14 @@ namespace {
 
 constexpr std::size_t kMisfitsNamed = 4;  // in a message
 
+bool has_prefix(const Safetensors& file, const std::string& prefix) {
+  return std::ranges::any_of(file.tensors(),
+                             [&](const auto& entry) { return entry.first.starts_with(prefix); });
+}
+
 /// The name under which `file` holds the parameter that timm 0.4.12 calls `name`. Since
-/// then Swin's downsample moved to the start of the next stage and the heads into `head.fc`.
+/// then Swin's downsample moved to the start of the next stage, so that the first has none,
+/// and the heads into `head.fc`.
 std::string name_in_file(const Safetensors& file, const std::string& name) {
   if (file.find(name) != nullptr && name.find("downsample") == std::string::npos) {
     return name;
@@ -25,7 +31,7 @@ std::string name_in_file(const Safetensors& file, const std::string& name) {
     return "head.fc." + name.substr(5);
   }
   if (name.starts_with("layers.") && name.find("downsample") != std::string::npos &&
-      file.find("layers.0.downsample.reduction.weight") == nullptr) {
+      !has_prefix(file, "layers.0.downsample.") && has_prefix(file, "layers.1.downsample.")) {
     const std::size_t dot = name.find('.', 7);
     return fmt::format("layers.{}{}", std::stoul(name.substr(7, dot - 7)) + 1, name.substr(dot));
   }

@@ -14,18 +14,37 @@
 //   Tensor merge_patches(std::size_t grid, const Tensor&)  [.., g*g, C] to [.., g*g/4, 4C]
 //   Tensor class_token(const Tensor&)                      [.., T, C] to [.., 1, C]
 //   Tensor mean_of_tokens(const Tensor&)                   [.., T, C] to [.., 1, C]
+// and, if it likes,
+//   bool drops_unread_tokens() const                       whether to compute nothing of those
+//                                                          tokens that no later layer reads
 #pragma once
 
 #include <utility>
+#include <vector>
 
 #include "bitlog2/model.h"
 
 namespace bitlog2 {
 
 template <class Ops>
-typename Ops::Tensor forward_block(const Block& block, Ops& ops, typename Ops::Tensor x) {
+bool drops_unread_tokens(const Ops& ops) {
+  if constexpr (requires { ops.drops_unread_tokens(); }) {
+    return ops.drops_unread_tokens();
+  }
+  return false;
+}
+
+/// The result holds the class token alone if no other is needed of it.
+template <class Ops>
+typename Ops::Tensor forward_block(const Block& block, Ops& ops, typename Ops::Tensor x,
+                                   bool only_class_token = false) {
   auto y = ops.linear(block.attn.qkv, ops.layer_norm(block.norm1, x));
-  y = ops.linear(block.attn.proj, ops.attention(block.attn, std::move(y)));
+  y = ops.attention(block.attn, std::move(y));
+  if (only_class_token) {  // from here on a token sees no other
+    x = ops.class_token(x);
+    y = ops.class_token(y);
+  }
+  y = ops.linear(block.attn.proj, std::move(y));
   x = ops.add(std::move(x), y);
   y = ops.linear(block.fc1, ops.layer_norm(block.norm2, x));
   y = ops.linear(block.fc2, ops.gelu(std::move(y)));
@@ -36,10 +55,12 @@ template <class Ops>
 typename Ops::Tensor forward_vit(const Model& model, Ops& ops) {
   auto x =
       ops.add_positions(model.cls_token, model.pos_embed, ops.embed_patches(model.patch_embed));
-  for (const Block& block : model.stages.front().blocks) {
-    x = forward_block(block, ops, std::move(x));
+  // Of the last block only the class token is read: the others change nothing.
+  const std::vector<Block>& blocks = model.stages.front().blocks;
+  const bool drops_others = drops_unread_tokens(ops);
+  for (const Block& block : blocks) {
+    x = forward_block(block, ops, std::move(x), drops_others && &block == &blocks.back());
   }
-  // Only the class token is read: normalising the others would change nothing.
   return ops.linear(model.head, ops.layer_norm(model.norm, ops.class_token(x)));
 }
 

@@ -4,6 +4,7 @@
 //   std::span<const float> weight(const Linear&)
 //   void query / key / value(const Attention&, std::span<float>)
 //   void attention_map(const Attention&, std::span<float>)
+// and that may say, by a member kDropsUnreadTokens, that it need not see every token.
 #pragma once
 
 #include <algorithm>
@@ -24,6 +25,8 @@ namespace bitlog2::simulate {
 
 /// The policy that quantizes nothing.
 struct NoQuantization {
+  static constexpr bool kDropsUnreadTokens = true;
+
   void input(const Linear&, Tensor&) {}
   std::span<const float> weight(const Linear& linear) { return linear.weight; }
   void query(const Attention&, std::span<float>) {}
@@ -45,6 +48,14 @@ class FloatOps {
         quantization_(quantization),
         pool_(pool),
         observer_(observer) {}
+
+  /// An observer is told of every token.
+  bool drops_unread_tokens() const {
+    if constexpr (requires { Quantization::kDropsUnreadTokens; }) {
+      return Quantization::kDropsUnreadTokens && !observer_;
+    }
+    return false;
+  }
 
   Tensor embed_patches(const Linear& projection) { return linear(projection, unfold_patches()); }
 
@@ -78,7 +89,9 @@ class FloatOps {
     quantization_.input(layer, x);
     const std::span<const float> weight = quantization_.weight(layer);
     Tensor result(x.batch(), x.tokens(), layer.out_features);
-    pool_.parallel_for(x.rows(), rows_per_task(x.rows()), [&](std::size_t begin, std::size_t end) {
+    // One product per image: how BLAS rounds a row depends on how many there are, and results
+    // must not depend on how many images come together.
+    pool_.parallel_for(x.rows(), x.tokens(), [&](std::size_t begin, std::size_t end) {
       const auto output =
           result.values().subspan(begin * layer.out_features, (end - begin) * layer.out_features);
       fill_rows(output, layer.bias, layer.out_features);

@@ -95,14 +95,14 @@ inline float maximum(std::span<const float> row) {
 
 }  // namespace
 
-[[gnu::target_clones("default", "avx2")]] void gelu(std::span<float> values) {
+[[gnu::target_clones("default", "avx2", "arch=x86-64-v4")]] void gelu(std::span<float> values) {
   constexpr float kSqrtHalf = std::numbers::sqrt2_v<float> / 2;
   for (float& value : values) {
     value = value * 0.5F * (1.0F + error_function(value * kSqrtHalf));
   }
 }
 
-[[gnu::target_clones("default", "avx2")]] void softmax(std::span<float> row) {
+[[gnu::target_clones("default", "avx2", "arch=x86-64-v4")]] void softmax(std::span<float> row) {
   const float largest = maximum(row);
   for (float& value : row) {
     value = exp_of_nonpositive(value - largest);
@@ -113,10 +113,9 @@ inline float maximum(std::span<const float> row) {
   }
 }
 
-[[gnu::target_clones("default", "avx2")]] void layer_norm(std::span<const float> row,
-                                                          std::span<const float> gamma,
-                                                          std::span<const float> beta, float eps,
-                                                          std::span<float> output) {
+[[gnu::target_clones("default", "avx2", "arch=x86-64-v4")]] void layer_norm(
+    std::span<const float> row, std::span<const float> gamma, std::span<const float> beta,
+    float eps, std::span<float> output) {
   const auto count = static_cast<float>(row.size());
   const float mean = sum_terms(row.size(), [&](std::size_t i) { return row[i]; }) / count;
   const float variance = sum_terms(row.size(),
@@ -131,14 +130,15 @@ inline float maximum(std::span<const float> row) {
   }
 }
 
-[[gnu::target_clones("default", "avx2")]] void scale(std::span<float> values, float factor) {
+[[gnu::target_clones("default", "avx2", "arch=x86-64-v4")]] void scale(std::span<float> values,
+                                                                       float factor) {
   for (float& value : values) {
     value *= factor;
   }
 }
 
-[[gnu::target_clones("default", "avx2")]] void add(std::span<float> values,
-                                                   std::span<const float> others) {
+[[gnu::target_clones("default", "avx2", "arch=x86-64-v4")]] void add(
+    std::span<float> values, std::span<const float> others) {
   for (std::size_t i = 0; i < values.size(); ++i) {
     values[i] += others[i];
   }

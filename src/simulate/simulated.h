@@ -21,6 +21,8 @@ void fake_quantize_parallel(const Quantizer& quantizer, std::span<float> values,
 
 class Simulated {
  public:
+  static constexpr bool kDropsUnreadTokens = true;
+
   Simulated(const Quantizers& quantizers, ThreadPool& pool)
       : quantizers_(quantizers), pool_(pool) {}
 

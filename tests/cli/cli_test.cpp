@@ -258,6 +258,28 @@ TEST_F(Cli, EvalWritesJsonToStdoutInsteadOfTheTable) {
   EXPECT_EQ(table[0]["images"], kValidationImages);
 }
 
+TEST_F(Cli, EvalDumpsQuantizersToStdoutInsteadOfTheTable) {
+  const Outcome outcome =
+      run(eval("vit") + Arguments{"--dump-quantizers", "-", "--json", path("out.json").string()});
+  EXPECT_EQ(outcome.exit_code, 0);
+  EXPECT_TRUE(json::parse(outcome.out)["cases"].contains("Sqrt2_17.w4a4"));
+  EXPECT_EQ(json::parse(testing::read_text(path("out.json"))).size(), 1U);
+  EXPECT_FALSE(fs::exists("-"));
+}
+
+TEST_F(Cli, EvalWritesThroughLinks) {
+  fs::create_symlink("output/table.json", path("link.json"));
+  for (int run_number = 0; run_number < 2; ++run_number) {  // the file is not there, then it is
+    EXPECT_EQ(run(eval("vit") + Arguments{"--engine", "fp32", "--json", path("link.json").string()})
+                  .exit_code,
+              0);
+    EXPECT_TRUE(fs::is_symlink(path("link.json")));
+    EXPECT_TRUE(fs::is_regular_file(fs::symlink_status(output() / "table.json")));
+    EXPECT_EQ(json::parse(testing::read_text(output() / "table.json")).size(), 1U);
+  }
+  EXPECT_THAT(names_in(output()), ElementsAre("table.json"));
+}
+
 TEST_F(Cli, EvalDumpsQuantizersInTheGoldensLayout) {
   for (const char* family : {"vit", "swin"}) {
     const fs::path dump = path("quantizers.json");
@@ -611,6 +633,13 @@ TEST_F(Cli, RefusesWrongArgumentsWithExitCode2) {
   }
 }
 
+TEST_F(Cli, RefusesTwoDocumentsOnStdout) {
+  const Outcome outcome = run(eval("vit") + Arguments{"--json", "-", "--dump-quantizers", "-"});
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_THAT(complaint(outcome), HasSubstr("cannot both go to stdout"));
+  EXPECT_EQ(outcome.out, "");
+}
+
 TEST_F(Cli, RefusesOutputsThatCannotBeWrittenBeforeItWorks) {
   write_text(path("file"), "x");
   for (const char* option : {"--json", "--dump-quantizers"}) {
@@ -653,6 +682,25 @@ TEST_F(Cli, InterruptedEvalPrintsTheRowsThatItReached) {
   EXPECT_THAT(lines[1], MatchesRegex("simulate +Sqrt2_16 +4/4 .* +12 .* s"));
   EXPECT_THAT(lines[2], MatchesRegex("simulate +Sqrt2_17 +4/4 .* s"));
   EXPECT_THAT(names_in(output()), ElementsAre());
+}
+
+TEST_F(Cli, InterruptedEvalPrintsTheRowsThatItReachedAsJson) {
+  // Nothing tells how far it is before the end; wherever it stops, what comes is JSON.
+  Program program("bitlog2", {"eval", "--weights", nano_path("vit").string(), "--dataset",
+                              dataset().string(), "--calib-batchsize", "6", "--threads", "1",
+                              "--log-quant-scheme", many_schemes(), "--json", "-"});
+  ASSERT_TRUE(program.wait_for_error_output("calibrating on"));
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  program.interrupt();
+  const Outcome outcome = program.finish();
+  EXPECT_EQ(outcome.exit_code, 130);
+  EXPECT_EQ(complaints(outcome).size(), 1U);
+  const json table = json::parse(outcome.out);
+  EXPECT_TRUE(table.is_array());
+  for (const json& row : table) {
+    EXPECT_LE(row["images"], kValidationImages);
+    EXPECT_TRUE(row.contains("top1"));
+  }
 }
 
 TEST_F(Cli, InterruptedEvalPrintsTheImagesThatItReached) {
@@ -749,6 +797,24 @@ TEST_F(TestQuant, TakesWeightsAndPrintsEveryHundredthBatch) {
   ASSERT_EQ(lines.size(), 8U) << outcome.out;
   EXPECT_THAT(lines[6], StartsWith("Test: [0/4]\t"));
   EXPECT_THAT(lines[7], StartsWith(" * Prec@1 "));
+}
+
+TEST_F(TestQuant, TakesTheLastOfRepeatedOptions) {
+  const Outcome outcome = run({"--model",           "deit_small",
+                               "--model",           "deit_tiny",
+                               "--dataset",         path("absent").string(),
+                               "--dataset",         dataset().string(),
+                               "--device",          "cuda",
+                               "--device",          "cpu",
+                               "--w_bits",          "8",
+                               "--w_bit",           "5",
+                               "--calib-batchsize", "32",
+                               "--calib-batchsize", "2"});
+  EXPECT_EQ(outcome.exit_code, 0);
+  EXPECT_EQ(outcome.err, "");
+  EXPECT_THAT(outcome.out, AllOf(StartsWith("Namespace(model='deit_tiny', dataset='" +
+                                            dataset().string() + "', calib_batchsize=2, "),
+                                 HasSubstr(" w_bits=5, ")));
 }
 
 TEST_F(TestQuant, InspectNamesItsModel) {

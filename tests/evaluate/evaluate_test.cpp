@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "bitlog2/error.h"
@@ -299,6 +300,25 @@ TEST(EvaluateDamaged, ImagesAreFatalIfStrict) {
   const Evaluation whole =
       evaluate(PixelEngine(), damaged_dataset().subset({0, 3}), strict_options(1));
   EXPECT_EQ(whole.accuracy.images, 2U);
+}
+
+// ---- Labels that are no class ----------------------------------------------------------
+
+TEST(EvaluateMislabelled, ImagesAreNamedAndFatal) {
+  for (const auto& [label, complaint] :
+       {std::pair(-1, "colour_444.jpg: has no label"),
+        std::pair(static_cast<int>(kClasses), "colour_444.jpg: its label is 7"),
+        std::pair(std::numeric_limits<int>::max(), "this model has classes 0 to 6")}) {
+    const Dataset dataset({{image("rgb_8.png"), 1}, {image("colour_444.jpg"), label}});
+    for (const std::size_t threads : {1U, 3U}) {
+      try {
+        evaluate(PixelEngine(), dataset, options_for(64, threads));
+        ADD_FAILURE() << "no Error for label " << label;
+      } catch (const Error& error) {
+        EXPECT_THAT(error.what(), HasSubstr(complaint));
+      }
+    }
+  }
 }
 
 // ---- Stopping --------------------------------------------------------------------------

@@ -184,11 +184,19 @@ TEST_F(Checkpoint, NamesAFewMisfitsWithoutCountingMore) {
               AllOf(HasSubstr("'tail.bias' is not part of it"), Not(HasSubstr("more"))));
 }
 
-TEST_F(Checkpoint, MissingDownsampleIsNamed) {
-  const Safetensors file = changed("swin", [](std::vector<OwnedTensor>& tensors) {
-    find(tensors, "layers.0.downsample.reduction.weight").name = "lost";
-  });
-  EXPECT_THAT(load_error(file), HasSubstr("downsample.reduction.weight' is missing"));
+TEST_F(Checkpoint, MissingDownsampleIsNamedAsItsFileWould) {
+  for (const char* stage : {"layers.0.", "layers.1."}) {  // of older and of current files
+    const std::string downsample = std::string(stage) + "downsample.";
+    const Safetensors file = changed("swin", [&](std::vector<OwnedTensor>& tensors) {
+      rename_prefix(tensors, "layers.0.downsample.", downsample);
+      std::erase_if(tensors, [&](const OwnedTensor& tensor) {
+        return tensor.name == downsample + "reduction.weight";
+      });
+    });
+    EXPECT_THAT(checkpoint_misfits(file, config_of(file)),
+                ElementsAre("'" + downsample + "reduction.weight' is missing"));
+    EXPECT_THAT(load_error(file), HasSubstr(downsample + "reduction.weight' is missing"));
+  }
 }
 
 TEST_F(Checkpoint, OfOtherDtypesIsRefused) {

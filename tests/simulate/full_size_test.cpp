@@ -2,6 +2,7 @@
 // calibrate. Whether the numbers are right is for the goldens of the small models to say.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <random>
 
@@ -38,6 +39,44 @@ using FullSizeFp32 = FullSize;
 TEST_P(FullSizeFp32, Runs) {
   const Model model = make_random_model(find_named_model(GetParam()).config, 1);
   expect_logits(run_fp32(model, random_images(1), pool_), 1);
+}
+
+/// Rows of one product more or fewer may not change how the others are rounded.
+TEST(FullSizeBatch, DoesNotChangeALogit) {
+  ThreadPool pool(2);
+  const Model model = make_random_model(find_named_model("deit_tiny").config, 1);
+  const std::vector<float> images = random_images(3);
+  const std::vector<float> together = run_fp32(model, images, pool);
+  const std::size_t size = images.size() / 3;
+  for (std::size_t i = 0; i < 3; ++i) {
+    const std::vector<float> alone =
+        run_fp32(model, std::span(images).subspan(i * size, size), pool);
+    EXPECT_TRUE(std::equal(alone.begin(), alone.end(),
+                           together.begin() + static_cast<std::ptrdiff_t>(i * alone.size())));
+  }
+}
+
+/// Whoever observes sees every token of the last block; who does not gets the same logits.
+TEST(FullSizeBatch, ObserversSeeTokensThatNobodyElseNeeds) {
+  ThreadPool pool(2);
+  const Model model = make_random_model(find_named_model("deit_tiny").config, 1);
+  const std::vector<float> images = random_images(1);
+  std::size_t values = 0;
+  const std::vector<float> observed =
+      run_fp32(model, images, pool, [&](const std::string& layer, std::span<const float> output) {
+        if (layer == "blocks.11.mlp.fc1") {
+          values = output.size();
+        }
+      });
+  EXPECT_EQ(values, 197U * 768U);
+  const std::vector<float> logits = run_fp32(model, images, pool);
+  double error = 0;
+  double size = 0;
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    error += std::pow(logits[i] - observed[i], 2);
+    size += std::pow(observed[i], 2);
+  }
+  EXPECT_LT(std::sqrt(error / size), 1e-6);
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, FullSizeFp32,
