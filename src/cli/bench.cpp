@@ -213,6 +213,9 @@ class BenchRun {
     if (options_.profile) {
       profile();
     }
+    if (!options_.quantized.empty()) {
+      report_opening();
+    }
     if (to_stdout()) {
       fmt::print("{}\n", results_.dump(1));
     } else if (!options_.json.empty()) {
@@ -288,6 +291,22 @@ class BenchRun {
       print_row(row);
     }
     results_.push_back(to_json(config_.name, row));
+  }
+
+  /// How long it takes to open the file, and what memory running it takes.
+  void report_opening() {
+    const auto open = [&] { static_cast<void>(IntegerEngine::open(options_.quantized)); };
+    const double seconds = measure_latency(options_.seconds / 4, open).best;
+    const auto engine = IntegerEngine::open(options_.quantized);
+    if (!to_stdout()) {
+      fmt::print("\n{:.2f} MB, opened in {:.2f} ms; {:.2f} MB of working memory\n",
+                 static_cast<double>(engine->file_bytes()) / 1e6, 1e3 * seconds,
+                 static_cast<double>(engine->arena_bytes()) / 1e6);
+    }
+    results_.push_back({{"model", config_.name},
+                        {"file_bytes", engine->file_bytes()},
+                        {"opening_seconds", seconds},
+                        {"arena_bytes", engine->arena_bytes()}});
   }
 
   /// Operations by what they do, summed over blocks.

@@ -116,6 +116,24 @@ QuantizedFileInfo read_info(const Safetensors& file) {
   return info;
 }
 
+/// Whether the metadata's scheme and widths are the program's.
+bool settings_match(const QuantizationSettings& settings, const runtime::Network& network) {
+  const bool is_bitlog2 = static_cast<runtime::AttentionKind>(network.header.attention_kind) ==
+                          runtime::AttentionKind::bitlog2;
+  const std::uint32_t largest_code = (1U << static_cast<unsigned>(settings.a_bits)) - 1;
+  bool match = is_bitlog2 == settings.scheme.is_bitlog2();
+  for (std::size_t i = 0; i < network.header.op_count; ++i) {
+    const runtime::Op op = runtime::operation(network, i);
+    const auto kind = static_cast<runtime::OpKind>(op.kind);
+    if (kind == runtime::OpKind::linear) {
+      match = match && op.weight_bits == static_cast<std::uint32_t>(settings.w_bits);
+    } else if (kind == runtime::OpKind::attention) {
+      match = match && op.output_top == largest_code;
+    }
+  }
+  return match;
+}
+
 void check_against_config(const std::string& name, const ModelConfig& config,
                           const runtime::Header& header) {
   if (header.image_size != config.img_size || header.patch_size != config.patch_size ||
@@ -155,6 +173,12 @@ void open_state(IntegerEngine::State& state, const std::string& isa) {
     throw Error(fmt::format("{}: {}", state.name, runtime::status_text(status)));
   }
   check_against_config(state.name, state.info.config, state.network.header);
+  if (!settings_match(state.info.settings, state.network)) {
+    throw Error(
+        fmt::format("{}: its program contradicts its metadata's scheme or widths ({}); it "
+                    "is damaged",
+                    state.name, state.info.settings.name()));
+  }
   state.layers = layer_names(file, state.network.header.op_count);
 }
 

@@ -115,6 +115,38 @@ TEST_P(Nano, SameLogitsForAnyBatchAndThread) {
   EXPECT_TRUE(engine->logits({}).empty());
 }
 
+TEST_P(Nano, SameLogitsForAnyInstructionSetAndTeam) {
+  const auto portable = IntegerEngine::from_bytes(bytes_, "nano", "portable");
+  const auto expected = all_logits(*portable, crops_);
+  for (const std::string& isa : available_isas()) {
+    const auto engine = IntegerEngine::from_bytes(bytes_, "nano", isa);
+    EXPECT_EQ(engine->isa(), isa);
+    EXPECT_EQ(all_logits(*engine, crops_), expected) << isa;
+    for (const std::size_t threads : {1U, 2U, 3U, 5U}) {
+      ThreadPool pool(threads);
+      std::vector<std::int32_t> together;
+      for (const RgbImage& crop : crops_) {
+        const auto one = engine->integer_logits(crop, pool);
+        together.insert(together.end(), one.begin(), one.end());
+      }
+      EXPECT_EQ(together, expected) << isa << ", " << threads << " threads";
+    }
+  }
+  EXPECT_THROW(IntegerEngine::from_bytes(bytes_, "nano", "mmx"), Error);
+}
+
+TEST_P(Nano, ProfileNamesEveryOperation) {
+  const auto engine = IntegerEngine::from_bytes(bytes_, "nano");
+  std::uint64_t multiply_adds = 0;
+  for (const OperationCost& cost : engine->profile(crops_[0])) {
+    EXPECT_FALSE(cost.layer.empty());
+    EXPECT_GE(cost.seconds, 0);
+    multiply_adds += cost.multiply_adds;
+  }
+  EXPECT_GT(multiply_adds, 100000U);
+  EXPECT_GT(peak_multiply_adds_per_second(engine->isa()), 1e6);
+}
+
 TEST_P(Nano, LogitsHaveSixteenFractionBits) {
   const auto engine = IntegerEngine::from_bytes(bytes_, "nano");
   const auto real = engine->logits(crops_);
@@ -283,6 +315,15 @@ TEST_F(QuantizedFile, WrongMetadataIsRefused) {
   expect_refusal(with_metadata([](auto& metadata) { metadata["config"] = "{}"; }), "");
   expect_refusal(with_metadata([](auto& metadata) { metadata["format"] = "other"; }), "");
   EXPECT_TRUE(refusal(with_metadata([](auto& metadata) { metadata["scheme"] = "Log3"; })));
+}
+
+TEST_F(QuantizedFile, SettingsThatContradictTheProgramAreRefused) {
+  const auto with = [&](const char* key, const char* value) {
+    return with_metadata([&](auto& metadata) { metadata[key] = value; });
+  };
+  expect_refusal(with("scheme", "Sqrt2_17"), "contradicts");
+  expect_refusal(with("w_bits", "5"), "contradicts");
+  expect_refusal(with("a_bits", "3"), "contradicts");
 }
 
 TEST_F(QuantizedFile, ConfigThatContradictsTheProgramIsRefused) {

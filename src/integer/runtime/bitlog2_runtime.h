@@ -49,6 +49,11 @@ size_t bitlog2_num_classes(const bitlog2_network* network);
 bitlog2_status bitlog2_run(const bitlog2_network* network, const uint8_t* rgb, void* arena,
                            size_t arena_size, int32_t* logits);
 
+/* The same, and adds to `saturations` how many values of the residual stream and of the logits
+ * were cut off at the ends of 32 bits: 0 for a network that fits its images. */
+bitlog2_status bitlog2_run_counting(const bitlog2_network* network, const uint8_t* rgb, void* arena,
+                                    size_t arena_size, int32_t* logits, uint64_t* saturations);
+
 /* What a status means, in words. */
 const char* bitlog2_status_text(bitlog2_status status);
 

@@ -10,6 +10,15 @@
 
 namespace bitlog2::runtime {
 
+/// What open() and lowering have proven. Debug builds stop where it does not hold.
+constexpr void assert_proven([[maybe_unused]] bool holds) {
+#ifndef NDEBUG
+  if (!holds) {
+    __builtin_trap();
+  }
+#endif
+}
+
 /// Bits of `value` without leading zeros; 0 for 0.
 constexpr int bit_width(std::uint64_t value) {
   return 64 - std::countl_zero(value);
@@ -17,6 +26,7 @@ constexpr int bit_width(std::uint64_t value) {
 
 /// value / 2^shift, rounded half up; shift in 1..62.
 constexpr std::int64_t round_shift(std::int64_t value, unsigned shift) {
+  assert_proven(shift >= 1 && shift <= 62);
   return (value + (std::int64_t{1} << (shift - 1))) >> shift;
 }
 
@@ -28,7 +38,10 @@ constexpr std::int64_t clamp(std::int64_t value, std::int64_t low, std::int64_t 
 /// half up. |value| and |multiplier| are below 2^31, |offset| at most 2^62.
 constexpr std::int64_t rescaled(std::int32_t value, std::int32_t multiplier, std::int64_t offset,
                                 unsigned shift) {
-  return (std::int64_t{value} * multiplier + offset) >> shift;
+  const std::int64_t product = std::int64_t{value} * multiplier;
+  [[maybe_unused]] std::int64_t sum = 0;
+  assert_proven(!__builtin_add_overflow(product, offset, &sum));
+  return (product + offset) >> shift;
 }
 
 /// A bias as the offset of rescaled().

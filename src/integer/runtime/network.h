@@ -2,6 +2,7 @@
 // heap, no exceptions, no floating point, no dependency; the caller gives all memory.
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -9,6 +10,9 @@
 #include "program.h"
 
 namespace bitlog2::runtime {
+
+// Tensors are used where they lie in the file, which is little-endian.
+static_assert(std::endian::native == std::endian::little);
 
 enum class Status : int {
   ok = 0,

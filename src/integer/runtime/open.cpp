@@ -221,6 +221,13 @@ class Checker {
           magnitude(head.log2_delta) > (64 << kScoreFraction) || head.reserved != 0) {
         return false;
       }
+      // Sqrt2's weights are at most 1 each, and the context has fraction bits.
+      const std::int64_t v = farthest(head.value_zero, top);
+      const auto tokens = static_cast<std::int64_t>(group_tokens(op));
+      if (static_cast<AttentionKind>(header_.attention_kind) == AttentionKind::sqrt2 &&
+          tokens * v << kSqrt2ContextFraction > 1 << 30) {
+        return false;
+      }
       // The score itself, before bias and mask, stays below 2^29.
       const std::int64_t largest = static_cast<std::int64_t>(head_dim) * q * k;
       if (round_shift(largest * head.score_multiplier, op.score_shift) >= (1 << 29)) {

@@ -140,8 +140,8 @@ struct Kernels {
   /// Attention times V. `values` is a panel of depth `tokens` of v minus some offset, `zero` the
   /// zero point minus the same.
   ///  context [rows, values.width]: sum over tokens of weight * (v - zero), where a weight is
-  ///    BitLog2's m^ or, with kSqrt2ContextFraction fraction bits, Sqrt2's p^ / delta; cut to
-  ///    +-2^30
+  ///    BitLog2's m^ or, with kSqrt2ContextFraction fraction bits, Sqrt2's p^ / delta; at most
+  ///    2^30 in magnitude
   void (*apply)(const AttentionRule& rule, const Weights& weights, const Panel& values,
                 std::int32_t zero, std::int32_t* context);
 

@@ -63,6 +63,7 @@ void weigh_bitlog2(const AttentionRule& rule, const std::int32_t* scores, std::s
   for (std::size_t j = 0; j < tokens; ++j) {
     const std::uint64_t exact = static_cast<std::uint64_t>(row[j]) * reciprocal >> 46;
     const std::uint64_t m = exact < rule.multiplier ? exact : rule.multiplier - 1;
+    assert_proven(m < std::uint64_t{1} << 16);
     row[j] = static_cast<std::int32_t>(rounded_weight(rounding, static_cast<std::uint32_t>(m)));
   }
 }
@@ -108,6 +109,7 @@ void apply_bitlog2(const std::int32_t* row, const Panel& values, std::size_t fir
     }
   }
   for (std::size_t c = 0; c < kLane; ++c) {
+    assert_proven(sums[c] > -(1 << 27) && sums[c] < 1 << 27);
     context[first + c] = sums[c];
   }
 }
@@ -117,7 +119,7 @@ void apply_sqrt2(const std::int32_t* row, const Panel& values, std::size_t first
                  std::int32_t* context) {
   // 16 bits: tokens < 2^16 of |values| < 2^10, shifted by 20, leave no more room.
   constexpr std::int64_t kSqrt2 = 46341;  // sqrt(2) * 2^15
-  constexpr std::int64_t kLimit = 1 << 30;
+  [[maybe_unused]] constexpr std::int64_t kLimit = std::int64_t{1} << 30;
   std::int64_t even[kLane] = {};
   std::int64_t odd[kLane] = {};
   for (std::size_t j = 0; j < values.depth; ++j) {
@@ -129,7 +131,8 @@ void apply_sqrt2(const std::int32_t* row, const Panel& values, std::size_t first
   for (std::size_t c = 0; c < kLane; ++c) {
     const std::int64_t sum = round_shift(even[c] + round_shift(odd[c] * kSqrt2, 15),
                                          kSqrt2Fraction - kSqrt2ContextFraction);
-    context[first + c] = static_cast<std::int32_t>(clamp(sum, -kLimit, kLimit));
+    assert_proven(sum >= -kLimit && sum <= kLimit);
+    context[first + c] = static_cast<std::int32_t>(sum);
   }
 }
 
@@ -258,6 +261,7 @@ NormalisationScale end_normalisation(std::uint64_t squares, std::size_t count) {
   const unsigned size_up = static_cast<unsigned>(62 - bit_width(size)) / 2;
   const std::uint64_t root_of_count =
       square_root_of_62_bits(size << (2 * size_up)) >> (size_up - 20);
+  assert_proven(squares < std::uint64_t{1} << 62 && up <= 30);
   // sqrt(C) / sqrt(squares) with 50 - up fraction bits; up is at most 30.
   return {static_cast<std::int64_t>((root_of_count << 30) / root), 50 - up - kNormFraction};
 }
