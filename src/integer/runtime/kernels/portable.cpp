@@ -164,12 +164,15 @@ void pack_columns(const Codes& codes, std::size_t channels, std::int32_t offset,
 void multiply(const Inputs& inputs, std::size_t rows, const Panel& panel, std::int32_t* sums,
               std::size_t stride) {
   for (std::size_t r = 0; r < rows; ++r) {
-    const std::uint8_t* row = inputs.row(r);
     std::uint32_t totals[kPanelWidth] = {};  // wrap around
-    for (std::size_t k = 0; k < panel.depth; ++k) {
-      const std::int8_t* values = &value_at(panel, k, 0);
-      for (std::size_t c = 0; c < panel.width; ++c) {
-        totals[c] += static_cast<std::uint32_t>(std::int32_t{row[k]} * values[kDepthStep * c]);
+    const std::int8_t* values = panel.values;
+    for (std::size_t k = 0; k < panel.depth; k += kDepthStep) {
+      // Behind the last input there may be anything; the panel has zeros there.
+      const std::uint8_t* four = inputs.row(r) + k;
+      for (std::size_t c = 0; c < panel.width; ++c, values += kDepthStep) {
+        const std::int32_t sum =
+            four[0] * values[0] + four[1] * values[1] + four[2] * values[2] + four[3] * values[3];
+        totals[c] += static_cast<std::uint32_t>(sum);
       }
     }
     for (std::size_t c = 0; c < panel.width; ++c) {
