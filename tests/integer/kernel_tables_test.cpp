@@ -242,7 +242,7 @@ std::vector<AttentionRule> all_rules() {
   std::vector<AttentionRule> rules = {{AttentionKind::sqrt2, 16, 14, 0, false},
                                       {AttentionKind::sqrt2, 256, 255, 0, false}};
   for (const std::uint32_t multiplier : {2U, 16U, 256U, 384U, 32768U, 65536U}) {
-    for (std::uint32_t fraction = 0; fraction <= 3; ++fraction) {
+    for (std::uint32_t fraction = 0; fraction <= 7; ++fraction) {
       for (const bool nearest : {false, true}) {
         rules.push_back({AttentionKind::bitlog2, multiplier, 0, fraction, nearest});
       }

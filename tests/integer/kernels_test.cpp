@@ -96,7 +96,7 @@ TEST(PortableKernels, RescaleCorrectsForZeroPoints) {
 
 TEST(PortableKernels, RoundedWeightKeepsTheHighestBits) {
   for (const std::uint32_t multiplier : {256U, 384U, 32768U, 65536U}) {
-    for (std::uint32_t fraction = 0; fraction <= 3; ++fraction) {
+    for (std::uint32_t fraction = 0; fraction <= 7; ++fraction) {
       const AttentionRule down = {AttentionKind::bitlog2, multiplier, 0, fraction, false};
       const AttentionRule nearest = {AttentionKind::bitlog2, multiplier, 0, fraction, true};
       const auto is_weight = [&](std::uint32_t m) {

@@ -18,7 +18,7 @@ constexpr std::uint64_t kMaxEpsilon = std::uint64_t{1} << 60;
 constexpr std::int32_t kMaxZeroPoint = 1 << 12;
 constexpr std::uint32_t kMaxBiasShift = 30;  // a bias is then below 2^61
 constexpr std::int64_t kMaxDecodeSpan = 255;
-constexpr std::uint32_t kMaxFractionBits = 3;
+constexpr std::uint32_t kMaxFractionBits = 7;  // of 8: a uniform map
 constexpr std::int64_t kMaxSum = std::numeric_limits<std::int32_t>::max();
 
 /// Little-endian words at any address.

@@ -35,7 +35,7 @@ struct Header {
   std::uint32_t attention_kind;           // AttentionKind
   std::uint32_t attention_multiplier;     // BitLog2: M; Sqrt2: 2^bits
   std::uint32_t attention_top;            // Sqrt2: the largest code that is kept
-  std::uint32_t attention_fraction_bits;  // BitLog2: bits kept below the highest, 0..3
+  std::uint32_t attention_fraction_bits;  // BitLog2: bits kept below the highest, 0..7
   std::uint32_t attention_nearest;        // BitLog2: 1 rounds to the nearest weight, 0 down
   std::uint32_t reserved[2];              // 0
 };
