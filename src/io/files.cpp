@@ -114,9 +114,9 @@ std::filesystem::path follow_links(const std::filesystem::path& path) {
   return target;
 }
 
-void write_file_atomically(const std::filesystem::path& name, std::span<const std::byte> content) {
-  const std::filesystem::path path = follow_links(name);
-  std::string temporary_name = path.string() + ".XXXXXX";
+void write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> content) {
+  const std::filesystem::path target = follow_links(path);
+  std::string temporary_name = target.string() + ".XXXXXX";
   const FileDescriptor file(::mkostemp(temporary_name.data(), O_CLOEXEC));
   if (file.get() < 0) {
     throw system_error(path, "cannot be written");
@@ -127,7 +127,7 @@ void write_file_atomically(const std::filesystem::path& name, std::span<const st
   const mode_t mask = ::umask(0);
   ::umask(mask);
   if (::fchmod(file.get(), 0666 & ~mask) != 0 || ::fsync(file.get()) != 0 ||
-      ::rename(temporary_name.c_str(), path.c_str()) != 0) {
+      ::rename(temporary_name.c_str(), target.c_str()) != 0) {
     throw system_error(path, "cannot be written");
   }
   temporary.release();

@@ -2,6 +2,8 @@
 
 #include <array>
 
+#include "quant/target_clones.h"
+
 namespace bitlog2::quant {
 namespace {
 
@@ -37,24 +39,21 @@ double sum_squared_errors(const Step step, std::span<const float> values) {
 
 }  // namespace
 
-[[gnu::target_clones("default", "avx2")]] void apply(const UniformStep& step,
-                                                     std::span<float> values) {
+BITLOG2_TARGET_CLONES void apply(const UniformStep& step, std::span<float> values) {
   apply_each(step, values);
 }
 
-[[gnu::target_clones("default", "avx2")]] void apply(const Sqrt2Step& step,
-                                                     std::span<float> values) {
+BITLOG2_TARGET_CLONES void apply(const Sqrt2Step& step, std::span<float> values) {
   apply_each(step, values);
 }
 
-[[gnu::target_clones("default", "avx2")]] void apply(const BitLog2Step& step,
-                                                     std::span<float> values) {
+BITLOG2_TARGET_CLONES void apply(const BitLog2Step& step, std::span<float> values) {
   apply_each(step, values);
 }
 
-[[gnu::target_clones("default", "avx2")]] void apply_columns(std::span<const float> scales,
-                                                             std::span<const float> zero_points,
-                                                             float top, std::span<float> values) {
+BITLOG2_TARGET_CLONES void apply_columns(std::span<const float> scales,
+                                         std::span<const float> zero_points, float top,
+                                         std::span<float> values) {
   const std::size_t columns = scales.size();
   for (std::size_t start = 0; start + columns <= values.size(); start += columns) {
     for (std::size_t c = 0; c < columns; ++c) {
@@ -64,18 +63,16 @@ double sum_squared_errors(const Step step, std::span<const float> values) {
   }
 }
 
-[[gnu::target_clones("default", "avx2")]] double squared_error(const UniformStep& step,
-                                                               std::span<const float> values) {
+BITLOG2_TARGET_CLONES double squared_error(const UniformStep& step, std::span<const float> values) {
   return sum_squared_errors(step, values);
 }
 
-[[gnu::target_clones("default", "avx2")]] double squared_error(const Sqrt2Step& step,
-                                                               std::span<const float> values) {
+BITLOG2_TARGET_CLONES double squared_error(const Sqrt2Step& step, std::span<const float> values) {
   return sum_squared_errors(step, values);
 }
 
-[[gnu::target_clones("default", "avx2")]] BitLog2Sums bitlog2_sums(const BitLog2Step& step,
-                                                                   std::span<const float> values) {
+BITLOG2_TARGET_CLONES BitLog2Sums bitlog2_sums(const BitLog2Step& step,
+                                               std::span<const float> values) {
   BitLog2Sums sums;
   for (const float value : values) {
     const float level = step.level(value);

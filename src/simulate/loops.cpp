@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <numbers>
 
+#include "quant/target_clones.h"
+
 namespace bitlog2::simulate {
 namespace {
 
@@ -95,14 +97,14 @@ inline float maximum(std::span<const float> row) {
 
 }  // namespace
 
-[[gnu::target_clones("default", "avx2", "arch=x86-64-v4")]] void gelu(std::span<float> values) {
+BITLOG2_TARGET_CLONES void gelu(std::span<float> values) {
   constexpr float kSqrtHalf = std::numbers::sqrt2_v<float> / 2;
   for (float& value : values) {
     value = value * 0.5F * (1.0F + error_function(value * kSqrtHalf));
   }
 }
 
-[[gnu::target_clones("default", "avx2", "arch=x86-64-v4")]] void softmax(std::span<float> row) {
+BITLOG2_TARGET_CLONES void softmax(std::span<float> row) {
   const float largest = maximum(row);
   for (float& value : row) {
     value = exp_of_nonpositive(value - largest);
@@ -113,9 +115,9 @@ inline float maximum(std::span<const float> row) {
   }
 }
 
-[[gnu::target_clones("default", "avx2", "arch=x86-64-v4")]] void layer_norm(
-    std::span<const float> row, std::span<const float> gamma, std::span<const float> beta,
-    float eps, std::span<float> output) {
+BITLOG2_TARGET_CLONES void layer_norm(std::span<const float> row, std::span<const float> gamma,
+                                      std::span<const float> beta, float eps,
+                                      std::span<float> output) {
   const auto count = static_cast<float>(row.size());
   const float mean = sum_terms(row.size(), [&](std::size_t i) { return row[i]; }) / count;
   const float variance = sum_terms(row.size(),
@@ -130,15 +132,13 @@ inline float maximum(std::span<const float> row) {
   }
 }
 
-[[gnu::target_clones("default", "avx2", "arch=x86-64-v4")]] void scale(std::span<float> values,
-                                                                       float factor) {
+BITLOG2_TARGET_CLONES void scale(std::span<float> values, float factor) {
   for (float& value : values) {
     value *= factor;
   }
 }
 
-[[gnu::target_clones("default", "avx2", "arch=x86-64-v4")]] void add(
-    std::span<float> values, std::span<const float> others) {
+BITLOG2_TARGET_CLONES void add(std::span<float> values, std::span<const float> others) {
   for (std::size_t i = 0; i < values.size(); ++i) {
     values[i] += others[i];
   }

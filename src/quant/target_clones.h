@@ -1,0 +1,12 @@
+// For which instruction sets the loops over floats are compiled.
+#pragma once
+
+/// Stands before a function: it is compiled several times, and the program's start chooses the
+/// one for the processor at hand. With ThreadSanitizer it is compiled once, because what would
+/// choose runs before the sanitizer is ready, and crashes.
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+// NOLINTNEXTLINE(cppcoreguidelines-macro-usage): there is no other way to name an attribute
+#define BITLOG2_TARGET_CLONES [[gnu::target_clones("default", "avx2", "arch=x86-64-v4")]]
+#else
+#define BITLOG2_TARGET_CLONES
+#endif
