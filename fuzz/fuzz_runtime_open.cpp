@@ -43,7 +43,7 @@ void repair_checksum(std::span<std::byte> file) {
 std::uint64_t work(const runtime::Op& op) {
   const std::uint64_t outputs = std::uint64_t{op.rows} * op.out_features;
   const bool is_attention = static_cast<runtime::OpKind>(op.kind) == runtime::OpKind::attention;
-  const std::uint64_t group = op.window == 0 ? op.rows : std::uint64_t{op.window} * op.window;
+  const std::uint64_t group = op.window == 0 ? op.grid : std::uint64_t{op.window} * op.window;
   return outputs * (is_attention ? 2 * group : op.in_features);
 }
 

@@ -301,7 +301,7 @@ std::uint64_t multiply_adds(const runtime::Op& op) {
     case runtime::OpKind::linear:
       return outputs * op.in_features;
     case runtime::OpKind::attention:  // queries times keys, and the map times V
-      return 2 * outputs * (op.window == 0 ? op.rows : op.window * op.window);
+      return 2 * outputs * (op.window == 0 ? op.grid : op.window * op.window);
     default:
       return 0;
   }

@@ -178,7 +178,7 @@ class LoweringOps {
     const auto product = std::get<Product>(pending_);
     emit_qkv(product, attn);
     const Tensor result = {qkv.tokens, qkv.channels / 3};
-    pending_ = Attended{&attn, result};
+    pending_ = Attended{&attn, qkv.tokens, result};
     return result;
   }
 
@@ -199,7 +199,14 @@ class LoweringOps {
     return {x.tokens / 4, x.channels * 4};
   }
 
+  /// Of the last block only the class token is read.
+  static bool drops_unread_tokens() { return true; }
+
   Tensor class_token(const Tensor& x) {
+    if (auto* attended = std::get_if<Attended>(&pending_)) {
+      attended->shape.tokens = 1;
+      return {1, x.channels};
+    }
     settle(x);
     pending_ = FirstToken();
     return {1, x.channels};
@@ -235,6 +242,7 @@ class LoweringOps {
   };
   struct Attended {
     const Attention* attn;
+    std::size_t attended_tokens;
     Tensor shape;
   };
   struct Activated {
@@ -493,6 +501,7 @@ class LoweringOps {
     op.bias_shift = context_offset.up;
     op.score_shift = score_factor.shift;
     op.shift = context_factor.shift;
+    op.grid = word(attended.attended_tokens);
     set_windows(op, attn, to_log2);
     program_.add_op(op, attn.name);
   }

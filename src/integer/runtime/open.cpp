@@ -180,17 +180,17 @@ class Checker {
     const Shape* source = codes(op.source);
     const std::uint64_t channels = op.out_features;
     if (source == nullptr || codes(op.destination) == nullptr ||
-        place(op.source) == place(op.destination) || source->rows != op.rows ||
-        source->features != 3 * channels || op.in_features != 3 * channels || op.heads == 0 ||
-        channels % op.heads != 0) {
+        place(op.source) == place(op.destination) || source->features != 3 * channels ||
+        op.in_features != 3 * channels || op.heads == 0 || channels % op.heads != 0) {
       return Status::bad_program;
     }
-    if (op.window == 0 && op.window_shift != 0) {
+    if (op.window == 0 &&
+        (op.window_shift != 0 || op.grid != source->rows || op.rows > source->rows)) {
       return Status::bad_program;
     }
     if (op.window != 0 &&
         (op.window > 64 || op.grid > 256 || std::uint64_t{op.grid} * op.grid != op.rows ||
-         op.grid % op.window != 0 || op.window_shift >= op.window)) {
+         source->rows != op.rows || op.grid % op.window != 0 || op.window_shift >= op.window)) {
       return Status::bad_program;
     }
     if (op.score_shift < 1 || op.score_shift > 62 || op.mask > (1U << 26) ||
@@ -310,8 +310,8 @@ class Checker {
       return Status::ok;
     }
     if (place(op.destination) == Place::residual_add) {
-      const bool same = residual_.rows == shape.rows && residual_.features == features;
-      return same ? Status::ok : Status::bad_program;
+      const bool fits = residual_.rows >= shape.rows && residual_.features == features;
+      return fits ? Status::ok : Status::bad_program;
     }
     if (place(op.destination) == Place::residual) {
       residual_ = shape;

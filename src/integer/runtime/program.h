@@ -97,7 +97,8 @@ struct Op {
   std::uint32_t epsilon_high;
 
   std::uint32_t grid;    // tokens per side: layer_norm merges 2x2 of them (0: does not),
-                         // attention cuts windows out of them, mean averages them
+                         // attention cuts windows out of them, mean averages them;
+                         // attention without windows: all tokens, of which `rows` attend
   std::uint32_t window;  // attention: tokens per side of a window; 0: all tokens
   std::uint32_t window_shift;
   std::uint32_t heads;

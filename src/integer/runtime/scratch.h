@@ -20,9 +20,9 @@ constexpr std::size_t align(std::size_t bytes) {
   return round_up(bytes, kAlignment);
 }
 
-/// Tokens that attend to each other.
+/// Tokens that are attended to at a time.
 constexpr std::size_t group_tokens(const Op& op) {
-  return op.window == 0 ? op.rows : std::size_t{op.window} * op.window;
+  return op.window == 0 ? op.grid : std::size_t{op.window} * op.window;
 }
 
 /// Takes arrays one behind the other from memory; of none, it measures.
