@@ -27,6 +27,7 @@ constexpr int bit_width(std::uint64_t value) {
 /// value / 2^shift, rounded half up; shift in 1..62.
 constexpr std::int64_t round_shift(std::int64_t value, unsigned shift) {
   assert_proven(shift >= 1 && shift <= 62);
+  // NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): shift is 1 or more
   return (value + (std::int64_t{1} << (shift - 1))) >> shift;
 }
 

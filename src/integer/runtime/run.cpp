@@ -182,13 +182,10 @@ class Runner {
 
   /// Turns the input codes' meaning, decode[code], into a byte: decode[code] - smallest.
   struct InputBytes {
-    InputBytes(const std::int16_t* decode, std::size_t size) : size(size) {
-      smallest = decode[0];
+    InputBytes(const std::int16_t* decode, std::size_t size) : size(size), smallest(decode[0]) {
       for (std::size_t i = 1; i < size; ++i) {
         smallest = decode[i] < smallest ? decode[i] : smallest;
       }
-      is_identity = true;
-      largest = 0;
       for (std::size_t i = 0; i < size; ++i) {
         largest = decode[i] - smallest > largest ? decode[i] - smallest : largest;
         table[i] = static_cast<std::uint8_t>(decode[i] - smallest);
@@ -198,8 +195,8 @@ class Runner {
 
     std::size_t size;
     std::int32_t smallest;
-    std::int32_t largest;  // of the bytes
-    bool is_identity;
+    std::int32_t largest = 0;  // of the bytes
+    bool is_identity = true;
     std::uint8_t table[256];
   };
 

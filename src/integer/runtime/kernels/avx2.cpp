@@ -100,7 +100,7 @@ std::int32_t smallest_lane(__m256i values) {
 /// An 8 x 8 matrix of 32-bit values.
 void transpose(__m256i (&rows)[kValues]) {
   __m256i quads[2][4];  // [group of four rows][j]: lane l has column 4 l + j
-  for (int g = 0; g < 2; ++g) {
+  for (std::size_t g = 0; g < 2; ++g) {
     const __m256i a = _mm256_unpacklo_epi32(rows[4 * g], rows[4 * g + 1]);
     const __m256i b = _mm256_unpackhi_epi32(rows[4 * g], rows[4 * g + 1]);
     const __m256i c = _mm256_unpacklo_epi32(rows[4 * g + 2], rows[4 * g + 3]);
@@ -110,7 +110,7 @@ void transpose(__m256i (&rows)[kValues]) {
     quads[g][2] = _mm256_unpacklo_epi64(b, d);
     quads[g][3] = _mm256_unpackhi_epi64(b, d);
   }
-  for (int j = 0; j < 4; ++j) {
+  for (std::size_t j = 0; j < 4; ++j) {
     rows[j] = _mm256_permute2x128_si256(quads[0][j], quads[1][j], 0x20);
     rows[4 + j] = _mm256_permute2x128_si256(quads[0][j], quads[1][j], 0x31);
   }

@@ -2,6 +2,12 @@
 // deep. Compiled into any x86-64 build; select.cpp asks the CPU before it hands this table out.
 #if defined(__x86_64__)
 
+#if !defined(__clang__)
+// GCC 12 takes its own header's "undefined" registers for mistakes (GCC bug 105593).
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
 #include <immintrin.h>
 
 #include "../fixed_point.h"
@@ -48,7 +54,7 @@ __m512i odd_lanes(__m512i values) {
 /// A 16 x 16 matrix of 32-bit values.
 void transpose(__m512i (&rows)[kValues]) {
   __m512i quads[4][4];  // [group of four rows][j]: lane l has column 4 l + j
-  for (int g = 0; g < 4; ++g) {
+  for (std::size_t g = 0; g < 4; ++g) {
     const __m512i a = _mm512_unpacklo_epi32(rows[4 * g], rows[4 * g + 1]);
     const __m512i b = _mm512_unpackhi_epi32(rows[4 * g], rows[4 * g + 1]);
     const __m512i c = _mm512_unpacklo_epi32(rows[4 * g + 2], rows[4 * g + 3]);
@@ -58,7 +64,7 @@ void transpose(__m512i (&rows)[kValues]) {
     quads[g][2] = _mm512_unpacklo_epi64(b, d);
     quads[g][3] = _mm512_unpackhi_epi64(b, d);
   }
-  for (int j = 0; j < 4; ++j) {
+  for (std::size_t j = 0; j < 4; ++j) {
     const __m512i even_low = _mm512_shuffle_i32x4(quads[0][j], quads[1][j], 0x88);
     const __m512i even_high = _mm512_shuffle_i32x4(quads[2][j], quads[3][j], 0x88);
     const __m512i odd_low = _mm512_shuffle_i32x4(quads[0][j], quads[1][j], 0xDD);

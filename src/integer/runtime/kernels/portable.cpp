@@ -195,17 +195,17 @@ void rescale(const Rescale& rescale, const std::int32_t* row_sums, std::size_t r
              std::size_t width, std::int32_t* sums, std::size_t stride) {
   for (std::size_t r = 0; r < rows; ++r) {
     for (std::size_t c = 0; c < width; ++c) {
-      std::int32_t& sum = sums[r * stride + c];
+      const std::size_t at = r * stride + c;
       const std::uint32_t zeros = rescale.zeros == nullptr
                                       ? 0
                                       : static_cast<std::uint32_t>(rescale.zeros[c]) *
                                             static_cast<std::uint32_t>(row_sums[r]);
-      const std::uint32_t corrected = static_cast<std::uint32_t>(sum) - zeros +
+      const std::uint32_t corrected = static_cast<std::uint32_t>(sums[at]) - zeros +
                                       static_cast<std::uint32_t>(rescale.constants[c]);
       const std::int64_t value =
           rescaled(static_cast<std::int32_t>(corrected), rescale.multipliers[c], rescale.offsets[c],
                    rescale.shift);
-      sum = static_cast<std::int32_t>(clamp(value, rescale.low, rescale.high));
+      sums[at] = static_cast<std::int32_t>(clamp(value, rescale.low, rescale.high));
     }
   }
 }

@@ -49,8 +49,8 @@ struct Available {
 }  // namespace
 
 std::span<const Kernels* const> available_kernels() {
-  static const Available kAvailable;
-  return {kAvailable.tables.data(), kAvailable.count};
+  static const Available available;
+  return {available.tables.data(), available.count};
 }
 
 }  // namespace bitlog2::runtime
