@@ -9,6 +9,7 @@
 #include "bitlog2/model.h"
 #include "bitlog2/parallel.h"
 #include "bitlog2/quantizers.h"
+#include "bitlog2/recipe.h"
 
 namespace bitlog2 {
 
@@ -20,6 +21,7 @@ struct QuantizationSettings {
   int w_bits = 4;
   int a_bits = 4;
   AttentionScheme scheme = kAttentionSchemes[1];  ///< Sqrt2_17
+  Recipe recipe = {};
 
   /// "BitLog2_Half_17.w4a4"
   std::string name() const;
@@ -28,7 +30,9 @@ struct QuantizationSettings {
 /// Every quantizer of a model by timm's module name ("blocks.0.attn.qkv.input_quantizer").
 struct Quantizers {
   std::map<std::string, UniformQuantizer> uniform;
-  std::map<std::string, AttentionQuantizer> attention_maps;
+  std::map<std::string, GridQuantizer> grids;  ///< in place of a uniform one: fc2's input
+  /// One for all heads, or one per head, alike but for delta.
+  std::map<std::string, std::vector<AttentionQuantizer>> attention_maps;
 };
 
 /// A model together with its quantizers. `model` holds float weights, reparameterized but

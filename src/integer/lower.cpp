@@ -437,7 +437,7 @@ class LoweringOps {
   void emit_attention(const Attended& attended, const CodeGrid& output) {
     const Attention& attn = *attended.attn;
     const AttentionQuantizer& map =
-        quantizers_.attention_maps.at(attn.name + ".matmul2.quantizer_A");
+        quantizers_.attention_maps.at(attn.name + ".matmul2.quantizer_A").front();
     const CodeGrid q = grid_of(quantizer(attn.name + ".matmul1.quantizer_A"));
     const CodeGrid k = grid_of(quantizer(attn.name + ".matmul1.quantizer_B"));
     const CodeGrid v = grid_of(quantizer(attn.name + ".matmul2.quantizer_B"));

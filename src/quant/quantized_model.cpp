@@ -64,9 +64,20 @@ std::string quantizers_to_json(const Quantizers& quantizers) {
                     {"zero_point", quantizer.zero_point},
                     {"n_bits", quantizer.bits}};
   }
-  for (const auto& [name, quantizer] : quantizers.attention_maps) {
-    object[name] = {
-        {"delta", quantizer.delta}, {"n_bits", quantizer.bits}, {"scheme", quantizer.scheme.name}};
+  for (const auto& [name, quantizer] : quantizers.grids) {
+    object[name] = {{"delta", quantizer.scale}, {"levels", quantizer.levels}};
+  }
+  for (const auto& [name, heads] : quantizers.attention_maps) {
+    nlohmann::ordered_json entry = {{"delta", heads.front().delta},
+                                    {"n_bits", heads.front().bits},
+                                    {"scheme", heads.front().scheme.name}};
+    if (heads.size() > 1) {
+      entry["delta"] = nlohmann::ordered_json::array();
+      for (const AttentionQuantizer& quantizer : heads) {
+        entry["delta"].push_back(quantizer.delta);
+      }
+    }
+    object[name] = entry;
   }
   return object.dump();
 }

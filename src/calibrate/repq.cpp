@@ -1,6 +1,6 @@
-// Calibration: a forward pass whose every quantizer finds its parameters on the data that
+// RepQ-ViT's calibration: a forward pass whose every quantizer finds its parameters on the data that
 // reaches it first, then quantizes that data for the layers below.
-#include "bitlog2/calibrate.h"
+#include "calibrate/repq.h"
 
 #include <set>
 #include <string>
@@ -61,8 +61,9 @@ class Observing {
   }
 
   void attention_map(const Attention& attn, std::span<float> x) {
-    AttentionQuantizer& quantizer = quantizers_.attention_maps[attn.name + ".matmul2.quantizer_A"];
-    quantizer = calibrate_attention(settings_.scheme, settings_.a_bits, x, pool_);
+    const AttentionQuantizer quantizer =
+        calibrate_attention(settings_.scheme, settings_.a_bits, x, pool_);
+    quantizers_.attention_maps[attn.name + ".matmul2.quantizer_A"] = {quantizer};
     fake_quantize_parallel(quantizer, x, pool_);
   }
 
@@ -87,9 +88,9 @@ class Observing {
 
 }  // namespace
 
-Calibration calibrate(Model model, const QuantizationSettings& settings,
-                      std::span<const float> images, ThreadPool& pool,
-                      const CalibrationProgress& progress) {
+Calibration calibrate_repq(Model model, const QuantizationSettings& settings,
+                           std::span<const float> images, ThreadPool& pool,
+                           const CalibrationProgress& progress) {
   std::set<std::string> behind_norm;
   for_each_norm_pair(model, [&](LayerNorm&, Linear& linear) { behind_norm.insert(linear.name); });
   std::size_t layers = 0;
