@@ -27,15 +27,24 @@ struct QuantizedFileInfo {
 std::vector<std::byte> lower(const QuantizedModel& quantized,
                              const std::vector<std::string>& class_names);
 
-/// An engine that runs in integers only. Thread-safe; the same bits on every machine.
+/// The instruction sets that this build has kernels for and this machine can run, the fastest
+/// first, "portable" the last.
+std::vector<std::string> available_isas();
+
+/// An engine that runs in integers only. Thread-safe; the same bits on every machine, with every
+/// instruction set and any number of threads.
 class IntegerEngine final : public Engine {
  public:
   /// Opens a quantized file in place. Throws Error if it is damaged or of another version.
-  static std::unique_ptr<IntegerEngine> open(const std::filesystem::path& path);
+  /// `isa` is one of available_isas(); empty: what the environment's BITLOG2_ISA says, else the
+  /// fastest.
+  static std::unique_ptr<IntegerEngine> open(const std::filesystem::path& path,
+                                             const std::string& isa = {});
 
   /// Takes a file's content as lower() gives it; `name` is for messages.
   static std::unique_ptr<IntegerEngine> from_bytes(std::vector<std::byte> bytes,
-                                                   const std::string& name);
+                                                   const std::string& name,
+                                                   const std::string& isa = {});
 
   ~IntegerEngine() override;
   IntegerEngine(const IntegerEngine&) = delete;
@@ -48,6 +57,11 @@ class IntegerEngine final : public Engine {
 
   /// Logits as the runtime gives them, with 16 fraction bits.
   std::vector<std::int32_t> integer_logits(const RgbImage& crop) const;
+
+  /// The same from all of a pool's threads together, sooner.
+  std::vector<std::int32_t> integer_logits(const RgbImage& crop, ThreadPool& pool) const;
+
+  const std::string& isa() const;  ///< the instruction set whose kernels run
 
   /// The residual stream after the embedding and after every layer that adds to or replaces
   /// it, and the logits, of one image.

@@ -4,14 +4,51 @@
 
 #include <atomic>
 #include <cmath>
+#include <cstdlib>
+#include <mutex>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "bitlog2/error.h"
 #include "bitlog2/files.h"
 #include "bitlog2/integer.h"
+#include "integer/runtime/kernels/select.h"
 #include "integer/runtime/network.h"
 
 namespace bitlog2 {
+namespace {
+
+/// Working memory that is used again, so that no run waits for pages of it.
+class ArenaPool {
+ public:
+  using Arena = std::vector<std::byte>;
+
+  /// An arena of at least `bytes`, until `use` returns.
+  template <class Use>
+  void with_arena(std::size_t bytes, Use use) {
+    Arena arena = take();
+    arena.resize(std::max(bytes, arena.size()));
+    use(std::span<std::byte>(arena));
+    const std::lock_guard lock(mutex_);
+    free_.push_back(std::move(arena));
+  }
+
+ private:
+  Arena take() {
+    const std::lock_guard lock(mutex_);
+    if (free_.empty()) {
+      return {};
+    }
+    Arena arena = std::move(free_.back());
+    free_.pop_back();
+    return arena;
+  }
+
+  std::mutex mutex_;
+  std::vector<Arena> free_;
+};
+
+}  // namespace
 
 struct IntegerEngine::State {
   std::string name;
@@ -21,6 +58,9 @@ struct IntegerEngine::State {
   runtime::Network network;
   QuantizedFileInfo info;
   std::vector<std::string> layers;  // one name per operation
+  const runtime::Kernels* kernels = nullptr;
+  std::string isa;
+  ArenaPool arenas;
   std::atomic<std::uint64_t> saturations = 0;
 };
 
@@ -86,7 +126,26 @@ void check_against_config(const std::string& name, const ModelConfig& config,
   }
 }
 
-void open_state(IntegerEngine::State& state) {
+const runtime::Kernels& choose_kernels(std::string isa) {
+  if (isa.empty()) {
+    const char* wanted = std::getenv("BITLOG2_ISA");  // NOLINT(concurrency-mt-unsafe)
+    isa = wanted == nullptr ? "" : wanted;
+  }
+  if (isa.empty()) {
+    return *runtime::available_kernels().front();
+  }
+  for (const runtime::Kernels* kernels : runtime::available_kernels()) {
+    if (isa == kernels->name) {
+      return *kernels;
+    }
+  }
+  throw Error(fmt::format("instruction set '{}' (BITLOG2_ISA): this machine runs {}", isa,
+                          fmt::join(available_isas(), ", ")));
+}
+
+void open_state(IntegerEngine::State& state, const std::string& isa) {
+  state.kernels = &choose_kernels(isa);
+  state.isa = state.kernels->name;
   const Safetensors file = Safetensors::parse(state.bytes, state.name);
   state.info = read_info(file);
   const runtime::Status status = runtime::open(state.bytes, state.network);
@@ -119,40 +178,104 @@ void after_operation(void* context, std::size_t index, const runtime::Op& op,
   observation.observer(observation.layers[index], reals);
 }
 
-std::vector<std::int32_t> run_once(const runtime::Network& network, const RgbImage& crop,
-                                   runtime::RunStatistics& statistics,
-                                   const runtime::Observer* observer) {
-  std::vector<std::byte> arena(runtime::arena_size(network));
-  std::vector<std::int32_t> logits(network.header.num_classes);
-  const runtime::Status status =
-      runtime::run(network, crop.pixels, arena, logits, &statistics, observer);
+void require_ok(runtime::Status status) {
   if (status != runtime::Status::ok) {
     throw Error(fmt::format("integer engine: {}", runtime::status_text(status)));
   }
+}
+
+/// Where the members of a team meet. Waits are short, so that it is not worth sleeping.
+class SpinBarrier {
+ public:
+  explicit SpinBarrier(std::size_t members) : members_(members) {}
+
+  void wait() {
+    constexpr int kSpins = 4096;
+    const std::size_t round = round_.load(std::memory_order_acquire);
+    if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == members_) {
+      arrived_.store(0, std::memory_order_relaxed);
+      round_.fetch_add(1, std::memory_order_release);
+      return;
+    }
+    for (int spins = 0; round_.load(std::memory_order_acquire) == round; ++spins) {
+      if (spins > kSpins) {
+        std::this_thread::yield();
+      }
+    }
+  }
+
+ private:
+  std::size_t members_;
+  std::atomic<std::size_t> arrived_ = 0;
+  std::atomic<std::size_t> round_ = 0;
+};
+
+/// Runs one image alone, and says after every operation what it wrote if anybody wants to know.
+std::vector<std::int32_t> run_alone(IntegerEngine::State& state, const RgbImage& crop,
+                                    const runtime::Observer* observer) {
+  std::vector<std::int32_t> logits(state.network.header.num_classes);
+  runtime::RunStatistics statistics;
+  state.arenas.with_arena(runtime::arena_size(state.network), [&](std::span<std::byte> arena) {
+    require_ok(runtime::run(
+        state.network, crop.pixels, arena, logits,
+        {.kernels = state.kernels, .statistics = &statistics, .observer = observer, .team = {}}));
+  });
+  state.saturations += statistics.saturations;
+  return logits;
+}
+
+std::vector<std::int32_t> run_together(IntegerEngine::State& state, const RgbImage& crop,
+                                       ThreadPool& pool) {
+  std::vector<std::int32_t> logits(state.network.header.num_classes);
+  SpinBarrier barrier(pool.size());
+  const runtime::Team team = {
+      pool.size(), [](void* context) { static_cast<SpinBarrier*>(context)->wait(); }, &barrier};
+  const std::size_t bytes = runtime::arena_size(state.network, team.members);
+  state.arenas.with_arena(bytes, [&](std::span<std::byte> arena) {
+    // As many members as threads, and none returns before all have come.
+    pool.parallel_for(team.members, 1, [&](std::size_t member, std::size_t) {
+      runtime::RunStatistics statistics;
+      require_ok(runtime::run(
+          state.network, crop.pixels, arena, logits,
+          {.kernels = state.kernels, .statistics = &statistics, .team = team, .member = member}));
+      barrier.wait();
+      state.saturations += statistics.saturations;
+    });
+  });
   return logits;
 }
 
 }  // namespace
 
+std::vector<std::string> available_isas() {
+  std::vector<std::string> names;
+  for (const runtime::Kernels* kernels : runtime::available_kernels()) {
+    names.emplace_back(kernels->name);
+  }
+  return names;
+}
+
 IntegerEngine::IntegerEngine(std::unique_ptr<State> state) : state_(std::move(state)) {}
 IntegerEngine::~IntegerEngine() = default;
 
-std::unique_ptr<IntegerEngine> IntegerEngine::open(const std::filesystem::path& path) {
+std::unique_ptr<IntegerEngine> IntegerEngine::open(const std::filesystem::path& path,
+                                                   const std::string& isa) {
   auto state = std::make_unique<State>();
   state->name = path.string();
   state->file = std::make_unique<MappedFile>(path);
   state->bytes = state->file->bytes();
-  open_state(*state);
+  open_state(*state, isa);
   return std::unique_ptr<IntegerEngine>(new IntegerEngine(std::move(state)));
 }
 
 std::unique_ptr<IntegerEngine> IntegerEngine::from_bytes(std::vector<std::byte> bytes,
-                                                         const std::string& name) {
+                                                         const std::string& name,
+                                                         const std::string& isa) {
   auto state = std::make_unique<State>();
   state->name = name;
   state->owned = std::move(bytes);
   state->bytes = state->owned;
-  open_state(*state);
+  open_state(*state, isa);
   return std::unique_ptr<IntegerEngine>(new IntegerEngine(std::move(state)));
 }
 
@@ -175,17 +298,22 @@ std::vector<float> IntegerEngine::logits(std::span<const RgbImage> crops) const 
 }
 
 std::vector<std::int32_t> IntegerEngine::integer_logits(const RgbImage& crop) const {
-  runtime::RunStatistics statistics;
-  std::vector<std::int32_t> logits = run_once(state_->network, crop, statistics, nullptr);
-  state_->saturations += statistics.saturations;
-  return logits;
+  return run_alone(*state_, crop, nullptr);
+}
+
+std::vector<std::int32_t> IntegerEngine::integer_logits(const RgbImage& crop,
+                                                        ThreadPool& pool) const {
+  return pool.size() == 1 ? run_alone(*state_, crop, nullptr) : run_together(*state_, crop, pool);
+}
+
+const std::string& IntegerEngine::isa() const {
+  return state_->isa;
 }
 
 void IntegerEngine::observe(const RgbImage& crop, const LayerObserver& observer) const {
   Observation observation = {state_->layers, observer};
   const runtime::Observer callback = {after_operation, &observation};
-  runtime::RunStatistics statistics;
-  run_once(state_->network, crop, statistics, &callback);
+  run_alone(*state_, crop, &callback);
 }
 
 std::size_t IntegerEngine::arena_bytes() const {

@@ -25,7 +25,6 @@ using runtime::Op;
 using runtime::OpKind;
 using runtime::Place;
 
-constexpr double kLargestBias = 1 << 30;
 constexpr float kLargestZeroPoint = 4096.0F;  // of weights; the runtime checks it, too
 constexpr std::size_t kGeluTableSize = 4096;
 constexpr std::size_t kFineGeluTableSize = 32768;  // for codes of 7 and 8 bits
@@ -73,8 +72,8 @@ struct FixedFactors {
   unsigned shift = 1;
 };
 
-FixedFactors fix(std::span<const double> factors, double largest_companion = 0) {
-  double largest = largest_companion;
+FixedFactors fix(std::span<const double> factors) {
+  double largest = 0;
   for (const double factor : factors) {
     largest = std::max(largest, std::fabs(factor));
   }
@@ -84,6 +83,33 @@ FixedFactors fix(std::span<const double> factors, double largest_companion = 0) 
   fixed.shift = static_cast<unsigned>(std::clamp(29 - exponent, 1, 62));
   for (const double factor : factors) {
     fixed.integers.push_back(to_int32(std::ldexp(factor, static_cast<int>(fixed.shift))));
+  }
+  return fixed;
+}
+
+/// Offsets of outputs, to be added before the factors' shift: offset ~ integer / 2^(shift - up).
+struct FixedOffsets {
+  std::vector<std::int32_t> integers;
+  unsigned up = 0;
+};
+
+/// `shift` fraction bits where 31 bits suffice for the largest offset, else fewer.
+FixedOffsets fix_offsets(std::span<const double> offsets, unsigned shift,
+                         const std::string& layer) {
+  constexpr unsigned kMost = 30;  // that the runtime takes
+  double largest = 0;
+  for (const double offset : offsets) {
+    largest = std::max(largest, std::ldexp(std::fabs(offset), static_cast<int>(shift)));
+  }
+  FixedOffsets fixed;
+  const int excess = largest > 0 ? std::ilogb(largest) - 29 : 0;
+  fixed.up = static_cast<unsigned>(std::max(excess, 0));
+  if (!std::isfinite(largest) || fixed.up > kMost) {
+    throw Error(fmt::format("{}: its bias is too large for integers", layer));
+  }
+  for (const double offset : offsets) {
+    fixed.integers.push_back(
+        to_int32(std::ldexp(offset, static_cast<int>(shift) - static_cast<int>(fixed.up))));
   }
   return fixed;
 }
@@ -250,7 +276,7 @@ class LoweringOps {
     const float top = static_cast<float>((1 << weights.bits) - 1);
     std::vector<std::uint8_t> codes(layer.weight.size());
     std::vector<std::int16_t> zero_points;
-    std::vector<std::int32_t> biases;
+    std::vector<double> offsets;
     std::vector<double> factors;
     for (std::size_t c = 0; c < layer.out_features; ++c) {
       const auto row = std::span(layer.weight).subspan(c * layer.in_features, layer.in_features);
@@ -269,23 +295,19 @@ class LoweringOps {
       }
       const double unit = input.scale * weights.scale[c];  // one step of the integer sum
       const double bias = layer.bias.empty() ? 0.0 : layer.bias[c];
-      const double whole_bias = (bias + forms[c].offset / forms[c].scale) / unit - input.zero * sum;
-      if (std::fabs(whole_bias) > kLargestBias) {
-        throw Error(
-            fmt::format("{}: channel {} has a bias {} steps of its weights large; its "
-                        "integer form would overflow",
-                        layer.name, c, whole_bias));
-      }
       zero_points.push_back(static_cast<std::int16_t>(zero));
-      biases.push_back(to_int32(whole_bias));
       factors.push_back(unit * forms[c].scale);
+      offsets.push_back(bias * forms[c].scale + forms[c].offset -
+                        input.zero * sum * factors.back());
     }
     const FixedFactors fixed = fix(factors);
+    const FixedOffsets fixed_offsets = fix_offsets(offsets, fixed.shift, layer.name);
     op.weight_bits = word(static_cast<std::size_t>(weights.bits));
     op.weights = program_.add_codes(layer.name + ".weight", codes, layer.out_features,
                                     layer.in_features, weights.bits);
     op.zero_points = program_.add(layer.name + ".weight_zero_point", zero_points);
-    op.bias = program_.add(layer.name + ".bias", biases);
+    op.bias = program_.add(layer.name + ".bias", fixed_offsets.integers);
+    op.bias_shift = fixed_offsets.up;
     op.multipliers = program_.add(layer.name + ".multiplier", fixed.integers);
     op.shift = fixed.shift;
     op.in_features = word(layer.in_features);
@@ -343,7 +365,7 @@ class LoweringOps {
       largest = std::max(largest, std::fabs(value) * kResidualScale);
     }
     // 16 bits each; the shift brings them to the residual stream's fraction.
-    const int excess = largest > 0 ? std::ilogb(largest) - 13 : 0;
+    const int excess = largest > 0 ? std::ilogb(largest) - 14 : 0;
     op.position_shift = word(static_cast<std::size_t>(std::clamp(excess, 0, 16)));
     std::vector<std::int16_t> values;
     for (const double value : positions) {
@@ -361,19 +383,13 @@ class LoweringOps {
     const LayerNorm& norm = *pending.norm;
     std::vector<double> factors;
     std::vector<double> offsets;
-    double largest_offset = 0;
     for (std::size_t c = 0; c < norm.channels; ++c) {
-      factors.push_back(norm.gamma[c] * form.scale);
+      // n has kNormFraction fraction bits of its own.
+      factors.push_back(std::ldexp(norm.gamma[c] * form.scale, -runtime::kNormFraction));
       offsets.push_back(norm.beta[c] * form.scale + form.offset);
-      largest_offset = std::max(largest_offset, std::fabs(offsets.back()));
     }
-    // Factors and offsets share their fraction: value = n * factor + offset.
-    const FixedFactors fixed = fix(factors, largest_offset);
-    std::vector<std::int32_t> biases;
-    biases.reserve(offsets.size());
-    for (const double offset : offsets) {
-      biases.push_back(to_int32(std::ldexp(offset, static_cast<int>(fixed.shift))));
-    }
+    const FixedFactors fixed = fix(factors);
+    const FixedOffsets fixed_offsets = fix_offsets(offsets, fixed.shift, norm.name);
     const double epsilon = static_cast<double>(norm.eps) * static_cast<double>(norm.channels) *
                            kResidualScale * kResidualScale;
     const auto whole_epsilon = static_cast<std::uint64_t>(std::min(epsilon, 0x1p60));
@@ -387,12 +403,9 @@ class LoweringOps {
     op.output_top = top;
     op.grid = word(pending.merged_grid);
     op.multipliers = program_.add(norm.name + ".multiplier", fixed.integers);
-    op.bias = program_.add(norm.name + ".offset", biases);
-    // n has kNormFraction fraction bits of its own.
-    op.shift = fixed.shift + runtime::kNormFraction;
-    if (op.shift > 62) {
-      throw Error(fmt::format("{}: its scale is too small for integers", norm.name));
-    }
+    op.bias = program_.add(norm.name + ".offset", fixed_offsets.integers);
+    op.bias_shift = fixed_offsets.up;
+    op.shift = fixed.shift;
     op.epsilon_low = static_cast<std::uint32_t>(whole_epsilon);
     op.epsilon_high = static_cast<std::uint32_t>(whole_epsilon >> 32);
     program_.add_op(op, norm.name);
@@ -454,12 +467,14 @@ class LoweringOps {
     const double context = weight * v.scale / output.scale;
     const FixedFactors score_factor = fix(std::span(&score, 1));
     const FixedFactors context_factor = fix(std::span(&context, 1));
+    const FixedOffsets context_offset =
+        fix_offsets(std::span(&output.zero, 1), context_factor.shift, attn.name);
     HeadRecord head = {};
     head.query_zero = to_int32(q.zero);
     head.key_zero = to_int32(k.zero);
     head.value_zero = to_int32(v.zero);
     head.score_multiplier = score_factor.integers[0];
-    head.context_bias = to_int32(output.zero / context);
+    head.context_bias = context_offset.integers[0];
     head.context_multiplier = context_factor.integers[0];
     head.log2_delta =
         to_int32(std::ldexp(std::log2(static_cast<double>(map.delta)), runtime::kScoreFraction));
@@ -474,6 +489,8 @@ class LoweringOps {
     op.heads = word(attn.num_heads);
     op.head_table =
         program_.add_heads(attn.name + ".heads", std::vector<HeadRecord>(attn.num_heads, head));
+    op.input_top = q.top;
+    op.bias_shift = context_offset.up;
     op.score_shift = score_factor.shift;
     op.shift = context_factor.shift;
     set_windows(op, attn, to_log2);
@@ -543,7 +560,9 @@ class LoweringOps {
     op.grid = word(
         static_cast<std::size_t>(std::lround(std::sqrt(static_cast<double>(mean.shape.tokens)))));
     op.multipliers = program_.add("mean.multiplier", fixed.integers);
-    op.bias = program_.add("mean.bias", std::vector<std::int32_t>{to_int32(output.zero / factor)});
+    const FixedOffsets offset = fix_offsets(std::span(&output.zero, 1), fixed.shift, "mean");
+    op.bias = program_.add("mean.bias", offset.integers);
+    op.bias_shift = offset.up;
     op.shift = fixed.shift;
     program_.add_op(op, "mean");
   }
@@ -571,12 +590,13 @@ runtime::Header make_header(const QuantizedModel& quantized) {
       header.attention_top = header.attention_multiplier - (scheme.levels == 16 ? 2 : 1);
       return header;
     case AttentionScheme::Kind::single:
-      header.attention_kind = static_cast<std::uint32_t>(runtime::AttentionKind::single);
+      header.attention_fraction_bits = 0;
       break;
     case AttentionScheme::Kind::half:
-      header.attention_kind = static_cast<std::uint32_t>(runtime::AttentionKind::half);
+      header.attention_fraction_bits = 1;
       break;
   }
+  header.attention_kind = static_cast<std::uint32_t>(runtime::AttentionKind::bitlog2);
   header.attention_multiplier = static_cast<std::uint32_t>(scheme.multiplier());
   return header;
 }

@@ -105,14 +105,17 @@ TEST(FixedPoint, RoundShiftRoundsHalvesUp) {
   }));
 }
 
-TEST(FixedPoint, RequantizeTakesTheLargestFactors) {
+TEST(FixedPoint, RescaledTakesTheLargestFactors) {
   constexpr std::int32_t kTop = std::numeric_limits<std::int32_t>::max();
-  constexpr Requantize kIdentity = {0, 1 << 30, 30};
-  EXPECT_EQ(kIdentity(12345), 12345);
-  EXPECT_EQ(kIdentity(-12345), -12345);
-  EXPECT_EQ((Requantize{0, kTop, 62})(kTop), 1);
-  EXPECT_EQ((Requantize{0, kTop, 62})(-kTop), -1);
-  EXPECT_EQ((Requantize{7, 3, 1})(-7), 0);
+  constexpr std::int32_t kBottom = std::numeric_limits<std::int32_t>::min();
+  EXPECT_EQ(rescaled(12345, 1 << 30, rounding_offset(0, 0, 30), 30), 12345);
+  EXPECT_EQ(rescaled(-12345, 1 << 30, rounding_offset(0, 0, 30), 30), -12345);
+  EXPECT_EQ(rescaled(kTop, kTop, rounding_offset(0, 0, 62), 62), 1);
+  EXPECT_EQ(rescaled(-kTop, kTop, rounding_offset(0, 0, 62), 62), -1);
+  EXPECT_EQ(rescaled(kTop, kTop, rounding_offset(kTop, 30, 62), 62), 1);
+  EXPECT_EQ(rescaled(kBottom, kTop, rounding_offset(kBottom, 30, 62), 62), -1);
+  EXPECT_EQ(rescaled(-7, 3, rounding_offset(21, 0, 1), 1), 0);
+  EXPECT_EQ(rescaled(0, 3, rounding_offset(-5, 3, 3), 3), -5);
 }
 
 TEST(FixedPoint, SaturateCutsOffAndCounts) {

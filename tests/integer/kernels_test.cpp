@@ -1,5 +1,6 @@
-// The runtime's kernels against plain loops, and attention against softmax in float64 followed
-// by the quantizers of the float world.
+// The portable kernels against plain loops, and attention against softmax in float64 followed
+// by the quantizers of the float world. That all other tables equal the portable one is tested in
+// kernel_tables_test.cpp.
 #include "integer/runtime/kernels/kernels.h"
 
 #include <gtest/gtest.h>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "bitlog2/quantizers.h"
+#include "integer/runtime/kernels/portable.h"
 
 namespace bitlog2::runtime {
 namespace {
@@ -23,60 +25,97 @@ std::vector<T> draw(std::mt19937& random, std::size_t count, int low, int high) 
   return values;
 }
 
-TEST(Kernels, DotRowsIsTheSum) {
+std::vector<std::uint8_t> pack(const std::vector<std::uint8_t>& codes, std::size_t columns) {
+  const std::size_t rows = codes.size() / columns;
+  const std::size_t row_bytes = (columns + 1) / 2;
+  std::vector<std::uint8_t> packed(rows * row_bytes);
+  for (std::size_t i = 0; i < codes.size(); ++i) {
+    std::uint8_t& byte = packed[i / columns * row_bytes + i % columns / 2];
+    byte = static_cast<std::uint8_t>(byte | codes[i] << (i % columns % 2 * 4));
+  }
+  return packed;
+}
+
+TEST(PortableKernels, ProductIsTheSumWhateverTheLayout) {
   std::mt19937 random(1);
-  for (const std::size_t count : {1U, 2U, 3U, 7U, 16U, 31U, 48U, 100U, 769U}) {
-    for (const std::size_t rows : {1U, 2U, 5U, 16U, 49U}) {
-      const auto weights = draw<std::int16_t>(random, count, -270, 270);
-      const auto inputs = draw<std::int16_t>(random, rows * count, -300, 300);
-      std::vector<std::int32_t> sums(rows, -1);
-      dot_rows(weights.data(), inputs.data(), rows, count, sums.data());
-      for (std::size_t r = 0; r < rows; ++r) {
-        std::int64_t sum = 0;
-        for (std::size_t i = 0; i < count; ++i) {
-          sum += std::int64_t{weights[i]} * inputs[r * count + i];
+  for (const std::size_t depth : {1U, 2U, 3U, 7U, 16U, 31U, 48U, 100U, 769U}) {
+    for (const std::size_t channels : {1U, 5U, 16U, 33U, 64U}) {
+      for (const bool nibbles : {false, true}) {
+        const std::int32_t offset = nibbles ? 0 : 128;
+        const auto codes = draw<std::uint8_t>(random, channels * depth, 0, nibbles ? 15 : 255);
+        const auto packed = nibbles ? pack(codes, depth) : codes;
+        std::vector<std::int8_t> memory(kPanelWidth * round_up(depth, kDepthStep));
+        std::vector<std::int32_t> totals(kPanelWidth);
+        const Panel panel = {memory.data(), depth, round_up(channels, kLane), 128};
+        const std::size_t stride = nibbles ? (depth + 1) / 2 : depth;
+        portable::pack_rows({packed.data(), stride, nibbles}, channels, offset, panel,
+                            totals.data());
+        const auto inputs = draw<std::uint8_t>(random, 3 * depth + kInputSlack, 0, 255);
+        std::vector<std::int32_t> sums(3 * kPanelWidth);
+        portable::multiply({inputs.data(), depth, 255}, 3, panel, sums.data(), panel.width);
+        for (std::size_t r = 0; r < 3; ++r) {
+          for (std::size_t c = 0; c < panel.width; ++c) {
+            std::int32_t sum = 0;
+            std::int32_t total = 0;
+            for (std::size_t k = 0; c < channels && k < depth; ++k) {
+              sum += inputs[r * depth + k] * (codes[c * depth + k] - offset);
+              total += codes[c * depth + k] - offset;
+            }
+            ASSERT_EQ(sums[r * panel.width + c], sum) << depth << " deep, channel " << c;
+            ASSERT_EQ(totals[c], total);
+          }
         }
-        ASSERT_EQ(sums[r], sum) << count << " features, row " << r;
       }
     }
   }
 }
 
-TEST(Kernels, DotRowsReachesTheEndsOfItsRange) {
-  const std::vector<std::int16_t> weights = {32767, -32768, 0};
-  const std::vector<std::int16_t> inputs = {32767, -32768, 1, -32768, 32767, 5};
-  std::int32_t sums[2] = {};
-  dot_rows(weights.data(), inputs.data(), 2, 2 - 1, sums);
-  EXPECT_EQ(sums[0], 32767 * 32767);
-  EXPECT_EQ(sums[1], 32767 * -32768);
-  dot_rows(weights.data(), inputs.data() + 3, 1, 3, sums);
-  EXPECT_EQ(sums[0], 32767 * -32768 + -32768 * 32767);
+TEST(PortableKernels, RescaleCorrectsForZeroPoints) {
+  EXPECT_TRUE(rc::check([] {
+    const auto sum = *rc::gen::inRange(-(1 << 20), 1 << 20);
+    const auto row_sum = *rc::gen::inRange(0, 1 << 10);
+    const auto zero = *rc::gen::inRange(-4096, 4097);
+    const auto multiplier = *rc::gen::inRange(0, 1 << 30);
+    const auto offset = *rc::gen::inRange<std::int64_t>(-(1LL << 61), 1LL << 61);
+    const auto shift = *rc::gen::inRange(1U, 63U);
+    const std::vector<std::int32_t> zeros(kLane, zero);
+    const std::vector<std::int32_t> constants(kLane, 17);
+    const std::vector<std::int32_t> multipliers(kLane, multiplier);
+    const std::vector<std::int64_t> offsets(kLane, offset);
+    std::vector<std::int32_t> sums(kLane, sum);
+    portable::rescale(
+        {zeros.data(), constants.data(), multipliers.data(), offsets.data(), shift, -1000, 1000000},
+        &row_sum, 1, kLane, sums.data(), kLane);
+    const std::int64_t corrected = std::int64_t{sum} - std::int64_t{zero} * row_sum + 17;
+    const std::int64_t exact = (corrected * multiplier + offset) >> shift;
+    const auto expected = exact < -1000 ? -1000 : exact > 1000000 ? 1000000 : exact;
+    RC_ASSERT(sums[3] == static_cast<std::int32_t>(expected));
+  }));
 }
 
-std::vector<std::uint8_t> pack(const std::vector<std::uint8_t>& codes, unsigned bits) {
-  if (bits > 4) {
-    return codes;
-  }
-  std::vector<std::uint8_t> packed((codes.size() + 1) / 2);
-  for (std::size_t i = 0; i < codes.size(); ++i) {
-    packed[i / 2] = static_cast<std::uint8_t>(packed[i / 2] | codes[i] << (i % 2 * 4));
-  }
-  return packed;
-}
-
-TEST(Kernels, UnpackWeightsForEveryWidthAndCount) {
-  std::mt19937 random(2);
-  for (unsigned bits = 2; bits <= 8; ++bits) {
-    for (std::size_t count = 1; count < 70; ++count) {
-      const auto codes = draw<std::uint8_t>(random, count, 0, (1 << bits) - 1);
-      const auto packed = pack(codes, bits);
-      for (const std::int32_t zero : {0, 7, 255, 4096, -4096}) {
-        std::vector<std::int16_t> row(count + 1, 12345);
-        unpack_weights(packed.data(), count, bits, zero, row.data());
-        for (std::size_t i = 0; i < count; ++i) {
-          ASSERT_EQ(row[i], codes[i] - zero) << bits << " bits, " << i << " of " << count;
+TEST(PortableKernels, RoundedWeightKeepsTheHighestBits) {
+  for (const std::uint32_t multiplier : {256U, 384U, 32768U, 65536U}) {
+    for (std::uint32_t fraction = 0; fraction <= 3; ++fraction) {
+      const AttentionRule down = {AttentionKind::bitlog2, multiplier, 0, fraction, false};
+      const AttentionRule nearest = {AttentionKind::bitlog2, multiplier, 0, fraction, true};
+      const auto is_weight = [&](std::uint32_t m) {
+        const unsigned below = m < 2 ? 0U : static_cast<unsigned>(std::ilogb(m));
+        return below <= fraction || m % (1U << (below - fraction)) == 0;
+      };
+      std::vector<std::uint32_t> weights;  // all that there are
+      for (std::uint32_t m = 0; m < multiplier; ++m) {
+        if (is_weight(m)) {
+          weights.push_back(m);
         }
-        ASSERT_EQ(row[count], 12345) << "wrote behind the row";
+      }
+      for (std::uint32_t m = 0; m < multiplier; ++m) {
+        const auto above = std::upper_bound(weights.begin(), weights.end(), m);
+        const std::uint32_t lower = *(above - 1);
+        const std::uint32_t upper = above == weights.end() ? lower : *above;
+        ASSERT_EQ(portable::rounded_weight(portable::rounding_of(down), m), lower) << m;
+        ASSERT_EQ(portable::rounded_weight(portable::rounding_of(nearest), m),
+                  upper != lower && upper - m <= m - lower ? upper : lower)
+            << m;
       }
     }
   }
@@ -87,12 +126,11 @@ TEST(Kernels, UnpackWeightsForEveryWidthAndCount) {
 AttentionRule rule_of(const AttentionScheme& scheme, int bits) {
   if (!scheme.is_bitlog2()) {
     const auto codes = std::uint32_t{1} << bits;
-    return {AttentionKind::sqrt2, codes, scheme.levels == 16 ? codes - 2 : codes - 1};
+    return {AttentionKind::sqrt2, codes, scheme.levels == 16 ? codes - 2 : codes - 1, 0, false};
   }
-  const auto kind =
-      scheme.kind == AttentionScheme::Kind::half ? AttentionKind::half : AttentionKind::single;
-  const auto multiplier = static_cast<std::uint32_t>(scheme.multiplier());
-  return {kind, multiplier, multiplier - 1};
+  const std::uint32_t fraction_bits = scheme.kind == AttentionScheme::Kind::half ? 1 : 0;
+  return {AttentionKind::bitlog2, static_cast<std::uint32_t>(scheme.multiplier()), 0, fraction_bits,
+          false};
 }
 
 std::vector<double> softmax(const std::vector<std::int32_t>& scores) {
@@ -132,19 +170,39 @@ double unit_of(const AttentionQuantizer& quantizer) {
   return quantizer.scheme.is_bitlog2() ? 1 : 1 << kSqrt2ContextFraction;
 }
 
-/// attend()'s weight of every token: V is the identity.
-std::vector<double> found_weights(const AttentionQuantizer& quantizer,
-                                  std::vector<std::int32_t> scores) {
+/// Attention times V of one row of scores; `values` [tokens, channels], v - zero.
+std::vector<std::int32_t> attend(const AttentionQuantizer& quantizer,
+                                 std::vector<std::int32_t> scores,
+                                 const std::vector<std::uint8_t>& values, std::size_t channels,
+                                 std::int32_t zero) {
+  const AttentionRule rule = rule_of(quantizer.scheme, quantizer.bits);
   const std::size_t tokens = scores.size();
-  std::vector<std::int16_t> identity(tokens * tokens);
+  std::vector<std::byte> memory(weights_bytes(tokens));
+  const Weights weights = {memory.data(), 1, tokens};
+  portable::weigh(rule, log2_delta(quantizer), scores.data(), tokens, weights);
+  std::vector<std::int32_t> context;
+  for (std::size_t first = 0; first < channels; first += kPanelWidth) {
+    const std::size_t count = std::min(kPanelWidth, channels - first);
+    std::vector<std::int8_t> panel_memory(kPanelWidth * round_up(tokens, kDepthStep));
+    const Panel panel = {panel_memory.data(), tokens, round_up(count, kLane), 128};
+    portable::pack_columns({values.data() + first, channels, false}, count, 128, panel);
+    std::vector<std::int32_t> part(panel.width);
+    portable::apply(rule, weights, panel, zero - 128, part.data());
+    context.insert(context.end(), part.begin(), part.begin() + static_cast<std::ptrdiff_t>(count));
+  }
+  return context;
+}
+
+/// The weight of every token: V is the identity.
+std::vector<double> found_weights(const AttentionQuantizer& quantizer,
+                                  const std::vector<std::int32_t>& scores) {
+  const std::size_t tokens = scores.size();
+  std::vector<std::uint8_t> identity(tokens * tokens);
   for (std::size_t i = 0; i < tokens; ++i) {
     identity[i * tokens + i] = 1;
   }
-  std::vector<std::int64_t> context(tokens, -1);
-  attend(rule_of(quantizer.scheme, quantizer.bits), log2_delta(quantizer), scores.data(), tokens,
-         identity.data(), tokens, context.data());
   std::vector<double> weights;
-  for (const std::int64_t value : context) {
+  for (const std::int32_t value : attend(quantizer, scores, identity, tokens, 0)) {
     weights.push_back(static_cast<double>(value) / unit_of(quantizer));
   }
   return weights;
@@ -239,19 +297,18 @@ TEST_P(Attend, ContextIsTheWeightedSum) {
   std::mt19937 random(4);
   for (const std::size_t tokens : {1U, 3U, 17U, 49U}) {
     for (const std::size_t head_dim : {1U, 3U, 16U, 63U, 64U, 65U, 131U}) {
-      auto scores = draw<std::int32_t>(random, tokens, -400000, 400000);
-      const auto values = draw<std::int16_t>(random, tokens * head_dim, -767, 767);
+      const auto scores = draw<std::int32_t>(random, tokens, -400000, 400000);
+      const auto values = draw<std::uint8_t>(random, tokens * head_dim, 0, 255);
+      constexpr std::int32_t kZero = 512;
       const auto weights = found_weights(quantizer_, scores);
-      std::vector<std::int64_t> context(head_dim, -1);
-      attend(rule_of(quantizer_.scheme, quantizer_.bits), log2_delta(quantizer_), scores.data(),
-             tokens, values.data(), head_dim, context.data());
+      const auto context = attend(quantizer_, scores, values, head_dim, kZero);
       // BitLog2 is exact; the weights that found_weights shows for Sqrt2 are rounded each.
       const double tolerance =
           quantizer_.scheme.is_bitlog2() ? 0 : 767.0 * static_cast<double>(tokens) * 0.51 + 1;
       for (std::size_t c = 0; c < head_dim; ++c) {
         double sum = 0;
         for (std::size_t j = 0; j < tokens; ++j) {
-          sum += weights[j] * unit_of(quantizer_) * values[j * head_dim + c];
+          sum += weights[j] * unit_of(quantizer_) * (values[j * head_dim + c] - kZero);
         }
         ASSERT_NEAR(static_cast<double>(context[c]), sum, tolerance)
             << tokens << " tokens, channel " << c << " of " << head_dim;

@@ -47,7 +47,8 @@ Status run_tightly(const Network& network) {
   std::vector<std::uint8_t> pixels(network.input_bytes(), 100);
   std::vector<std::int32_t> logits(network.header.num_classes);
   RunStatistics statistics;
-  return run(network, pixels, std::span(arena).subspan(1), logits, &statistics);
+  return run(network, pixels, std::span(arena).subspan(1), logits,
+             {.statistics = &statistics, .team = {}});
 }
 
 /// The same through the C interface; the status of open, or else of run.

@@ -24,17 +24,17 @@ constexpr std::int64_t clamp(std::int64_t value, std::int64_t low, std::int64_t 
   return value < low ? low : value > high ? high : value;
 }
 
-/// The requantization of one channel: ((sum + bias) * multiplier) / 2^shift. Both factors are
-/// below 2^31 in magnitude.
-struct Requantize {
-  std::int32_t bias;
-  std::int32_t multiplier;
-  unsigned shift;
+/// (value * multiplier + offset) / 2^shift, rounded down: an offset of 2^(shift - 1) more rounds
+/// half up. |value| and |multiplier| are below 2^31, |offset| at most 2^62.
+constexpr std::int64_t rescaled(std::int32_t value, std::int32_t multiplier, std::int64_t offset,
+                                unsigned shift) {
+  return (std::int64_t{value} * multiplier + offset) >> shift;
+}
 
-  constexpr std::int64_t operator()(std::int32_t sum) const {
-    return round_shift((std::int64_t{sum} + bias) * multiplier, shift);
-  }
-};
+/// A bias as the offset of rescaled().
+constexpr std::int64_t rounding_offset(std::int32_t bias, unsigned bias_shift, unsigned shift) {
+  return (std::int64_t{bias} << bias_shift) + (std::int64_t{1} << (shift - 1));
+}
 
 constexpr std::int32_t saturate(std::int64_t value, std::uint64_t& saturations) {
   constexpr std::int64_t kLow = std::numeric_limits<std::int32_t>::min();
@@ -57,40 +57,53 @@ constexpr std::uint32_t square_root(std::uint64_t value) {
   return static_cast<std::uint32_t>(root);
 }
 
-/// 2^(30 - i/256) for i in 0..256, from the eight roots 2^(-1/2), 2^(-1/4), ... of which the
-/// product over the bits of i is 2^(-i/256).
-constexpr std::array<std::uint32_t, 257> make_power_table() {
-  std::array<std::uint64_t, 8> roots = {};  // 2^(-2^k / 256) with 31 fraction bits
+/// A power of two between two entries of a table: a parabola through both.
+struct PowerEntry {
+  std::uint32_t value;  // 2^(30 - i/32)
+  std::uint32_t step;   // (value - the next entry's value) / 16, rounded to nearest
+};
+
+/// i in 0..31, from the five roots 2^(-1/2), 2^(-1/4), ... of which the product over the bits of
+/// i is 2^(-i/32).
+constexpr std::array<PowerEntry, 32> make_power_table() {
+  std::array<std::uint64_t, 5> roots = {};  // 2^(-2^k / 32) with 31 fraction bits
   std::uint64_t root = std::uint64_t{1} << 30;
-  for (std::size_t k = 8; k-- > 0;) {
+  for (std::size_t k = 5; k-- > 0;) {
     root = square_root(root << 31);
     roots[k] = root;
   }
-  std::array<std::uint32_t, 257> table = {};
-  for (std::size_t i = 0; i < 256; ++i) {
+  std::array<PowerEntry, 32> table = {};
+  for (std::size_t i = 0; i < 32; ++i) {
     std::uint64_t power = std::uint64_t{1} << 31;
-    for (std::size_t k = 0; k < 8; ++k) {
+    for (std::size_t k = 0; k < 5; ++k) {
       power = (i >> k & 1) != 0 ? (power * roots[k] + (1U << 30)) >> 31 : power;
     }
-    table[i] = static_cast<std::uint32_t>(power >> 1);
+    table[i].value = static_cast<std::uint32_t>((power + 1) >> 1);
   }
-  table[256] = 1U << 29;
+  for (std::size_t i = 0; i < 32; ++i) {
+    const std::uint32_t next = i < 31 ? table[i + 1].value : 1U << 29;
+    table[i].step = (table[i].value - next + 8) >> 4;
+  }
   return table;
 }
 
-inline constexpr std::array<std::uint32_t, 257> kPowerTable = make_power_table();
+inline constexpr std::array<PowerEntry, 32> kPowerTable = make_power_table();
 
-/// 2^(30 - exponent / 2^16), linear between the table's entries (1e-6 relative).
+inline constexpr std::uint32_t kSag = 245;  // (ln 2 / 32)^2 / 2, 20 fraction bits
+
+/// 2^(30 - exponent / 2^16), 5e-7 relative: between entries a line, less the sag
+/// t (1 - t) (ln 2 / 32)^2 / 2 of the curve below it.
 constexpr std::uint32_t power_of_two(std::uint32_t exponent) {
   const std::uint32_t whole = exponent >> 16;
   if (whole > 30) {
     return 0;
   }
-  const std::uint32_t index = exponent >> 8 & 0xFF;
-  const std::uint32_t rest = exponent & 0xFF;
-  const std::uint32_t step = kPowerTable[index] - kPowerTable[index + 1];
-  const auto drop = static_cast<std::uint32_t>(std::uint64_t{step} * rest >> 8);
-  return (kPowerTable[index] - drop) >> whole;
+  const PowerEntry& entry = kPowerTable[exponent >> 11 & 31];
+  const std::uint32_t rest = exponent & 2047;
+  const std::uint32_t line = entry.step * rest >> 7;
+  const std::uint32_t bow = rest * (2048 - rest) >> 8;  // t (1 - t), 14 fraction bits
+  const std::uint32_t sag = bow * (entry.value >> 18) * kSag >> 16;
+  return (entry.value - line - sag) >> whole;
 }
 
 /// log2(value / 2^30) with 16 fraction bits, rounded down; value >= 2^30. One bit of the

@@ -43,8 +43,16 @@ struct Network {
 /// and the arena and overflows nothing, whatever the bytes are.
 Status open(std::span<const std::byte> file, Network& network);
 
-/// Bytes that run() needs, alignment included.
-std::size_t arena_size(const Network& network);
+/// Those that run a network together, each on its share of the rows. `wait` returns when all
+/// members have called it as often; one member alone needs none.
+struct Team {
+  std::size_t members = 1;
+  void (*wait)(void* context) = nullptr;
+  void* context = nullptr;
+};
+
+/// Bytes that run() needs for a team of that many, alignment included.
+std::size_t arena_size(const Network& network, std::size_t members = 1);
 
 /// What happened during a run that the numbers alone do not show.
 struct RunStatistics {
@@ -58,11 +66,22 @@ struct Observer {
   void* context;
 };
 
+struct Kernels;
+
+struct RunOptions {
+  const Kernels* kernels = nullptr;  // none: the portable ones
+  RunStatistics* statistics = nullptr;
+  const Observer* observer = nullptr;  // of a team of one
+  Team team;
+  std::size_t member = 0;  // of the team, from 0
+};
+
 /// Runs one image. `pixels` is the crop, [S, S, 3] RGB; `arena` at least arena_size() bytes,
-/// any content; `logits` gets num_classes values with kLogitFraction fraction bits.
+/// any content; `logits` gets num_classes values with kLogitFraction fraction bits. Every member
+/// of a team calls this with the same arguments but its number and its statistics; the logits
+/// are there when all have returned.
 Status run(const Network& network, std::span<const std::uint8_t> pixels, std::span<std::byte> arena,
-           std::span<std::int32_t> logits, RunStatistics* statistics = nullptr,
-           const Observer* observer = nullptr);
+           std::span<std::int32_t> logits, const RunOptions& options = {});
 
 /// The operation at `index`, which is less than header.op_count.
 Op operation(const Network& network, std::size_t index);

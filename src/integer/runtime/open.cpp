@@ -16,6 +16,9 @@ constexpr std::uint64_t kMaxArena = std::uint64_t{1} << 30;
 constexpr std::uint64_t kMaxNormFeatures = 1 << 16;  // squares of 22 bits add up to 60
 constexpr std::uint64_t kMaxEpsilon = std::uint64_t{1} << 60;
 constexpr std::int32_t kMaxZeroPoint = 1 << 12;
+constexpr std::uint32_t kMaxBiasShift = 30;  // a bias is then below 2^61
+constexpr std::int64_t kMaxDecodeSpan = 255;
+constexpr std::uint32_t kMaxFractionBits = 3;
 constexpr std::int64_t kMaxSum = std::numeric_limits<std::int32_t>::max();
 
 /// Little-endian words at any address.
@@ -69,9 +72,13 @@ class Checker {
   Status check_op(const Op& op) {
     const bool sane = op.rows >= 1 && op.rows <= kMaxTokens && op.in_features >= 1 &&
                       op.in_features <= kMaxFeatures && op.out_features >= 1 &&
-                      op.out_features <= kMaxFeatures && op.output_top <= 255;
+                      op.out_features <= kMaxFeatures && op.output_top <= 255 &&
+                      op.input_top <= 255;
     if (!sane) {
       return Status::too_large;
+    }
+    if (op.shift < 1 || op.shift > 62 || op.bias_shift > kMaxBiasShift) {
+      return Status::bad_number;
     }
     scratch_capacity_ = larger(scratch_capacity_, scratch_bytes(op));
     switch (static_cast<OpKind>(op.kind)) {
@@ -128,8 +135,7 @@ class Checker {
       return Status::bad_program;
     }
     const std::uint64_t epsilon = std::uint64_t{op.epsilon_high} << 32 | op.epsilon_low;
-    if (op.shift < 1 || op.shift > 62 || epsilon > kMaxEpsilon ||
-        op.in_features > kMaxNormFeatures) {
+    if (epsilon > kMaxEpsilon || op.in_features > kMaxNormFeatures) {
       return Status::bad_number;
     }
     const std::uint64_t bytes = 4 * std::uint64_t{op.out_features};
@@ -187,8 +193,8 @@ class Checker {
          op.grid % op.window != 0 || op.window_shift >= op.window)) {
       return Status::bad_program;
     }
-    if (op.score_shift < 1 || op.score_shift > 62 || op.shift < 1 || op.shift > 62 ||
-        op.mask > (1U << 26)) {
+    if (op.score_shift < 1 || op.score_shift > 62 || op.mask > (1U << 26) ||
+        op.input_top < source->top) {
       return Status::bad_number;
     }
     const std::uint64_t offsets = std::uint64_t{2} * op.window - 1;
@@ -212,8 +218,7 @@ class Checker {
                              magnitude(head.value_zero) <= 512 && top <= 255;
       if (!zeros_fit || head.score_multiplier < 0 || head.context_multiplier < 0 ||
           static_cast<std::int64_t>(head_dim) * q * k > kMaxSum ||
-          magnitude(head.log2_delta) > (64 << kScoreFraction) ||
-          magnitude(head.context_bias) > (1 << 30)) {
+          magnitude(head.log2_delta) > (64 << kScoreFraction) || head.reserved != 0) {
         return false;
       }
       // The score itself, before bias and mask, stays below 2^29.
@@ -242,8 +247,7 @@ class Checker {
     if (!in_file(op.multipliers, 4, 4) || !in_file(op.bias, 4, 4)) {
       return Status::bad_program;
     }
-    if (op.shift < 1 || op.shift > 62 || read_at<std::int32_t>(data_ + op.multipliers) < 0 ||
-        magnitude(read_at<std::int32_t>(data_ + op.bias)) > (1 << 30)) {
+    if (read_at<std::int32_t>(data_ + op.multipliers) < 0) {
       return Status::bad_number;
     }
     return write(op, op.out_features);
@@ -254,8 +258,7 @@ class Checker {
   Status check_weights(const Op& op, std::uint32_t top) const {
     const std::uint64_t in = op.in_features;
     const std::uint64_t out = op.out_features;
-    if (op.weight_bits < 2 || op.weight_bits > 8 || op.shift < 1 || op.shift > 62 ||
-        op.decode_size <= top || op.decode_size > 256) {
+    if (op.weight_bits < 2 || op.weight_bits > 8 || op.decode_size <= top || op.decode_size > 256) {
       return Status::bad_number;
     }
     const std::uint64_t row_bytes = op.weight_bits <= 4 ? (in + 1) / 2 : in;
@@ -264,20 +267,24 @@ class Checker {
         !in_file(op.decode, std::uint64_t{2} * op.decode_size, 2)) {
       return Status::bad_program;
     }
-    std::int64_t largest_input = 0;
-    for (std::uint32_t i = 0; i < op.decode_size; ++i) {
-      const std::int64_t value =
-          magnitude(read_at<std::int16_t>(data_ + op.decode + 2 * std::size_t{i}));
-      largest_input = value > largest_input ? value : largest_input;
+    std::int64_t smallest = read_at<std::int16_t>(data_ + op.decode);
+    std::int64_t largest = smallest;
+    for (std::uint32_t i = 1; i < op.decode_size; ++i) {
+      const std::int64_t value = read_at<std::int16_t>(data_ + op.decode + 2 * std::size_t{i});
+      smallest = value < smallest ? value : smallest;
+      largest = value > largest ? value : largest;
     }
+    if (largest - smallest > kMaxDecodeSpan) {
+      return Status::bad_number;
+    }
+    const std::int64_t largest_input = larger_of(magnitude(smallest), magnitude(largest));
     // A packed half byte is at most 15, whatever the nominal width.
     const std::int64_t largest_code = op.weight_bits <= 4 ? 15 : 255;
     for (std::uint64_t c = 0; c < out; ++c) {
       const std::int64_t zero = magnitude(read_at<std::int16_t>(data_ + op.zero_points + 2 * c));
       const std::int64_t sum =
           static_cast<std::int64_t>(in) * (largest_code + zero) * largest_input;
-      const std::int64_t bias = magnitude(read_at<std::int32_t>(data_ + op.bias + 4 * c));
-      const bool fits = zero <= kMaxZeroPoint && sum + bias <= kMaxSum &&
+      const bool fits = zero <= kMaxZeroPoint && sum <= kMaxSum &&
                         read_at<std::int32_t>(data_ + op.multipliers + 4 * c) >= 0;
       if (!fits) {
         return Status::bad_number;
@@ -322,10 +329,9 @@ class Checker {
 
   /// The largest |code - zero| of codes in [0, top].
   static std::int64_t farthest(std::int64_t zero, std::uint32_t top) {
-    const std::int64_t low = magnitude(zero);
-    const std::int64_t high = magnitude(std::int64_t{top} - zero);
-    return low < high ? high : low;
+    return larger_of(magnitude(zero), magnitude(std::int64_t{top} - zero));
   }
+  static std::int64_t larger_of(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
   static std::int64_t magnitude(std::int64_t value) { return value < 0 ? -value : value; }
   static std::uint64_t larger(std::uint64_t a, std::uint64_t b) { return a > b ? a : b; }
 
@@ -357,9 +363,13 @@ Status check_header(const Header& header, std::size_t available) {
   if (!sane) {
     return Status::too_large;
   }
-  const bool known_rule = header.attention_kind <= 2 && header.attention_multiplier >= 2 &&
-                          header.attention_multiplier <= 65536 &&
-                          header.attention_top < header.attention_multiplier;
+  if (header.reserved[0] != 0 || header.reserved[1] != 0) {
+    return Status::bad_program;
+  }
+  const bool known_rule =
+      header.attention_kind <= 1 && header.attention_multiplier >= 2 &&
+      header.attention_multiplier <= 65536 && header.attention_top < header.attention_multiplier &&
+      header.attention_fraction_bits <= kMaxFractionBits && header.attention_nearest <= 1;
   return known_rule ? Status::ok : Status::bad_number;
 }
 

@@ -8,7 +8,7 @@
 namespace bitlog2::runtime {
 
 inline constexpr std::uint32_t kMagic = 0x32474C42;  // "BLG2"
-inline constexpr std::uint32_t kVersion = 1;
+inline constexpr std::uint32_t kVersion = 2;
 
 /// Fraction bits of the residual stream, an int32.
 inline constexpr int kResidualFraction = 18;
@@ -32,14 +32,16 @@ struct Header {
   std::uint32_t image_size;  // side of the input, pixels
   std::uint32_t patch_size;
   std::uint32_t num_classes;
-  std::uint32_t attention_kind;        // AttentionKind
-  std::uint32_t attention_multiplier;  // BitLog2: M; Sqrt2: 2^bits
-  std::uint32_t attention_top;         // Sqrt2: the largest code that is kept
-  std::uint32_t reserved[4];           // 0
+  std::uint32_t attention_kind;           // AttentionKind
+  std::uint32_t attention_multiplier;     // BitLog2: M; Sqrt2: 2^bits
+  std::uint32_t attention_top;            // Sqrt2: the largest code that is kept
+  std::uint32_t attention_fraction_bits;  // BitLog2: bits kept below the highest, 0..3
+  std::uint32_t attention_nearest;        // BitLog2: 1 rounds to the nearest weight, 0 down
+  std::uint32_t reserved[2];              // 0
 };
 static_assert(sizeof(Header) == 64);
 
-enum class AttentionKind : std::uint32_t { sqrt2 = 0, single = 1, half = 2 };
+enum class AttentionKind : std::uint32_t { sqrt2 = 0, bitlog2 = 1 };
 
 enum class OpKind : std::uint32_t {
   embed = 1,       // pixels -> residual
@@ -70,10 +72,11 @@ struct Op {
   std::uint32_t out_features;
   std::uint32_t output_top;  // the largest code that it writes to codes_a or codes_b
 
-  // embed, linear: output_c = ((sum_i (w_ci - zero_point_c) * decode[x_i] + bias_c)
-  //                            * multiplier_c + 2^(shift-1)) >> shift
-  // layer_norm:    output_c = (n_c * multiplier_c + bias_c * 2^16 + 2^(shift-1)) >> shift
-  // mean:          output_c = ((mean_c + bias) * multiplier + 2^(shift-1)) >> shift
+  // output_c = (s_c * multiplier_c + bias_c * 2^bias_shift + 2^(shift-1)) >> shift, where s_c is
+  // embed, linear: sum_i (w_ci - zero_point_c) * decode[x_i]
+  // layer_norm:    n_c, the normalised value
+  // mean:          the mean over all tokens; one multiplier and bias for all channels
+  // attention:     the context; multiplier and bias in the HeadRecord
   std::uint32_t weight_bits;  // 2..8; up to 4 two to a byte, the lower half first
   std::uint32_t weights;      // U8 [out, ceil(in / 2)] or [out, in]
   std::uint32_t zero_points;  // I16 [out]
@@ -101,8 +104,9 @@ struct Op {
   std::uint32_t head_table;  // attention: HeadRecord [heads]
   std::uint32_t score_bias;  // attention: I32 [heads, (2 * window - 1)^2], or none
   std::uint32_t score_shift;
-  std::uint32_t mask;         // attention: subtracted from scores across regions
-  std::uint32_t reserved[2];  // 0
+  std::uint32_t mask;  // attention: subtracted from scores across regions
+  std::uint32_t bias_shift;
+  std::uint32_t input_top;  // attention: no code that it reads is above it
 };
 static_assert(sizeof(Op) == 128);
 
@@ -113,12 +117,12 @@ struct HeadRecord {
   std::int32_t value_zero;
   // score in log2 units = (sum (q - zero)(k - zero) * score_multiplier) >> score_shift
   std::int32_t score_multiplier;
-  // code = ((sum of weight * (v - zero) + context_bias) * context_multiplier
+  // code = (sum of weight * (v - zero) * context_multiplier + context_bias * 2^bias_shift
   //         + 2^(shift-1)) >> shift
   std::int32_t context_bias;
   std::int32_t context_multiplier;
   std::int32_t log2_delta;  // Sqrt2: log2 of its scale, kScoreFraction fraction bits
-  std::int32_t reserved;
+  std::int32_t reserved;    // 0
 };
 static_assert(sizeof(HeadRecord) == 32);
 

@@ -1,5 +1,5 @@
-// Running a network: one operation after the other, all memory from the arena. open() has
-// proven that every index stays inside its buffer and that no sum or product overflows.
+// Running an opened network: the operations one after the other, each member of a team on its
+// share of the rows, until one needs rows that another member writes.
 #include "fixed_point.h"
 #include "kernels/kernels.h"
 #include "network.h"
@@ -8,50 +8,100 @@
 namespace bitlog2::runtime {
 namespace {
 
-constexpr std::size_t align(std::size_t bytes) {
-  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+constexpr std::int32_t kLowest = std::numeric_limits<std::int32_t>::min();
+constexpr std::int32_t kHighest = std::numeric_limits<std::int32_t>::max();
+
+/// Rows or other things, from `begin` up to `end`.
+struct Range {
+  std::size_t begin;
+  std::size_t end;
+
+  bool empty() const { return begin >= end; }
+  std::size_t size() const { return end - begin; }
+};
+
+/// A member's share of `count`; the first member always has the first.
+Range share(std::size_t count, std::size_t members, std::size_t member) {
+  constexpr std::size_t kStep = 6;  // rows that the fastest kernels multiply at a time
+  const std::size_t each =
+      members == 1 ? count : round_up((count + members - 1) / members, count > 64 ? kStep : 1);
+  const std::size_t begin = each * member < count ? each * member : count;
+  return {begin, begin + each < count ? begin + each : count};
 }
 
-/// Hands out consecutive aligned parts of a block of memory.
-class Carver {
+/// Who has touched a place since the team last waited.
+class Accesses {
  public:
-  explicit Carver(std::byte* memory) : next_(memory) {}
+  /// How an operation touches a place: a share of `rows` rows of `bytes` each, or, where `rows`
+  /// is 0, any part of it.
+  struct Access {
+    std::uint64_t rows;
+    std::uint64_t bytes;
 
-  template <class T>
-  T* take(std::size_t count) {
-    auto* result = reinterpret_cast<T*>(next_);
-    next_ += align(count * sizeof(T));
-    return result;
+    bool overlaps(const Access& other) const {
+      return rows == 0 || rows != other.rows || bytes != other.bytes;
+    }
+  };
+
+  bool read_must_wait(const Access& access) const { return written_ && access.overlaps(last_); }
+  bool write_must_wait(const Access& access) const {
+    return touched_ && (read_anywhere_ || access.overlaps(last_));
+  }
+  void note_read(const Access& access) {
+    read_anywhere_ = read_anywhere_ || access.rows == 0 || (touched_ && access.overlaps(last_));
+    last_ = touched_ ? last_ : access;
+    touched_ = true;
+  }
+  void note_write(const Access& access) {
+    last_ = access;
+    touched_ = true;
+    written_ = true;
   }
 
  private:
-  std::byte* next_;
+  bool touched_ = false;
+  bool written_ = false;
+  bool read_anywhere_ = false;
+  Access last_ = {};
 };
 
 class Runner {
  public:
   Runner(const Network& network, std::span<const std::uint8_t> pixels, std::byte* arena,
-         std::span<std::int32_t> logits, RunStatistics& statistics)
-      : network_(network), pixels_(pixels), logits_(logits), statistics_(statistics) {
+         std::span<std::int32_t> logits, const Kernels& kernels, const Team& team,
+         std::size_t member, RunStatistics& statistics)
+      : network_(network),
+        pixels_(pixels),
+        logits_(logits),
+        kernels_(kernels),
+        team_(team),
+        member_(member),
+        statistics_(statistics),
+        rule_{static_cast<AttentionKind>(network.header.attention_kind),
+              network.header.attention_multiplier, network.header.attention_top,
+              network.header.attention_fraction_bits, network.header.attention_nearest != 0} {
     Carver carver(arena);
     residual_ = carver.take<std::int32_t>(network.residual_values);
-    codes_a_ = carver.take<std::uint8_t>(network.codes_a_bytes);
-    codes_b_ = carver.take<std::uint8_t>(network.codes_b_bytes);
-    scratch_ = carver.take<std::byte>(network.scratch_bytes);
+    codes_a_ = carver.take<std::uint8_t>(network.codes_a_bytes + kInputSlack);
+    codes_b_ = carver.take<std::uint8_t>(network.codes_b_bytes + kInputSlack);
+    for (std::size_t i = 0; i <= member; ++i) {
+      scratch_ = carver.take<std::byte>(network.scratch_bytes);
+    }
   }
 
   void run(const Op& op) {
+    wait_for_others(op);
     switch (static_cast<OpKind>(op.kind)) {
       case OpKind::embed:
-        return embed(op);
+        return embed(op, my_share(op.rows));
       case OpKind::layer_norm:
-        return layer_norm(op);
+        return layer_norm(op, my_share(op.rows));
       case OpKind::linear:
-        return linear(op);
+        return linear(op, my_share(op.rows));
       case OpKind::attention:
         return attention(op);
       case OpKind::mean:
-        return mean(op);
+        return mean(op, my_share(op.rows));
     }
   }
 
@@ -77,77 +127,264 @@ class Runner {
     return static_cast<Place>(place) == Place::codes_a ? codes_a_ : codes_b_;
   }
 
-  Requantize requantize(const Op& op, std::size_t channel) const {
-    return {tensor<std::int32_t>(op.bias)[channel], tensor<std::int32_t>(op.multipliers)[channel],
-            op.shift};
+  Range my_share(std::size_t count) const { return share(count, team_.members, member_); }
+
+  // --- what members do together ---
+
+  Accesses& accesses(std::uint32_t place) {
+    switch (static_cast<Place>(place)) {
+      case Place::codes_a:
+        return accesses_[0];
+      case Place::codes_b:
+        return accesses_[1];
+      default:
+        return accesses_[2];
+    }
   }
 
-  /// Multiplies rows of decoded inputs by every row of weights. `fill(first, rows, inputs)`
-  /// provides inputs [rows, in]; `store(row, channel, sum)` takes every sum.
+  void wait_for_others(const Op& op) {
+    if (team_.members == 1) {
+      return;
+    }
+    const auto kind = static_cast<OpKind>(op.kind);
+    const bool windows = kind == OpKind::attention && op.window != 0;
+    const bool reads_shares =
+        kind == OpKind::linear || (kind == OpKind::layer_norm && op.grid == 0);
+    const Accesses::Access read = {reads_shares ? op.rows : 0, op.in_features};
+    const Accesses::Access write = {windows ? 0 : op.rows, op.out_features};
+    const bool has_source = static_cast<Place>(op.source) != Place::none;
+    if ((has_source && accesses(op.source).read_must_wait(read)) ||
+        accesses(op.destination).write_must_wait(write)) {
+      team_.wait(team_.context);
+      for (Accesses& each : accesses_) {
+        each = {};
+      }
+    }
+    if (has_source) {
+      accesses(op.source).note_read(read);
+    }
+    accesses(op.destination).note_write(write);
+  }
+
+  // --- products of codes and weights ---
+
+  /// Taken from codes in [0, top], so that they fit signed bytes; and how large they are then.
+  static std::int32_t signed_offset(std::int32_t top) { return top > 127 ? 128 : 0; }
+  static std::int32_t signed_largest(std::int32_t top) { return top > 127 ? 128 : top; }
+
+  /// Turns the input codes' meaning, decode[code], into a byte: decode[code] - smallest.
+  struct InputBytes {
+    InputBytes(const std::int16_t* decode, std::size_t size) : size(size) {
+      smallest = decode[0];
+      for (std::size_t i = 1; i < size; ++i) {
+        smallest = decode[i] < smallest ? decode[i] : smallest;
+      }
+      is_identity = true;
+      largest = 0;
+      for (std::size_t i = 0; i < size; ++i) {
+        largest = decode[i] - smallest > largest ? decode[i] - smallest : largest;
+        table[i] = static_cast<std::uint8_t>(decode[i] - smallest);
+        is_identity = is_identity && decode[i] == static_cast<std::int32_t>(i);
+      }
+    }
+
+    std::size_t size;
+    std::int32_t smallest;
+    std::int32_t largest;  // of the bytes
+    bool is_identity;
+    std::uint8_t table[256];
+  };
+
+  /// A panel of weights and how its sums are rescaled, for channels from `first` on.
+  Panel take_panel(const Op& op, const InputBytes& bytes, std::size_t first,
+                   ProductScratch& scratch) const {
+    const std::size_t left = op.out_features - first;
+    const std::size_t channels = left < kPanelWidth ? left : kPanelWidth;
+    const bool nibbles = op.weight_bits <= 4;
+    const std::size_t row_bytes = nibbles ? (std::size_t{op.in_features} + 1) / 2 : op.in_features;
+    // A packed half byte is at most 15, whatever the nominal width.
+    const std::int32_t top = nibbles ? 15 : 255;
+    const std::int32_t offset = signed_offset(top);
+    const Panel panel = {scratch.panel, op.in_features, round_up(channels, kLane),
+                         signed_largest(top)};
+    kernels_.pack_rows({tensor<std::uint8_t>(op.weights) + first * row_bytes, row_bytes, nibbles},
+                       channels, offset, panel, scratch.panel_sums);
+    const RescaleArrays& arrays = scratch.rescale;
+    for (std::size_t c = 0; c < panel.width; ++c) {
+      const bool exists = c < channels;
+      const std::size_t at = first + c;
+      arrays.zeros[c] = exists ? tensor<std::int16_t>(op.zero_points)[at] - offset : 0;
+      // sum (w - z) (u + smallest): the part of `smallest`
+      const auto depth = static_cast<std::uint32_t>(op.in_features);
+      arrays.constants[c] =
+          static_cast<std::int32_t>(static_cast<std::uint32_t>(bytes.smallest) *
+                                    (static_cast<std::uint32_t>(scratch.panel_sums[c]) -
+                                     depth * static_cast<std::uint32_t>(arrays.zeros[c])));
+      arrays.multipliers[c] = exists ? tensor<std::int32_t>(op.multipliers)[at] : 0;
+      arrays.offsets[c] =
+          exists ? rounding_offset(tensor<std::int32_t>(op.bias)[at], op.bias_shift, op.shift) : 0;
+    }
+    return panel;
+  }
+
+  static Rescale rescale_of(const RescaleArrays& arrays, unsigned shift, std::int32_t low,
+                            std::int32_t high) {
+    return {arrays.zeros, arrays.constants, arrays.multipliers, arrays.offsets, shift, low, high};
+  }
+
+  /// What an operation's output is clamped to before it is stored.
+  static Range output_limits(const Op& op) {
+    return {0, op.table != 0 ? std::size_t{op.table_size} - 1 : op.output_top};
+  }
+
+  static bool writes_codes(const Op& op) {
+    const auto place = static_cast<Place>(op.destination);
+    return place == Place::codes_a || place == Place::codes_b;
+  }
+
+  /// Multiplies a share of input rows by all weights. `fill(row, count, inputs)` gives rows as
+  /// bytes [count, in], either in `inputs` or wherever it says.
   template <class Fill, class Store>
-  void multiply(const Op& op, std::size_t rows, Fill fill, Store store) {
-    Carver carver(scratch_);
-    auto* inputs = carver.take<std::int16_t>(kTokenBlock * op.in_features);
-    auto* weights = carver.take<std::int16_t>(op.in_features);
-    std::int32_t sums[kTokenBlock];
-    const std::size_t row_bytes =
-        op.weight_bits <= 4 ? (std::size_t{op.in_features} + 1) / 2 : op.in_features;
-    for (std::size_t first = 0; first < rows; first += kTokenBlock) {
-      const std::size_t count = rows - first < kTokenBlock ? rows - first : kTokenBlock;
-      fill(first, count, inputs);
-      for (std::size_t c = 0; c < op.out_features; ++c) {
-        unpack_weights(tensor<std::uint8_t>(op.weights) + c * row_bytes, op.in_features,
-                       op.weight_bits, tensor<std::int16_t>(op.zero_points)[c], weights);
-        dot_rows(weights, inputs, count, op.in_features, sums);
-        for (std::size_t r = 0; r < count; ++r) {
-          store(first + r, c, sums[r]);
+  void multiply(const Op& op, const InputBytes& bytes, Range rows, Fill fill, Store store) {
+    ProductScratch scratch(scratch_, op);
+    const bool to_codes = writes_codes(op);
+    const auto high = static_cast<std::int32_t>(output_limits(op).end);
+    const Rescale rescale =
+        rescale_of(scratch.rescale, op.shift, to_codes ? 0 : kLowest, to_codes ? high : kHighest);
+    for (std::size_t first = rows.begin; first < rows.end; first += kRowGroup) {
+      const std::size_t count = rows.end - first < kRowGroup ? rows.end - first : kRowGroup;
+      const Inputs inputs = {fill(first, count, scratch.inputs), op.in_features, bytes.largest};
+      kernels_.sum_rows(inputs, count, op.in_features, scratch.row_sums);
+      for (std::size_t c = 0; c < op.out_features; c += kPanelWidth) {
+        const Panel panel = take_panel(op, bytes, c, scratch);
+        for (std::size_t r = 0; r < count; r += kRowChunk) {
+          const std::size_t chunk = count - r < kRowChunk ? count - r : kRowChunk;
+          kernels_.multiply({inputs.row(r), inputs.stride, inputs.largest}, chunk, panel,
+                            scratch.sums, panel.width);
+          kernels_.rescale(rescale, scratch.row_sums + r, chunk, panel.width, scratch.sums,
+                           panel.width);
+          const std::size_t left = op.out_features - c;
+          const std::size_t channels = left < kPanelWidth ? left : kPanelWidth;
+          for (std::size_t i = 0; i < chunk; ++i) {
+            store(first + r + i, c, scratch.sums + i * panel.width, channels);
+          }
         }
       }
     }
   }
 
-  void embed(const Op& op) {
+  void embed(const Op& op, Range rows) {
+    // Shares are of tokens; the class token is the first of them and has no patch.
+    const std::size_t skip = op.class_token;
+    const Range patches = {rows.begin < skip ? 0 : rows.begin - skip,
+                           rows.end < skip ? 0 : rows.end - skip};
+    start_from_positions(op, rows);
+    const InputBytes bytes(tensor<std::int16_t>(op.decode), op.decode_size);
+    const auto unfold = [&](std::size_t first, std::size_t count, std::uint8_t* inputs) {
+      unfold_patches(op, bytes, {first, first + count}, inputs);
+      return inputs;
+    };
+    multiply(op, bytes, patches, unfold,
+             [&](std::size_t row, std::size_t c, const std::int32_t* values, std::size_t count) {
+               add_to_residual(op, row + skip, c, values, count);
+             });
+  }
+
+  void start_from_positions(const Op& op, Range rows) {
+    const Range values = {rows.begin * op.out_features, rows.end * op.out_features};
+    const auto* positions = op.positions == 0 ? nullptr : tensor<std::int16_t>(op.positions);
+    for (std::size_t i = values.begin; i < values.end; ++i) {
+      residual_[i] =
+          positions == nullptr
+              ? 0
+              : saturate(std::int64_t{positions[i]} << op.position_shift, statistics_.saturations);
+    }
+  }
+
+  /// Patches as rows of bytes [patches, 3 * patch * patch].
+  void unfold_patches(const Op& op, const InputBytes& bytes, Range patches,
+                      std::uint8_t* inputs) const {
     const std::size_t side = network_.header.image_size;
     const std::size_t patch = network_.header.patch_size;
     const std::size_t grid = side / patch;
     const auto* table = tensor<std::uint8_t>(op.table);
-    const auto* decode = tensor<std::int16_t>(op.decode);
-    const auto unfold = [&](std::size_t first, std::size_t count, std::int16_t* inputs) {
-      for (std::size_t r = 0; r < count; ++r) {
-        const std::size_t y = (first + r) / grid * patch;
-        const std::size_t x = (first + r) % grid * patch;
-        for (std::size_t channel = 0; channel < 3; ++channel) {
-          for (std::size_t i = 0; i < patch * patch; ++i) {
-            const std::size_t pixel = (y + i / patch) * side + x + i % patch;
-            *inputs++ = decode[table[channel * 256 + pixels_[3 * pixel + channel]]];
+    std::uint8_t byte_of[3][256];
+    for (std::size_t channel = 0; channel < 3; ++channel) {
+      for (std::size_t pixel = 0; pixel < 256; ++pixel) {
+        byte_of[channel][pixel] = bytes.table[table[channel * 256 + pixel]];
+      }
+    }
+    for (std::size_t p = patches.begin; p < patches.end; ++p) {
+      const std::uint8_t* corner =
+          pixels_.data() + 3 * (p / grid * patch * side + p % grid * patch);
+      for (std::size_t channel = 0; channel < 3; ++channel) {
+        for (std::size_t y = 0; y < patch; ++y) {
+          const std::uint8_t* row = corner + 3 * y * side + channel;
+          for (std::size_t x = 0; x < patch; ++x) {
+            *inputs++ = byte_of[channel][row[3 * x]];
           }
         }
       }
-    };
-    multiply(op, grid * grid, unfold, [&](std::size_t row, std::size_t c, std::int32_t sum) {
-      residual_[(row + op.class_token) * op.out_features + c] =
-          saturate(requantize(op, c)(sum), statistics_.saturations);
-    });
-    if (op.positions == 0) {
-      return;
-    }
-    const auto* positions = tensor<std::int16_t>(op.positions);
-    for (std::size_t i = 0; i < std::size_t{op.rows} * op.out_features; ++i) {
-      const bool is_class_token = op.class_token != 0 && i < op.out_features;
-      const std::int64_t embedded = is_class_token ? 0 : residual_[i];
-      residual_[i] = saturate(embedded + (std::int64_t{positions[i]} << op.position_shift),
-                              statistics_.saturations);
     }
   }
 
-  /// The row of the residual stream, or the four that Swin merges, as `row` [in].
-  void gather_row(const Op& op, std::size_t index, std::int32_t* row) const {
-    if (op.grid == 0) {
-      for (std::size_t c = 0; c < op.in_features; ++c) {
-        row[c] = residual_[index * op.in_features + c];
-      }
+  void add_to_residual(const Op& op, std::size_t row, std::size_t c, const std::int32_t* values,
+                       std::size_t count) {
+    statistics_.saturations +=
+        kernels_.accumulate(values, count, residual_ + row * op.out_features + c);
+  }
+
+  void linear(const Op& op, Range rows) {
+    if (rows.empty()) {
       return;
     }
+    const InputBytes bytes(tensor<std::int16_t>(op.decode), op.decode_size);
+    const std::uint8_t* source = codes(op.source);
+    const auto decode_rows = [&](std::size_t first, std::size_t count,
+                                 std::uint8_t* inputs) -> const std::uint8_t* {
+      const std::uint8_t* encoded = source + first * op.in_features;
+      if (bytes.is_identity) {
+        return encoded;
+      }
+      kernels_.decode(encoded, count * op.in_features, bytes.table, bytes.size, inputs);
+      return inputs;
+    };
+    const auto multiply_and = [&](auto store) { multiply(op, bytes, rows, decode_rows, store); };
+    using Row = const std::int32_t*;
+    if (writes_codes(op)) {
+      std::uint8_t* target = codes(op.destination);
+      const auto* table = tensor<std::uint8_t>(op.table);
+      return multiply_and([&](std::size_t row, std::size_t c, Row values, std::size_t count) {
+        std::uint8_t* at = target + row * op.out_features + c;
+        op.table != 0 ? kernels_.look_up(values, count, table, at)
+                      : kernels_.narrow(values, count, at);
+      });
+    }
+    const auto place = static_cast<Place>(op.destination);
+    if (place == Place::logits) {
+      return multiply_and([&](std::size_t, std::size_t c, Row values, std::size_t count) {
+        clear(logits_.data() + c, count);
+        statistics_.saturations += kernels_.accumulate(values, count, logits_.data() + c);
+      });
+    }
+    if (place == Place::residual) {
+      clear(residual_ + rows.begin * op.out_features, rows.size() * op.out_features);
+    }
+    multiply_and([&](std::size_t row, std::size_t c, Row values, std::size_t count) {
+      add_to_residual(op, row, c, values, count);
+    });
+  }
+
+  static void clear(std::int32_t* values, std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i) {
+      values[i] = 0;
+    }
+  }
+
+  // --- LayerNorm ---
+
+  /// The four rows of the residual stream that Swin merges, as `row` [in].
+  void gather_row(const Op& op, std::size_t index, std::int32_t* row) const {
     const std::size_t half = op.grid / 2;
     const std::size_t width = op.in_features / 4;
     for (std::size_t n = 0; n < 4; ++n) {  // (0,0), (1,0), (0,1), (1,1) as (row, column)
@@ -159,118 +396,48 @@ class Runner {
     }
   }
 
-  /// n = (x - mean) * sqrt(C) / sqrt(sum (x - mean)^2 + C eps) with kNormFraction fraction
-  /// bits, in place. Differences are scaled to 23 bits, their squares' sum to 62.
-  static void normalise(std::int32_t* row, std::size_t count, std::uint64_t epsilon) {
-    std::int64_t sum = 0;
-    for (std::size_t c = 0; c < count; ++c) {
-      sum += row[c];
+  void layer_norm(const Op& op, Range rows) {
+    NormScratch scratch(scratch_, op);
+    const RescaleArrays& arrays = scratch.rescale;
+    for (std::size_t c = 0; c < scratch.width; ++c) {
+      const bool exists = c < op.in_features;
+      arrays.zeros[c] = 0;
+      arrays.constants[c] = 0;
+      arrays.multipliers[c] = exists ? tensor<std::int32_t>(op.multipliers)[c] : 0;
+      arrays.offsets[c] =
+          exists ? rounding_offset(tensor<std::int32_t>(op.bias)[c], op.bias_shift, op.shift) : 0;
+      scratch.normalised[c] = 0;
     }
-    const auto size = static_cast<std::int64_t>(count);
-    // open() refuses a network without features.
-    // NOLINTNEXTLINE(clang-analyzer-core.DivideZero)
-    const std::int64_t mean = (2 * sum + (sum < 0 ? -size : size)) / (2 * size);
-    std::uint64_t largest = 0;
-    for (std::size_t c = 0; c < count; ++c) {
-      const std::int64_t centred = row[c] - mean;
-      const auto magnitude = static_cast<std::uint64_t>(centred < 0 ? -centred : centred);
-      largest = magnitude > largest ? magnitude : largest;
-    }
-    const int width = bit_width(largest);
-    const unsigned down = width > 22 ? static_cast<unsigned>(width - 22) : 0;
-    std::uint64_t squares = epsilon >> (2 * down);
-    for (std::size_t c = 0; c < count; ++c) {
-      const std::int64_t centred = row[c] - mean;
-      row[c] = static_cast<std::int32_t>(down == 0 ? centred : round_shift(centred, down));
-      squares += static_cast<std::uint64_t>(std::int64_t{row[c]} * row[c]);
-    }
-    // 2^16 sqrt(C) / sqrt(squares): with squares * 4^up in [2^60, 2^62), its root has 31 bits.
-    squares = squares == 0 ? 1 : squares;
-    const unsigned up = static_cast<unsigned>(62 - bit_width(squares)) / 2;
-    const std::uint64_t root = square_root(squares << (2 * up));
-    const std::uint64_t root_of_count = square_root(static_cast<std::uint64_t>(count) << 40);
-    // sqrt(C) / sqrt(squares) with 50 - up fraction bits; up is at most 30.
-    const auto factor = static_cast<std::int64_t>((root_of_count << 30) / root);
-    for (std::size_t c = 0; c < count; ++c) {
-      const std::int64_t product = row[c] * factor;
-      row[c] = static_cast<std::int32_t>(round_shift(product, 50 - up - kNormFraction));
-    }
-  }
-
-  void layer_norm(const Op& op) {
-    auto* row = Carver(scratch_).take<std::int32_t>(op.in_features);
-    const auto* multipliers = tensor<std::int32_t>(op.multipliers);
-    const auto* bias = tensor<std::int32_t>(op.bias);
+    const bool to_codes = writes_codes(op);
+    const auto top = static_cast<std::int32_t>(op.output_top);
+    const Rescale rescale =
+        rescale_of(arrays, op.shift, to_codes ? 0 : kLowest, to_codes ? top : kHighest);
     const std::uint64_t epsilon = std::uint64_t{op.epsilon_high} << 32 | op.epsilon_low;
-    const bool to_residual = static_cast<Place>(op.destination) == Place::residual;
-    for (std::size_t r = 0; r < op.rows; ++r) {
-      gather_row(op, r, row);
-      normalise(row, op.in_features, epsilon);
-      for (std::size_t c = 0; c < op.in_features; ++c) {
-        const std::int64_t value = round_shift(
-            std::int64_t{row[c]} * multipliers[c] + (std::int64_t{bias[c]} << kNormFraction),
-            op.shift);
-        const std::size_t at = r * op.in_features + c;
-        if (to_residual) {
-          residual_[at] = saturate(value, statistics_.saturations);
-        } else {
-          codes(op.destination)[at] =
-              static_cast<std::uint8_t>(clamp(value, 0, std::int64_t{op.output_top}));
-        }
+    constexpr std::int32_t kNoSum = 0;
+    for (std::size_t r = rows.begin; r < rows.end; ++r) {
+      std::int32_t* stream = residual_ + r * op.in_features;
+      if (op.grid != 0) {
+        gather_row(op, r, scratch.row);
+      }
+      kernels_.normalise(op.grid != 0 ? scratch.row : stream, op.in_features, epsilon,
+                         scratch.normalised);
+      kernels_.rescale(rescale, &kNoSum, 1, scratch.width, scratch.normalised, scratch.width);
+      if (to_codes) {
+        kernels_.narrow(scratch.normalised, op.in_features,
+                        codes(op.destination) + r * op.in_features);
+      } else {
+        clear(stream, op.in_features);
+        add_to_residual(op, r, 0, scratch.normalised, op.in_features);
       }
     }
   }
 
-  void linear(const Op& op) {
-    std::uint8_t* target = codes(op.destination);
-    const auto* table = tensor<std::uint8_t>(op.table);
-    switch (static_cast<Place>(op.destination)) {
-      case Place::residual:
-        return multiply_codes(op, [&](std::size_t at, std::int64_t value) {
-          residual_[at] = saturate(value, statistics_.saturations);
-        });
-      case Place::residual_add:
-        return multiply_codes(op, [&](std::size_t at, std::int64_t value) {
-          residual_[at] = saturate(residual_[at] + value, statistics_.saturations);
-        });
-      case Place::logits:
-        return multiply_codes(op, [&](std::size_t at, std::int64_t value) {
-          logits_[at] = saturate(value, statistics_.saturations);
-        });
-      default:
-        break;
-    }
-    if (op.table != 0) {
-      return multiply_codes(op, [&](std::size_t at, std::int64_t value) {
-        target[at] = table[clamp(value, 0, std::int64_t{op.table_size} - 1)];
-      });
-    }
-    multiply_codes(op, [&](std::size_t at, std::int64_t value) {
-      target[at] = static_cast<std::uint8_t>(clamp(value, 0, std::int64_t{op.output_top}));
-    });
-  }
-
-  /// A linear layer's outputs, requantized: `store(index in [rows, out], value)`.
-  template <class Store>
-  void multiply_codes(const Op& op, Store store) {
-    const std::uint8_t* source = codes(op.source);
-    const auto* decode = tensor<std::int16_t>(op.decode);
-    const auto decode_rows = [&](std::size_t first, std::size_t count, std::int16_t* inputs) {
-      for (std::size_t i = 0; i < count * op.in_features; ++i) {
-        inputs[i] = decode[source[first * op.in_features + i]];
-      }
-    };
-    multiply(op, op.rows, decode_rows, [&](std::size_t row, std::size_t c, std::int32_t sum) {
-      store(row * op.out_features + c, requantize(op, c)(sum));
-    });
-  }
+  // --- attention ---
 
   /// A group of tokens that attend to each other: everything, or one shifted window.
   struct Group {
     const Op& op;
     std::size_t index;
-
-    std::size_t tokens() const { return group_tokens(op); }
 
     /// Position in the sequence of token i.
     std::size_t token(std::size_t i) const {
@@ -302,68 +469,150 @@ class Runner {
     }
   };
 
+  /// q, k and v of one head and group, row by row.
+  struct HeadCodes {
+    const std::uint8_t* parts[3];
+    std::size_t stride;
+    std::int32_t top;  // the largest code
+
+    std::int32_t offset() const { return signed_offset(top); }
+  };
+
+  /// Members share the queries where all tokens attend to each other, else the windows.
   void attention(const Op& op) {
-    const std::size_t groups =
-        op.window == 0 ? 1 : std::size_t{op.grid / op.window} * (op.grid / op.window);
-    for (std::size_t g = 0; g < groups; ++g) {
+    AttentionScratch scratch(scratch_, op);
+    if (op.window == 0) {
+      const Range queries = my_share(op.rows);
+      for (std::size_t h = 0; h < op.heads && !queries.empty(); ++h) {
+        attend_in_group(op, Group{op, 0}, h, queries, scratch);
+      }
+      return;
+    }
+    const Range groups = my_share(std::size_t{op.grid / op.window} * (op.grid / op.window));
+    for (std::size_t g = groups.begin; g < groups.end; ++g) {
       for (std::size_t h = 0; h < op.heads; ++h) {
-        attend_in_group(op, Group{op, g}, h);
+        attend_in_group(op, Group{op, g}, h, {0, scratch.tokens}, scratch);
       }
     }
   }
 
-  void attend_in_group(const Op& op, const Group& group, std::size_t h) {
-    const std::size_t tokens = group.tokens();
-    const std::size_t head_dim = op.out_features / op.heads;
+  HeadCodes head_codes(const Op& op, const Group& group, std::size_t h,
+                       const AttentionScratch& scratch) const {
+    const std::size_t head_dim = scratch.head_dim;
+    const auto top = static_cast<std::int32_t>(op.input_top);
+    const std::uint8_t* first = codes(op.source) + h * head_dim;
+    if (op.window == 0) {
+      return {{first, first + op.out_features, first + std::size_t{2} * op.out_features},
+              op.in_features,
+              top};
+    }
+    HeadCodes result = {{}, head_dim, top};
+    std::uint8_t* target = scratch.gathered;
+    for (std::size_t part = 0; part < 3; ++part) {
+      result.parts[part] = target;
+      for (std::size_t i = 0; i < scratch.tokens; ++i) {
+        const std::uint8_t* source =
+            first + group.token(i) * op.in_features + part * op.out_features;
+        for (std::size_t c = 0; c < head_dim; ++c) {
+          *target++ = source[c];
+        }
+      }
+    }
+    return result;
+  }
+
+  /// Panels of keys, and how sums of products with queries become scores:
+  ///   sum (q - z_q)(k - z_k) = sum q k - z_k sum q - z_q sum k + d z_q z_k
+  void pack_keys(const Op& op, const HeadCodes& codes, const HeadRecord& head,
+                 const AttentionScratch& scratch) const {
+    const auto depth = static_cast<std::uint32_t>(scratch.head_dim);
+    const RescaleArrays& arrays = scratch.score_rescale;
+    for (std::size_t first = 0; first < scratch.tokens; first += kPanelWidth) {
+      const std::size_t left = scratch.tokens - first;
+      const std::size_t tokens = left < kPanelWidth ? left : kPanelWidth;
+      kernels_.pack_rows({codes.parts[1] + first * codes.stride, codes.stride, false}, tokens,
+                         codes.offset(), key_panel(scratch, codes, first),
+                         scratch.key_sums + first);
+    }
+    const std::int32_t zero = head.key_zero - codes.offset();
+    for (std::size_t j = 0; j < scratch.score_width; ++j) {
+      arrays.zeros[j] = zero;
+      arrays.constants[j] =
+          static_cast<std::int32_t>(static_cast<std::uint32_t>(head.query_zero) *
+                                    (depth * static_cast<std::uint32_t>(zero) -
+                                     static_cast<std::uint32_t>(scratch.key_sums[j])));
+      arrays.multipliers[j] = head.score_multiplier;
+      arrays.offsets[j] = rounding_offset(0, 0, op.score_shift);
+    }
+  }
+
+  static Panel key_panel(const AttentionScratch& scratch, const HeadCodes& codes,
+                         std::size_t first) {
+    const std::size_t left = scratch.score_width - first;
+    return {scratch.keys + first * round_up(scratch.head_dim, kDepthStep), scratch.head_dim,
+            left < kPanelWidth ? left : kPanelWidth, signed_largest(codes.top)};
+  }
+
+  static Panel value_panel(const AttentionScratch& scratch, const HeadCodes& codes,
+                           std::size_t first) {
+    const std::size_t left = scratch.context_width - first;
+    return {scratch.values + first * round_up(scratch.tokens, kDepthStep), scratch.tokens,
+            left < kPanelWidth ? left : kPanelWidth, signed_largest(codes.top)};
+  }
+
+  void pack_values(const HeadCodes& codes, const AttentionScratch& scratch) const {
+    for (std::size_t first = 0; first < scratch.head_dim; first += kPanelWidth) {
+      const std::size_t left = scratch.head_dim - first;
+      kernels_.pack_columns({codes.parts[2] + first, codes.stride, false},
+                            left < kPanelWidth ? left : kPanelWidth, codes.offset(),
+                            value_panel(scratch, codes, first));
+    }
+  }
+
+  void attend_in_group(const Op& op, const Group& group, std::size_t h, Range queries,
+                       const AttentionScratch& scratch) {
     const HeadRecord head = tensor<HeadRecord>(op.head_table)[h];
-    Carver carver(scratch_);
-    auto* context = carver.take<std::int64_t>(head_dim);
-    auto* scores = carver.take<std::int32_t>(tokens);
-    auto* keys = carver.take<std::int16_t>(tokens * head_dim);
-    auto* values = carver.take<std::int16_t>(tokens * head_dim);
-    auto* query = carver.take<std::int16_t>(head_dim);
-    for (std::size_t i = 0; i < tokens; ++i) {
-      load(op, group.token(i), 1, h, head.key_zero, keys + i * head_dim);
-      load(op, group.token(i), 2, h, head.value_zero, values + i * head_dim);
+    const HeadCodes parts = head_codes(op, group, h, scratch);
+    pack_keys(op, parts, head, scratch);
+    pack_values(parts, scratch);
+    const RescaleArrays& arrays = scratch.context_rescale;
+    for (std::size_t c = 0; c < kPanelWidth; ++c) {
+      arrays.zeros[c] = 0;
+      arrays.constants[c] = 0;
+      arrays.multipliers[c] = head.context_multiplier;
+      arrays.offsets[c] = rounding_offset(head.context_bias, op.bias_shift, op.shift);
     }
-    const AttentionRule rule = {static_cast<AttentionKind>(network_.header.attention_kind),
-                                network_.header.attention_multiplier,
-                                network_.header.attention_top};
-    const Requantize to_code = {head.context_bias, head.context_multiplier, op.shift};
-    for (std::size_t i = 0; i < tokens; ++i) {
-      load(op, group.token(i), 0, h, head.query_zero, query);
-      dot_rows(query, keys, tokens, head_dim, scores);
-      finish_scores(op, group, h, i, head.score_multiplier, scores);
-      attend(rule, head.log2_delta, scores, tokens, values, head_dim, context);
-      std::uint8_t* target =
-          codes(op.destination) + group.token(i) * op.out_features + h * head_dim;
-      for (std::size_t c = 0; c < head_dim; ++c) {
-        constexpr std::int64_t kLimit = 1 << 30;
-        const auto sum = static_cast<std::int32_t>(clamp(context[c], -kLimit, kLimit));
-        target[c] = static_cast<std::uint8_t>(clamp(to_code(sum), 0, std::int64_t{op.output_top}));
-      }
+    for (std::size_t first = queries.begin; first < queries.end; first += kRowChunk) {
+      const std::size_t left = queries.end - first;
+      const Range chunk = {first, first + (left < kRowChunk ? left : kRowChunk)};
+      score(op, group, h, parts, chunk, scratch);
+      const Weights weights = {scratch.weights, chunk.size(), scratch.tokens};
+      kernels_.weigh(rule_, head.log2_delta, scratch.scores, scratch.score_width, weights);
+      write_context(op, group, h, head, parts, chunk, weights, scratch);
     }
   }
 
-  /// q (part 0), k (1) or v (2) of one token and head, its zero point subtracted.
-  void load(const Op& op, std::size_t token, std::size_t part, std::size_t h, std::int32_t zero,
-            std::int16_t* target) const {
-    const std::size_t head_dim = op.out_features / op.heads;
-    const std::uint8_t* source =
-        codes(op.source) + token * op.in_features + part * op.out_features + h * head_dim;
-    for (std::size_t c = 0; c < head_dim; ++c) {
-      target[c] = static_cast<std::int16_t>(source[c] - zero);
+  /// Scores [queries, score_width] in log2 units, with bias and mask.
+  void score(const Op& op, const Group& group, std::size_t h, const HeadCodes& parts, Range queries,
+             const AttentionScratch& scratch) const {
+    const Inputs inputs = {parts.parts[0] + queries.begin * parts.stride, parts.stride, parts.top};
+    kernels_.sum_rows(inputs, queries.size(), scratch.head_dim, scratch.query_sums);
+    for (std::size_t first = 0; first < scratch.tokens; first += kPanelWidth) {
+      kernels_.multiply(inputs, queries.size(), key_panel(scratch, parts, first),
+                        scratch.scores + first, scratch.score_width);
+    }
+    kernels_.rescale(rescale_of(scratch.score_rescale, op.score_shift, kLowest, kHighest),
+                     scratch.query_sums, queries.size(), scratch.score_width, scratch.scores,
+                     scratch.score_width);
+    for (std::size_t i = queries.begin; i < queries.end && op.window != 0; ++i) {
+      add_bias_and_mask(op, group, h, i,
+                        scratch.scores + (i - queries.begin) * scratch.score_width);
     }
   }
 
-  /// Sums of products to scores in log2 units, with bias and mask.
-  void finish_scores(const Op& op, const Group& group, std::size_t h, std::size_t i,
-                     std::int32_t multiplier, std::int32_t* scores) const {
-    const std::size_t tokens = group.tokens();
-    for (std::size_t j = 0; j < tokens; ++j) {
-      scores[j] = static_cast<std::int32_t>(
-          round_shift(std::int64_t{scores[j]} * multiplier, op.score_shift));
-    }
+  void add_bias_and_mask(const Op& op, const Group& group, std::size_t h, std::size_t i,
+                         std::int32_t* scores) const {
+    const std::size_t tokens = group_tokens(op);
     if (op.score_bias != 0) {
       const std::size_t offsets = std::size_t{2} * op.window - 1;
       const auto* bias = tensor<std::int32_t>(op.score_bias) + h * offsets * offsets;
@@ -379,40 +628,76 @@ class Runner {
     }
   }
 
-  void mean(const Op& op) {
-    const Requantize to_code = requantize(op, 0);
-    const std::int64_t rows = std::int64_t{op.grid} * op.grid;
+  void write_context(const Op& op, const Group& group, std::size_t h, const HeadRecord& head,
+                     const HeadCodes& parts, Range queries, const Weights& weights,
+                     const AttentionScratch& scratch) {
+    constexpr std::int32_t kNoSums[kRowChunk] = {};
+    const Rescale rescale =
+        rescale_of(scratch.context_rescale, op.shift, 0, static_cast<std::int32_t>(op.output_top));
+    for (std::size_t first = 0; first < scratch.head_dim; first += kPanelWidth) {
+      const Panel values = value_panel(scratch, parts, first);
+      const std::size_t left = scratch.head_dim - first;
+      const std::size_t channels = left < kPanelWidth ? left : kPanelWidth;
+      kernels_.apply(rule_, weights, values, head.value_zero - parts.offset(), scratch.context);
+      kernels_.rescale(rescale, kNoSums, queries.size(), values.width, scratch.context,
+                       values.width);
+      for (std::size_t i = queries.begin; i < queries.end; ++i) {
+        kernels_.narrow(scratch.context + (i - queries.begin) * values.width, channels,
+                        codes(op.destination) + group.token(i) * op.out_features +
+                            h * scratch.head_dim + first);
+      }
+    }
+  }
+
+  // --- the rest ---
+
+  void mean(const Op& op, Range rows) {
+    if (rows.empty()) {
+      return;  // another member's
+    }
+    const std::int64_t offset =
+        rounding_offset(*tensor<std::int32_t>(op.bias), op.bias_shift, op.shift);
+    const std::int32_t multiplier = *tensor<std::int32_t>(op.multipliers);
+    const std::int64_t count = std::int64_t{op.grid} * op.grid;
     for (std::size_t c = 0; c < op.in_features; ++c) {
       std::int64_t sum = 0;
-      for (std::int64_t r = 0; r < rows; ++r) {
+      for (std::int64_t r = 0; r < count; ++r) {
         sum += residual_[static_cast<std::size_t>(r) * op.in_features + c];
       }
-      const std::int64_t average = (2 * sum + (sum < 0 ? -rows : rows)) / (2 * rows);
-      codes(op.destination)[c] = static_cast<std::uint8_t>(
-          clamp(to_code(static_cast<std::int32_t>(average)), 0, std::int64_t{op.output_top}));
+      const std::int64_t average = (2 * sum + (sum < 0 ? -count : count)) / (2 * count);
+      const std::int64_t code =
+          rescaled(static_cast<std::int32_t>(average), multiplier, offset, op.shift);
+      codes(op.destination)[c] =
+          static_cast<std::uint8_t>(clamp(code, 0, std::int64_t{op.output_top}));
     }
   }
 
   const Network& network_;
   std::span<const std::uint8_t> pixels_;
   std::span<std::int32_t> logits_;
+  const Kernels& kernels_;
+  const Team& team_;
+  std::size_t member_;
   RunStatistics& statistics_;
+  AttentionRule rule_;
   std::int32_t* residual_;
   std::uint8_t* codes_a_;
   std::uint8_t* codes_b_;
-  std::byte* scratch_;
+  std::byte* scratch_ = nullptr;
+  Accesses accesses_[3];  // codes_a, codes_b, residual
 };
 
 }  // namespace
 
-std::size_t arena_size(const Network& network) {
+std::size_t arena_size(const Network& network, std::size_t members) {
   return kAlignment + align(network.residual_values * sizeof(std::int32_t)) +
-         align(network.codes_a_bytes) + align(network.codes_b_bytes) + align(network.scratch_bytes);
+         align(network.codes_a_bytes + kInputSlack) + align(network.codes_b_bytes + kInputSlack) +
+         members * align(network.scratch_bytes);
 }
 
 Status run(const Network& network, std::span<const std::uint8_t> pixels, std::span<std::byte> arena,
-           std::span<std::int32_t> logits, RunStatistics* statistics, const Observer* observer) {
-  if (arena.size() < arena_size(network)) {
+           std::span<std::int32_t> logits, const RunOptions& options) {
+  if (arena.size() < arena_size(network, options.team.members)) {
     return Status::small_arena;
   }
   if (pixels.size() != network.input_bytes() || logits.size() != network.header.num_classes) {
@@ -421,12 +706,13 @@ Status run(const Network& network, std::span<const std::uint8_t> pixels, std::sp
   RunStatistics uncounted;
   const auto address = reinterpret_cast<std::uintptr_t>(arena.data());
   Runner runner(network, pixels, arena.data() + (align(address) - address), logits,
-                statistics != nullptr ? *statistics : uncounted);
+                options.kernels != nullptr ? *options.kernels : portable_kernels(), options.team,
+                options.member, options.statistics != nullptr ? *options.statistics : uncounted);
   for (std::size_t i = 0; i < network.header.op_count; ++i) {
     const Op op = operation(network, i);
     runner.run(op);
-    if (observer != nullptr) {
-      runner.report(*observer, i, op);
+    if (options.observer != nullptr) {
+      runner.report(*options.observer, i, op);
     }
   }
   return Status::ok;

@@ -1,36 +1,147 @@
-// How an operation divides its scratch memory; asked once at open and again at run.
+// How an operation divides its scratch memory, of which every member of a team has one. Asked
+// once at open and again at run: each part is described by the same lines.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/kernels.h"
 #include "program.h"
 
 namespace bitlog2::runtime {
 
-/// Tokens that a linear layer takes through one row of unpacked weights.
-inline constexpr std::size_t kTokenBlock = 16;
+/// Parts of the arena start at multiples of this.
+inline constexpr std::size_t kAlignment = 64;
+
+/// Rows that a linear layer takes through its weights at a time.
+inline constexpr std::size_t kRowGroup = 9 * kRowChunk;
+
+constexpr std::size_t align(std::size_t bytes) {
+  return round_up(bytes, kAlignment);
+}
 
 /// Tokens that attend to each other.
 constexpr std::size_t group_tokens(const Op& op) {
   return op.window == 0 ? op.rows : std::size_t{op.window} * op.window;
 }
 
-/// Parts of the arena start at multiples of this.
-inline constexpr std::size_t kAlignment = 16;
+/// Takes arrays one behind the other from memory; of none, it measures.
+class Carver {
+ public:
+  explicit Carver(std::byte* memory) : memory_(memory) {}
 
-constexpr std::uint64_t scratch_bytes(const Op& op) {
+  template <class T>
+  T* take(std::size_t count) {
+    auto* result = memory_ == nullptr ? nullptr : reinterpret_cast<T*>(memory_ + used_);
+    used_ += align(count * sizeof(T));
+    return result;
+  }
+
+  std::size_t used() const { return used_; }
+
+ private:
+  std::byte* memory_;
+  std::size_t used_ = 0;
+};
+
+/// What rescale() needs of `width` channels.
+struct RescaleArrays {
+  RescaleArrays(Carver& carver, std::size_t width)
+      : zeros(carver.take<std::int32_t>(width)),
+        constants(carver.take<std::int32_t>(width)),
+        multipliers(carver.take<std::int32_t>(width)),
+        offsets(carver.take<std::int64_t>(width)) {}
+
+  std::int32_t* zeros;
+  std::int32_t* constants;
+  std::int32_t* multipliers;
+  std::int64_t* offsets;
+};
+
+/// embed, linear
+struct ProductScratch {
+  ProductScratch(std::byte* memory, const Op& op)
+      : carver(memory),
+        row_group(op.rows < kRowGroup ? op.rows : kRowGroup),
+        inputs(carver.take<std::uint8_t>(row_group * op.in_features + kInputSlack)),
+        row_sums(carver.take<std::int32_t>(row_group)),
+        panel(carver.take<std::int8_t>(kPanelWidth * round_up(op.in_features, kDepthStep))),
+        panel_sums(carver.take<std::int32_t>(kPanelWidth)),
+        sums(carver.take<std::int32_t>(kRowChunk * kPanelWidth)),
+        rescale(carver, kPanelWidth) {}
+
+  Carver carver;
+  std::size_t row_group;
+  std::uint8_t* inputs;
+  std::int32_t* row_sums;
+  std::int8_t* panel;
+  std::int32_t* panel_sums;
+  std::int32_t* sums;
+  RescaleArrays rescale;
+};
+
+/// layer_norm
+struct NormScratch {
+  NormScratch(std::byte* memory, const Op& op)
+      : carver(memory),
+        width(round_up(op.in_features, kLane)),
+        row(carver.take<std::int32_t>(width)),
+        normalised(carver.take<std::int32_t>(width)),
+        rescale(carver, width) {}
+
+  Carver carver;
+  std::size_t width;
+  std::int32_t* row;
+  std::int32_t* normalised;
+  RescaleArrays rescale;
+};
+
+/// attention: of one head of one group
+struct AttentionScratch {
+  AttentionScratch(std::byte* memory, const Op& op)
+      : carver(memory),
+        tokens(group_tokens(op)),
+        head_dim(op.heads == 0 ? 0 : op.out_features / op.heads),
+        score_width(round_up(tokens, kLane)),
+        context_width(round_up(head_dim, kLane)),
+        gathered(
+            carver.take<std::uint8_t>(op.window == 0 ? 0 : 3 * tokens * head_dim + kInputSlack)),
+        keys(carver.take<std::int8_t>(score_width * round_up(head_dim, kDepthStep))),
+        key_sums(carver.take<std::int32_t>(score_width)),
+        values(carver.take<std::int8_t>(round_up(tokens, kDepthStep) * context_width)),
+        query_sums(carver.take<std::int32_t>(kRowChunk)),
+        scores(carver.take<std::int32_t>(kRowChunk * score_width)),
+        weights(carver.take<std::byte>(weights_bytes(tokens))),
+        context(carver.take<std::int32_t>(kRowChunk * kPanelWidth)),
+        score_rescale(carver, score_width),
+        context_rescale(carver, kPanelWidth) {}
+
+  Carver carver;
+  std::size_t tokens;
+  std::size_t head_dim;
+  std::size_t score_width;
+  std::size_t context_width;
+  std::uint8_t* gathered;  // q, k and v of a window's tokens [3, tokens, head_dim]
+  std::int8_t* keys;       // panels of kPanelWidth tokens, the last one narrower
+  std::int32_t* key_sums;
+  std::int8_t* values;  // panels of kPanelWidth channels, the last one narrower
+  std::int32_t* query_sums;
+  std::int32_t* scores;
+  std::byte* weights;
+  std::int32_t* context;
+  RescaleArrays score_rescale;
+  RescaleArrays context_rescale;
+};
+
+inline std::size_t scratch_bytes(const Op& op) {
   switch (static_cast<OpKind>(op.kind)) {
     case OpKind::embed:
-    case OpKind::linear:  // inputs and one row of weights as int16
-      return (kTokenBlock + 1) * 2 * std::uint64_t{op.in_features} + 2 * kAlignment;
-    case OpKind::layer_norm:  // one row as int32
-      return 4 * std::uint64_t{op.in_features} + kAlignment;
-    case OpKind::attention: {  // context; scores; k, v and a row of q of one head
-      const std::uint64_t tokens = group_tokens(op);
-      const std::uint64_t head_dim = op.heads == 0 ? 0 : op.out_features / op.heads;
-      return 8 * head_dim + 4 * tokens + 2 * head_dim * (2 * tokens + 1) + 5 * kAlignment;
-    }
+    case OpKind::linear:
+      return ProductScratch(nullptr, op).carver.used();
+    case OpKind::layer_norm:
+      return NormScratch(nullptr, op).carver.used();
+    case OpKind::attention:
+      return AttentionScratch(nullptr, op).carver.used();
     case OpKind::mean:
       return 0;
   }

@@ -1,5 +1,11 @@
-// The operations that take the time, behind one interface: every instruction set's file
-// implements these, and all give the same bits.
+// The operations that take the time, behind one interface. Every instruction set's file fills
+// one table of them, and all tables give the same bits (tests/integer/kernels_test.cpp).
+//
+// Products are of bytes: an input is unsigned, u in [0, 255]; what it is multiplied by is
+// signed and laid out as a panel, so that a vector register takes four products deep by as many
+// channels as it has 32-bit lanes. Zero points are corrected for afterwards,
+//   sum (w - z) u = sum w u - z sum u,
+// in 32-bit arithmetic that wraps around; open() has proven that the result does not.
 #pragma once
 
 #include <cstddef>
@@ -9,28 +15,137 @@
 
 namespace bitlog2::runtime {
 
-/// sums[r] = sum_i weights[i] * inputs[r * count + i], r in [0, rows). No sum overflows.
-void dot_rows(const std::int16_t* weights, const std::int16_t* inputs, std::size_t rows,
-              std::size_t count, std::int32_t* sums);
+/// Channels of a panel: its width is a multiple of kLane, at most kPanelWidth.
+inline constexpr std::size_t kPanelWidth = 64;
+inline constexpr std::size_t kLane = 16;
+/// Depth is padded to a multiple of this, with zeros in the panel.
+inline constexpr std::size_t kDepthStep = 4;
+/// Rows that multiply() takes at a time at most; inputs may be read this many bytes beyond
+/// their last row's end.
+inline constexpr std::size_t kRowChunk = 24;
+inline constexpr std::size_t kInputSlack = 64;
 
-/// row[i] = code_i - zero_point, from packed codes.
-void unpack_weights(const std::uint8_t* packed, std::size_t count, unsigned bits,
-                    std::int32_t zero_point, std::int16_t* row);
+constexpr std::size_t round_up(std::size_t value, std::size_t step) {
+  return (value + step - 1) / step * step;
+}
 
-/// How probabilities become shifts.
+/// Values as a panel P [ceil(depth / 4), width, 4]: value (k, c) at P[k / 4][c][k % 4].
+struct Panel {
+  std::int8_t* values;
+  std::size_t depth;
+  std::size_t width;
+  std::int32_t largest;  // no value's magnitude is above it
+
+  std::size_t steps() const { return round_up(depth, kDepthStep) / kDepthStep; }
+};
+
+/// Codes in memory, row by row.
+struct Codes {
+  const std::uint8_t* first;
+  std::size_t stride;  // bytes from row to row
+  bool nibbles;        // two codes to a byte, the lower half first
+};
+
+/// What panels are multiplied by, row by row.
+struct Inputs {
+  const std::uint8_t* first;
+  std::size_t stride;    // bytes from row to row
+  std::int32_t largest;  // none is above it
+
+  const std::uint8_t* row(std::size_t index) const { return first + index * stride; }
+};
+
+/// From integer sums to what they stand for: of channel c,
+///   y = clamp((s * multipliers[c] + offsets[c]) >> shift, low, high)
+///   s = sum - zeros[c] * row_sum + constants[c], wrapping
+struct Rescale {
+  const std::int32_t* zeros;
+  const std::int32_t* constants;
+  const std::int32_t* multipliers;
+  const std::int64_t* offsets;  // the rounding's half included
+  unsigned shift;               // 1..62
+  std::int32_t low;
+  std::int32_t high;
+};
+
+/// How probabilities become weights.
 struct AttentionRule {
   AttentionKind kind;
   std::uint32_t multiplier;
-  std::uint32_t top;
+  std::uint32_t top;            // Sqrt2: the largest code that is kept
+  std::uint32_t fraction_bits;  // BitLog2: bits kept below the highest
+  bool nearest;                 // BitLog2: rounds to the nearest weight, not down
 };
 
-/// Softmax and the attention map's quantization of one row, then attention times V.
-///  scores [tokens]: log2 units with 16 fraction bits; overwritten
-///  values [tokens, head_dim]: v - zero
-///  context [head_dim]: BitLog2: sum of m^ * v; Sqrt2: sum of p^ / delta * v, with
-///    kSqrt2ContextFraction fraction bits
-void attend(const AttentionRule& rule, std::int32_t log2_delta, std::int32_t* scores,
-            std::size_t tokens, const std::int16_t* values, std::size_t head_dim,
-            std::int64_t* context);
+/// Weights of rows of tokens, in a form of the table's own.
+struct Weights {
+  std::byte* memory;  // weights_bytes(tokens) of them, a multiple of 64 in memory
+  std::size_t rows;   // at most kRowChunk
+  std::size_t tokens;
+};
+
+constexpr std::size_t weights_bytes(std::size_t tokens) {
+  return kRowChunk * (4 * round_up(tokens, kPanelWidth) + 8);
+}
+
+struct Kernels {
+  const char* name;
+
+  /// Fills a panel from `channels` rows of codes, each `panel.depth` long: value = code -
+  /// offset; channels beyond are 0. sums [panel.width]: each channel's sum of values.
+  void (*pack_rows)(const Codes& codes, std::size_t channels, std::int32_t offset,
+                    const Panel& panel, std::int32_t* sums);
+
+  /// The same where codes [panel.depth, channels] have their channels side by side.
+  void (*pack_columns)(const Codes& codes, std::size_t channels, std::int32_t offset,
+                       const Panel& panel);
+
+  /// sums[r * stride + c] = sum_k inputs.row(r)[k] * panel(k, c), wrapping.
+  void (*multiply)(const Inputs& inputs, std::size_t rows, const Panel& panel, std::int32_t* sums,
+                   std::size_t stride);
+
+  /// sums[r] = sum of a row's `count` inputs.
+  void (*sum_rows)(const Inputs& inputs, std::size_t rows, std::size_t count, std::int32_t* sums);
+
+  /// sums [rows, width] <- what they stand for; `width` a multiple of kLane.
+  void (*rescale)(const Rescale& rescale, const std::int32_t* row_sums, std::size_t rows,
+                  std::size_t width, std::int32_t* sums, std::size_t stride);
+
+  /// codes[i] = values[i], all of them in [0, 255].
+  void (*narrow)(const std::int32_t* values, std::size_t count, std::uint8_t* codes);
+
+  /// codes[i] = table[values[i]].
+  void (*look_up)(const std::int32_t* values, std::size_t count, const std::uint8_t* table,
+                  std::uint8_t* codes);
+
+  /// codes[i] = table[codes[i]], a table of `size` entries.
+  void (*decode)(const std::uint8_t* codes, std::size_t count, const std::uint8_t* table,
+                 std::size_t size, std::uint8_t* inputs);
+
+  /// totals[i] <- totals[i] + values[i], saturating. Returns how often it did, counting values
+  /// at int32's ends, which are taken to have been cut there.
+  std::uint64_t (*accumulate)(const std::int32_t* values, std::size_t count, std::int32_t* totals);
+
+  /// LayerNorm of one row without its factors: n = (x - mean) sqrt(C) / sqrt(sum (x - mean)^2 +
+  /// epsilon), kNormFraction fraction bits; `count` C at least 1.
+  void (*normalise)(const std::int32_t* row, std::size_t count, std::uint64_t epsilon,
+                    std::int32_t* normalised);
+
+  /// Softmax and the attention map's quantization of every row.
+  ///  scores [weights.rows, stride]: log2 units with kScoreFraction fraction bits; overwritten
+  void (*weigh)(const AttentionRule& rule, std::int32_t log2_delta, std::int32_t* scores,
+                std::size_t stride, const Weights& weights);
+
+  /// Attention times V. `values` is a panel of depth `tokens` of v minus some offset, `zero` the
+  /// zero point minus the same.
+  ///  context [rows, values.width]: sum over tokens of weight * (v - zero), where a weight is
+  ///    BitLog2's m^ or, with kSqrt2ContextFraction fraction bits, Sqrt2's p^ / delta; cut to
+  ///    +-2^30
+  void (*apply)(const AttentionRule& rule, const Weights& weights, const Panel& values,
+                std::int32_t zero, std::int32_t* context);
+};
+
+/// Any machine: the definition of every bit.
+const Kernels& portable_kernels();
 
 }  // namespace bitlog2::runtime

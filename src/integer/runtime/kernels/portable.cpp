@@ -1,21 +1,41 @@
 // The portable kernels: the definition of every bit. Attention times V is shifts and adds.
+#include "portable.h"
+
+#include <limits>
+
 #include "../fixed_point.h"
-#include "kernels.h"
 
 namespace bitlog2::runtime {
+namespace portable {
 namespace {
 
-constexpr std::size_t kBlock = 64;  // channels of a head that are summed at a time
+constexpr std::int32_t kLowest = std::numeric_limits<std::int32_t>::min();
+constexpr std::int32_t kHighest = std::numeric_limits<std::int32_t>::max();
+constexpr std::int32_t kNoWeight = -1;  // Sqrt2: the code of a weight of 0
 
-/// sums += values << shift.
-template <class Sum>
-void add_shifted(const std::int16_t* values, std::size_t count, unsigned shift, Sum* sums) {
-  for (std::size_t c = 0; c < count; ++c) {
-    sums[c] += static_cast<Sum>(values[c]) << shift;
+std::uint8_t code_at(const Codes& codes, std::size_t row, std::size_t i) {
+  const std::uint8_t* first = codes.first + row * codes.stride;
+  if (!codes.nibbles) {
+    return first[i];
+  }
+  return static_cast<std::uint8_t>(i % 2 == 0 ? first[i / 2] & 15 : first[i / 2] >> 4);
+}
+
+std::int8_t& value_at(const Panel& panel, std::size_t k, std::size_t c) {
+  return panel.values[(k / kDepthStep * panel.width + c) * kDepthStep + k % kDepthStep];
+}
+
+void clear(const Panel& panel) {
+  for (std::size_t i = 0; i < panel.steps() * panel.width * kDepthStep; ++i) {
+    panel.values[i] = 0;
   }
 }
 
-std::int32_t largest(const std::int32_t* scores, std::size_t tokens) {
+std::uint32_t distance(std::int32_t from, std::int32_t to) {
+  return static_cast<std::uint32_t>(from) - static_cast<std::uint32_t>(to);
+}
+
+std::int32_t largest_of(const std::int32_t* scores, std::size_t tokens) {
   std::int32_t result = scores[0];
   for (std::size_t j = 1; j < tokens; ++j) {
     result = scores[j] > result ? scores[j] : result;
@@ -23,123 +43,305 @@ std::int32_t largest(const std::int32_t* scores, std::size_t tokens) {
   return result;
 }
 
-std::uint32_t distance(std::int32_t from, std::int32_t to) {
-  return static_cast<std::uint32_t>(from) - static_cast<std::uint32_t>(to);
+/// A row of weights: m^ of BitLog2, the code of Sqrt2.
+std::int32_t* weights_row(const Weights& weights, std::size_t row) {
+  return reinterpret_cast<std::int32_t*>(weights.memory) + row * weights.tokens;
 }
 
-/// BitLog2: m = floor(p * M) by one reciprocal a row; its highest bit is the shift, and for
-/// Half the bit below adds half as much again. The weights m^ add up to at most M <= 2^16, so
-/// 32 bits hold every sum.
-void attend_bitlog2(const AttentionRule& rule, const std::uint32_t* powers, std::uint64_t sum,
-                    std::size_t tokens, const std::int16_t* values, std::size_t head_dim,
-                    std::int64_t* context) {
-  // There is a token, and the largest score's power is not zero.
-  // NOLINTNEXTLINE(clang-analyzer-core.DivideZero)
-  const std::uint64_t reciprocal = (std::uint64_t{rule.multiplier} << 46) / sum;
-  for (std::size_t first = 0; first < head_dim; first += kBlock) {
-    const std::size_t width = head_dim - first < kBlock ? head_dim - first : kBlock;
-    std::int32_t sums[kBlock] = {};
-    for (std::size_t j = 0; j < tokens; ++j) {
-      const std::uint64_t exact = powers[j] * reciprocal >> 46;
-      const std::uint64_t m = exact < rule.multiplier ? exact : rule.multiplier - 1;
-      if (m == 0) {
-        continue;
-      }
-      const auto shift = static_cast<unsigned>(bit_width(m) - 1);
-      const std::int16_t* row = values + j * head_dim + first;
-      add_shifted(row, width, shift, sums);
-      if (rule.kind == AttentionKind::half && shift > 0 && (m >> (shift - 1) & 1) != 0) {
-        add_shifted(row, width, shift - 1, sums);
-      }
-    }
-    for (std::size_t c = 0; c < width; ++c) {
-      context[first + c] = sums[c];
-    }
+/// m = floor(p * M) by one reciprocal a row.
+void weigh_bitlog2(const AttentionRule& rule, const std::int32_t* scores, std::size_t tokens,
+                   std::int32_t* row) {
+  const Rounding rounding = rounding_of(rule);
+  const std::int32_t top_score = largest_of(scores, tokens);
+  std::uint64_t sum = 0;
+  for (std::size_t j = 0; j < tokens; ++j) {
+    const std::uint32_t power = power_of_two(distance(top_score, scores[j]));
+    row[j] = static_cast<std::int32_t>(power);
+    sum += power;
+  }
+  const std::uint64_t reciprocal = reciprocal_of(rule, sum);
+  for (std::size_t j = 0; j < tokens; ++j) {
+    const std::uint64_t exact = static_cast<std::uint64_t>(row[j]) * reciprocal >> 46;
+    const std::uint64_t m = exact < rule.multiplier ? exact : rule.multiplier - 1;
+    row[j] = static_cast<std::int32_t>(rounded_weight(rounding, static_cast<std::uint32_t>(m)));
   }
 }
 
-/// Sqrt2: t = round(-2 log2(p / delta)) straight from the scores, without p itself. Even codes
-/// are shifts; odd ones are gathered apart and multiplied by sqrt(2) once at the end.
-void attend_sqrt2(const AttentionRule& rule, std::uint64_t sum, std::int32_t log2_delta,
-                  std::int32_t top_score, const std::int32_t* scores, std::size_t tokens,
-                  const std::int16_t* values, std::size_t head_dim, std::int64_t* context) {
+/// t = round(-2 log2(p / delta)) straight from the scores, without p itself.
+void weigh_sqrt2(const AttentionRule& rule, std::int32_t log2_delta, const std::int32_t* scores,
+                 std::size_t tokens, std::int32_t* row) {
+  const std::int32_t top_score = largest_of(scores, tokens);
+  std::uint64_t sum = 0;
+  for (std::size_t j = 0; j < tokens; ++j) {
+    sum += power_of_two(distance(top_score, scores[j]));
+  }
+  const std::int64_t offset = std::int64_t{log2_of_sum(sum)} + log2_delta;
+  for (std::size_t j = 0; j < tokens; ++j) {
+    const std::int64_t exponent = 2 * (std::int64_t{distance(top_score, scores[j])} + offset);
+    const std::int64_t t = round_shift(exponent, kScoreFraction);
+    const std::int64_t code = clamp(t, 0, rule.top);
+    const bool counts = t < std::int64_t{rule.multiplier} && (code + 1) >> 1 <= kSqrt2Fraction;
+    row[j] = counts ? static_cast<std::int32_t>(code) : kNoWeight;
+  }
+}
+
+/// sums += value << shift, one channel group of a panel at a time.
+template <class Sum>
+void add_shifted(const Panel& values, std::size_t token, std::size_t first, std::size_t count,
+                 std::int32_t zero, unsigned shift, Sum* sums) {
+  for (std::size_t c = 0; c < count; ++c) {
+    sums[c] += static_cast<Sum>(value_at(values, token, first + c) - zero) << shift;
+  }
+}
+
+/// A weight has few set bits; each adds a shifted value. The weights of a row add up to at most
+/// twice M <= 2^16, so 32 bits hold every sum.
+void apply_bitlog2(const std::int32_t* row, const Panel& values, std::size_t first,
+                   std::int32_t zero, std::int32_t* context) {
+  std::int32_t sums[kLane] = {};
+  for (std::size_t j = 0; j < values.depth; ++j) {
+    auto rest = static_cast<std::uint32_t>(row[j]);
+    while (rest != 0) {
+      const auto shift = static_cast<unsigned>(bit_width(rest) - 1);
+      add_shifted(values, j, first, kLane, zero, shift, sums);
+      rest ^= 1U << shift;
+    }
+  }
+  for (std::size_t c = 0; c < kLane; ++c) {
+    context[first + c] = sums[c];
+  }
+}
+
+/// Even codes are shifts; odd ones are gathered apart and multiplied by sqrt(2) once at the end.
+void apply_sqrt2(const std::int32_t* row, const Panel& values, std::size_t first, std::int32_t zero,
+                 std::int32_t* context) {
   // 16 bits: tokens < 2^16 of |values| < 2^10, shifted by 20, leave no more room.
   constexpr std::int64_t kSqrt2 = 46341;  // sqrt(2) * 2^15
-  const std::int64_t offset = std::int64_t{log2_of_sum(sum)} + log2_delta;
-  for (std::size_t first = 0; first < head_dim; first += kBlock) {
-    const std::size_t width = head_dim - first < kBlock ? head_dim - first : kBlock;
-    std::int64_t even[kBlock] = {};
-    std::int64_t odd[kBlock] = {};
-    for (std::size_t j = 0; j < tokens; ++j) {
-      const std::int64_t exponent = 2 * (std::int64_t{distance(top_score, scores[j])} + offset);
-      const std::int64_t t = round_shift(exponent, kScoreFraction);
-      if (t >= std::int64_t{rule.multiplier}) {
-        continue;
-      }
-      const std::int64_t code = clamp(t, 0, rule.top);
-      const std::int64_t right = (code + 1) >> 1;
-      if (right > kSqrt2Fraction) {
-        continue;
-      }
-      add_shifted(values + j * head_dim + first, width,
-                  static_cast<unsigned>(kSqrt2Fraction - right), (code & 1) != 0 ? odd : even);
+  constexpr std::int64_t kLimit = 1 << 30;
+  std::int64_t even[kLane] = {};
+  std::int64_t odd[kLane] = {};
+  for (std::size_t j = 0; j < values.depth; ++j) {
+    if (row[j] != kNoWeight) {
+      const auto shift = static_cast<unsigned>(kSqrt2Fraction - ((row[j] + 1) >> 1));
+      add_shifted(values, j, first, kLane, zero, shift, (row[j] & 1) != 0 ? odd : even);
     }
-    for (std::size_t c = 0; c < width; ++c) {
-      context[first + c] = round_shift(even[c] + round_shift(odd[c] * kSqrt2, 15),
-                                       kSqrt2Fraction - kSqrt2ContextFraction);
-    }
+  }
+  for (std::size_t c = 0; c < kLane; ++c) {
+    const std::int64_t sum = round_shift(even[c] + round_shift(odd[c] * kSqrt2, 15),
+                                         kSqrt2Fraction - kSqrt2ContextFraction);
+    context[first + c] = static_cast<std::int32_t>(clamp(sum, -kLimit, kLimit));
   }
 }
 
 }  // namespace
 
-void dot_rows(const std::int16_t* weights, const std::int16_t* inputs, std::size_t rows,
-              std::size_t count, std::int32_t* sums) {
+void pack_rows(const Codes& codes, std::size_t channels, std::int32_t offset, const Panel& panel,
+               std::int32_t* sums) {
+  clear(panel);
+  for (std::size_t c = 0; c < panel.width; ++c) {
+    sums[c] = 0;
+    for (std::size_t k = 0; c < channels && k < panel.depth; ++k) {
+      const std::int32_t value = code_at(codes, c, k) - offset;
+      value_at(panel, k, c) = static_cast<std::int8_t>(value);
+      sums[c] += value;
+    }
+  }
+}
+
+void pack_columns(const Codes& codes, std::size_t channels, std::int32_t offset,
+                  const Panel& panel) {
+  clear(panel);
+  for (std::size_t k = 0; k < panel.depth; ++k) {
+    for (std::size_t c = 0; c < channels; ++c) {
+      value_at(panel, k, c) = static_cast<std::int8_t>(code_at(codes, k, c) - offset);
+    }
+  }
+}
+
+void multiply(const Inputs& inputs, std::size_t rows, const Panel& panel, std::int32_t* sums,
+              std::size_t stride) {
+  for (std::size_t r = 0; r < rows; ++r) {
+    const std::uint8_t* row = inputs.row(r);
+    std::uint32_t totals[kPanelWidth] = {};  // wrap around
+    for (std::size_t k = 0; k < panel.depth; ++k) {
+      const std::int8_t* values = &value_at(panel, k, 0);
+      for (std::size_t c = 0; c < panel.width; ++c) {
+        totals[c] += static_cast<std::uint32_t>(std::int32_t{row[k]} * values[kDepthStep * c]);
+      }
+    }
+    for (std::size_t c = 0; c < panel.width; ++c) {
+      sums[r * stride + c] = static_cast<std::int32_t>(totals[c]);
+    }
+  }
+}
+
+void sum_rows(const Inputs& inputs, std::size_t rows, std::size_t count, std::int32_t* sums) {
   for (std::size_t r = 0; r < rows; ++r) {
     std::int32_t sum = 0;
-    const std::int16_t* input = inputs + r * count;
-    for (std::size_t i = 0; i < count; ++i) {
-      sum += std::int32_t{weights[i]} * input[i];
+    for (std::size_t k = 0; k < count; ++k) {
+      sum += inputs.row(r)[k];
     }
     sums[r] = sum;
   }
 }
 
-void unpack_weights(const std::uint8_t* packed, std::size_t count, unsigned bits,
-                    std::int32_t zero_point, std::int16_t* row) {
-  if (bits > 4) {
-    for (std::size_t i = 0; i < count; ++i) {
-      row[i] = static_cast<std::int16_t>(packed[i] - zero_point);
+void rescale(const Rescale& rescale, const std::int32_t* row_sums, std::size_t rows,
+             std::size_t width, std::int32_t* sums, std::size_t stride) {
+  for (std::size_t r = 0; r < rows; ++r) {
+    const auto row_sum = static_cast<std::uint32_t>(row_sums[r]);
+    for (std::size_t c = 0; c < width; ++c) {
+      std::int32_t& sum = sums[r * stride + c];
+      const std::uint32_t corrected = static_cast<std::uint32_t>(sum) -
+                                      static_cast<std::uint32_t>(rescale.zeros[c]) * row_sum +
+                                      static_cast<std::uint32_t>(rescale.constants[c]);
+      const std::int64_t value =
+          rescaled(static_cast<std::int32_t>(corrected), rescale.multipliers[c], rescale.offsets[c],
+                   rescale.shift);
+      sum = static_cast<std::int32_t>(clamp(value, rescale.low, rescale.high));
     }
-    return;
-  }
-  for (std::size_t i = 0; i + 1 < count; i += 2) {
-    row[i] = static_cast<std::int16_t>((packed[i / 2] & 15) - zero_point);
-    row[i + 1] = static_cast<std::int16_t>((packed[i / 2] >> 4) - zero_point);
-  }
-  if (count % 2 != 0) {
-    row[count - 1] = static_cast<std::int16_t>((packed[count / 2] & 15) - zero_point);
   }
 }
 
-void attend(const AttentionRule& rule, std::int32_t log2_delta, std::int32_t* scores,
-            std::size_t tokens, const std::int16_t* values, std::size_t head_dim,
-            std::int64_t* context) {
-  const std::int32_t top_score = largest(scores, tokens);
-  std::uint64_t sum = 0;
-  if (rule.kind == AttentionKind::sqrt2) {
-    for (std::size_t j = 0; j < tokens; ++j) {
-      sum += power_of_two(distance(top_score, scores[j]));
+void narrow(const std::int32_t* values, std::size_t count, std::uint8_t* codes) {
+  for (std::size_t i = 0; i < count; ++i) {
+    codes[i] = static_cast<std::uint8_t>(values[i]);
+  }
+}
+
+void look_up(const std::int32_t* values, std::size_t count, const std::uint8_t* table,
+             std::uint8_t* codes) {
+  for (std::size_t i = 0; i < count; ++i) {
+    codes[i] = table[values[i]];
+  }
+}
+
+void decode(const std::uint8_t* codes, std::size_t count, const std::uint8_t* table, std::size_t,
+            std::uint8_t* inputs) {
+  for (std::size_t i = 0; i < count; ++i) {
+    inputs[i] = table[codes[i]];
+  }
+}
+
+std::uint64_t accumulate(const std::int32_t* values, std::size_t count, std::int32_t* totals) {
+  std::uint64_t saturations = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::uint64_t before = saturations;
+    totals[i] = saturate(std::int64_t{totals[i]} + values[i], saturations);
+    const bool is_end = values[i] == kLowest || values[i] == kHighest;
+    saturations += is_end && saturations == before ? 1 : 0;
+  }
+  return saturations;
+}
+
+Normalisation begin_normalisation(std::int64_t sum, std::int32_t smallest, std::int32_t largest,
+                                  std::size_t count, std::uint64_t epsilon) {
+  const auto size = static_cast<std::int64_t>(count);
+  // open() refuses a network without features.
+  // NOLINTNEXTLINE(clang-analyzer-core.DivideZero)
+  const std::int64_t mean = (2 * sum + (sum < 0 ? -size : size)) / (2 * size);
+  const std::int64_t above = largest - mean;
+  const std::int64_t below = mean - smallest;
+  const int width = bit_width(static_cast<std::uint64_t>(above < below ? below : above));
+  const unsigned down = width > 22 ? static_cast<unsigned>(width - 22) : 0;
+  return {mean, down, epsilon >> (2 * down)};
+}
+
+NormalisationScale end_normalisation(std::uint64_t squares, std::size_t count) {
+  // 2^16 sqrt(C) / sqrt(squares): with squares * 4^up in [2^60, 2^62), its root has 31 bits.
+  squares = squares == 0 ? 1 : squares;
+  const unsigned up = static_cast<unsigned>(62 - bit_width(squares)) / 2;
+  const std::uint64_t root = square_root(squares << (2 * up));
+  const std::uint64_t root_of_count = square_root(static_cast<std::uint64_t>(count) << 40);
+  // sqrt(C) / sqrt(squares) with 50 - up fraction bits; up is at most 30.
+  return {static_cast<std::int64_t>((root_of_count << 30) / root), 50 - up - kNormFraction};
+}
+
+void normalise(const std::int32_t* row, std::size_t count, std::uint64_t epsilon,
+               std::int32_t* normalised) {
+  std::int64_t sum = 0;
+  std::int32_t smallest = row[0];
+  std::int32_t largest = row[0];
+  for (std::size_t c = 0; c < count; ++c) {
+    sum += row[c];
+    smallest = row[c] < smallest ? row[c] : smallest;
+    largest = row[c] > largest ? row[c] : largest;
+  }
+  const Normalisation begun = begin_normalisation(sum, smallest, largest, count, epsilon);
+  std::uint64_t squares = begun.least;
+  for (std::size_t c = 0; c < count; ++c) {
+    const std::int64_t centred = row[c] - begun.mean;
+    const std::int64_t shortened = begun.down == 0 ? centred : round_shift(centred, begun.down);
+    normalised[c] = static_cast<std::int32_t>(shortened);
+    squares += static_cast<std::uint64_t>(shortened * shortened);
+  }
+  const NormalisationScale scale = end_normalisation(squares, count);
+  for (std::size_t c = 0; c < count; ++c) {
+    normalised[c] =
+        static_cast<std::int32_t>(round_shift(normalised[c] * scale.factor, scale.shift));
+  }
+}
+
+std::uint64_t reciprocal_of(const AttentionRule& rule, std::uint64_t total) {
+  constexpr std::uint64_t kLargest = 0xFFFFFFFF;  // M is 2^16 and one token has it all
+  // NOLINTNEXTLINE(clang-analyzer-core.DivideZero)
+  const std::uint64_t reciprocal = (std::uint64_t{rule.multiplier} << 46) / total;
+  return reciprocal < kLargest ? reciprocal : kLargest;
+}
+
+Rounding rounding_of(const AttentionRule& rule) {
+  Rounding rounding = {rule.fraction_bits, false, rule.multiplier - 1};
+  rounding.largest = rounded_weight(rounding, rule.multiplier - 1);
+  rounding.nearest = rule.nearest;
+  return rounding;
+}
+
+std::uint32_t rounded_weight(const Rounding& rounding, std::uint32_t m) {
+  const int dropped = bit_width(m) - 1 - static_cast<int>(rounding.fraction_bits);
+  if (dropped <= 0) {
+    return m < rounding.largest ? m : rounding.largest;
+  }
+  // Half of the last kept bit may carry into the next power of two, which keeps fewer bits.
+  const std::uint32_t half = rounding.nearest ? std::uint32_t{1} << (dropped - 1) : 0;
+  const std::uint32_t kept = (m + half) >> dropped << dropped;
+  return kept < rounding.largest ? kept : rounding.largest;
+}
+
+void weigh(const AttentionRule& rule, std::int32_t log2_delta, std::int32_t* scores,
+           std::size_t stride, const Weights& weights) {
+  for (std::size_t r = 0; r < weights.rows; ++r) {
+    if (rule.kind == AttentionKind::sqrt2) {
+      weigh_sqrt2(rule, log2_delta, scores + r * stride, weights.tokens, weights_row(weights, r));
+    } else {
+      weigh_bitlog2(rule, scores + r * stride, weights.tokens, weights_row(weights, r));
     }
-    attend_sqrt2(rule, sum, log2_delta, top_score, scores, tokens, values, head_dim, context);
-    return;
   }
-  auto* powers = reinterpret_cast<std::uint32_t*>(scores);
-  for (std::size_t j = 0; j < tokens; ++j) {
-    powers[j] = power_of_two(distance(top_score, scores[j]));
-    sum += powers[j];
+}
+
+void apply(const AttentionRule& rule, const Weights& weights, const Panel& values,
+           std::int32_t zero, std::int32_t* context) {
+  for (std::size_t r = 0; r < weights.rows; ++r) {
+    for (std::size_t first = 0; first < values.width; first += kLane) {
+      const auto* row = weights_row(weights, r);
+      std::int32_t* target = context + r * values.width;
+      if (rule.kind == AttentionKind::sqrt2) {
+        apply_sqrt2(row, values, first, zero, target);
+      } else {
+        apply_bitlog2(row, values, first, zero, target);
+      }
+    }
   }
-  attend_bitlog2(rule, powers, sum, tokens, values, head_dim, context);
+}
+
+}  // namespace portable
+
+const Kernels& portable_kernels() {
+  static constexpr Kernels kKernels = {
+      "portable",         portable::pack_rows,  portable::pack_columns, portable::multiply,
+      portable::sum_rows, portable::rescale,    portable::narrow,       portable::look_up,
+      portable::decode,   portable::accumulate, portable::normalise,    portable::weigh,
+      portable::apply,
+  };
+  return kKernels;
 }
 
 }  // namespace bitlog2::runtime

@@ -1,0 +1,600 @@
+// AVX2: eight channels to a register. Compiled into any x86-64 build; select.cpp asks the CPU
+// before it hands this table out.
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+
+#include "../fixed_point.h"
+#include "planes.h"
+#include "portable.h"
+
+// Only what follows may use these instructions: inline functions of the headers above are shared
+// with files for other CPUs.
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2")
+#endif
+
+namespace bitlog2::runtime {
+namespace {
+
+constexpr std::size_t kBytes = 32;  // of a register
+constexpr std::size_t kValues = 8;  // int32 in a register
+
+__m256i load(const void* at) {
+  return _mm256_loadu_si256(static_cast<const __m256i*>(at));
+}
+
+void store(void* at, __m256i value) {
+  _mm256_storeu_si256(static_cast<__m256i*>(at), value);
+}
+
+/// All ones in the first `count` lanes.
+__m256i first_values(std::size_t count) {
+  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(count < kValues ? static_cast<int>(count) : 8), lane);
+}
+
+__m256i load_values(const std::int32_t* at, __m256i mask) {
+  return _mm256_maskload_epi32(at, mask);
+}
+
+void store_values(std::int32_t* at, __m256i mask, __m256i values) {
+  _mm256_maskstore_epi32(at, mask, values);
+}
+
+__m256i odd_lanes(__m256i values) {
+  return _mm256_srli_epi64(values, 32);
+}
+
+/// The low halves of `even` and of `odd`, lane by lane.
+__m256i interleave(__m256i even, __m256i odd) {
+  return _mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xAA);
+}
+
+/// An arithmetic shift of 64-bit values, which AVX2 lacks.
+struct ShiftRight {
+  explicit ShiftRight(unsigned shift)
+      : count(_mm_cvtsi32_si128(static_cast<int>(shift))),
+        sign(_mm256_set1_epi64x(std::numeric_limits<std::int64_t>::min())),
+        sign_behind(_mm256_srl_epi64(sign, count)) {}
+
+  __m256i operator()(__m256i value) const {
+    return _mm256_sub_epi64(_mm256_srl_epi64(_mm256_xor_si256(value, sign), count), sign_behind);
+  }
+
+  __m128i count;
+  __m256i sign;
+  __m256i sign_behind;
+};
+
+std::int64_t sum_of_64(__m256i values) {
+  const __m128i pair =
+      _mm_add_epi64(_mm256_castsi256_si128(values), _mm256_extracti128_si256(values, 1));
+  return _mm_cvtsi128_si64(_mm_add_epi64(pair, _mm_unpackhi_epi64(pair, pair)));
+}
+
+template <class Combine>
+std::int32_t reduce(__m256i values, Combine combine) {
+  std::int32_t lanes[kValues];
+  store(lanes, values);
+  std::int32_t result = lanes[0];
+  for (std::size_t i = 1; i < kValues; ++i) {
+    result = combine(result, lanes[i]);
+  }
+  return result;
+}
+
+std::int32_t largest_lane(__m256i values) {
+  return reduce(values, [](std::int32_t a, std::int32_t b) { return a < b ? b : a; });
+}
+
+std::int32_t smallest_lane(__m256i values) {
+  return reduce(values, [](std::int32_t a, std::int32_t b) { return a < b ? a : b; });
+}
+
+// --- panels ---
+
+/// An 8 x 8 matrix of 32-bit values.
+void transpose(__m256i (&rows)[kValues]) {
+  __m256i quads[2][4];  // [group of four rows][j]: lane l has column 4 l + j
+  for (int g = 0; g < 2; ++g) {
+    const __m256i a = _mm256_unpacklo_epi32(rows[4 * g], rows[4 * g + 1]);
+    const __m256i b = _mm256_unpackhi_epi32(rows[4 * g], rows[4 * g + 1]);
+    const __m256i c = _mm256_unpacklo_epi32(rows[4 * g + 2], rows[4 * g + 3]);
+    const __m256i d = _mm256_unpackhi_epi32(rows[4 * g + 2], rows[4 * g + 3]);
+    quads[g][0] = _mm256_unpacklo_epi64(a, c);
+    quads[g][1] = _mm256_unpackhi_epi64(a, c);
+    quads[g][2] = _mm256_unpacklo_epi64(b, d);
+    quads[g][3] = _mm256_unpackhi_epi64(b, d);
+  }
+  for (int j = 0; j < 4; ++j) {
+    rows[j] = _mm256_permute2x128_si256(quads[0][j], quads[1][j], 0x20);
+    rows[4 + j] = _mm256_permute2x128_si256(quads[0][j], quads[1][j], 0x31);
+  }
+}
+
+/// 32 codes from the k-th on, k even.
+__m256i load_codes(const std::uint8_t* row, bool nibbles, std::size_t k) {
+  if (!nibbles) {
+    return load(row + k);
+  }
+  const __m256i pairs =
+      _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(row + k / 2)));
+  const __m256i spread = _mm256_or_si256(pairs, _mm256_slli_epi16(pairs, 4));
+  return _mm256_and_si256(spread, _mm256_set1_epi8(15));
+}
+
+/// Eight channels by 32 values of depth.
+void pack_block(const Codes& codes, std::size_t c, std::size_t k, __m256i offset,
+                const Panel& panel, __m256i& totals) {
+  const __m256i ones = _mm256_set1_epi8(1);
+  __m256i rows[kValues];
+  for (std::size_t i = 0; i < kValues; ++i) {
+    const std::uint8_t* row = codes.first + (c + i) * codes.stride;
+    rows[i] = _mm256_sub_epi8(load_codes(row, codes.nibbles, k), offset);
+  }
+  transpose(rows);
+  for (std::size_t i = 0; i < kValues; ++i) {
+    store(panel.values + ((k / kDepthStep + i) * panel.width + c) * kDepthStep, rows[i]);
+    const __m256i pairs = _mm256_maddubs_epi16(ones, rows[i]);
+    totals = _mm256_add_epi32(totals, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  }
+}
+
+void pack_rows(const Codes& codes, std::size_t channels, std::int32_t offset, const Panel& panel,
+               std::int32_t* sums) {
+  const std::size_t whole_depth = panel.depth / kBytes * kBytes;
+  const std::size_t whole_channels = channels / kValues * kValues;
+  if (whole_depth != panel.depth || whole_channels != panel.width) {
+    // The edges, and with them everything: shapes of real networks have none.
+    return portable::pack_rows(codes, channels, offset, panel, sums);
+  }
+  const __m256i offsets = _mm256_set1_epi8(static_cast<char>(offset));
+  for (std::size_t c = 0; c < panel.width; c += kValues) {
+    __m256i totals = _mm256_setzero_si256();
+    for (std::size_t k = 0; k < panel.depth; k += kBytes) {
+      pack_block(codes, c, k, offsets, panel, totals);
+    }
+    store(sums + c, totals);
+  }
+}
+
+// --- products ---
+
+/// Adds up pairs of products in 16 bits as long as those hold them.
+template <std::size_t Rows, std::size_t Lanes>
+void multiply_tile(const std::uint8_t* first, std::size_t input_stride, const Panel& panel,
+                   std::size_t steps_in_16_bits, std::size_t c, std::int32_t* sums,
+                   std::size_t stride) {
+  __m256i wide[Rows][Lanes];
+  for (auto& row : wide) {
+    for (__m256i& total : row) {
+      total = _mm256_setzero_si256();
+    }
+  }
+  const std::size_t steps = panel.steps();
+  const std::size_t step_bytes = panel.width * kDepthStep;
+  for (std::size_t begin = 0; begin < steps; begin += steps_in_16_bits) {
+    const std::size_t end = begin + steps_in_16_bits < steps ? begin + steps_in_16_bits : steps;
+    __m256i totals[Rows][Lanes];
+    for (auto& row : totals) {
+      for (__m256i& total : row) {
+        total = _mm256_setzero_si256();
+      }
+    }
+    for (std::size_t step = begin; step < end; ++step) {
+      const std::int8_t* values = panel.values + step * step_bytes + c * kDepthStep;
+#pragma GCC unroll 8
+      for (std::size_t r = 0; r < Rows; ++r) {
+        std::int32_t four = 0;
+        __builtin_memcpy(&four, first + r * input_stride + step * kDepthStep, sizeof(four));
+        const __m256i row = _mm256_set1_epi32(four);
+#pragma GCC unroll 8
+        for (std::size_t l = 0; l < Lanes; ++l) {
+          const __m256i pairs = _mm256_maddubs_epi16(row, load(values + l * kBytes));
+          totals[r][l] = _mm256_add_epi16(totals[r][l], pairs);
+        }
+      }
+    }
+    for (std::size_t r = 0; r < Rows; ++r) {
+      for (std::size_t l = 0; l < Lanes; ++l) {
+        wide[r][l] =
+            _mm256_add_epi32(wide[r][l], _mm256_madd_epi16(totals[r][l], _mm256_set1_epi16(1)));
+      }
+    }
+  }
+  for (std::size_t r = 0; r < Rows; ++r) {
+    for (std::size_t l = 0; l < Lanes; ++l) {
+      store(sums + r * stride + c + l * kValues, wide[r][l]);
+    }
+  }
+}
+
+/// Where a pair of products may not fit 16 bits: inputs in two parts, below 128 and 128.
+void multiply_bytes(const Inputs& inputs, std::size_t r, const Panel& panel, std::size_t c,
+                    std::int32_t* sums, std::size_t stride) {
+  const __m256i low_bits = _mm256_set1_epi8(127);
+  __m256i total = _mm256_setzero_si256();
+  for (std::size_t step = 0; step < panel.steps(); ++step) {
+    std::int32_t four = 0;
+    __builtin_memcpy(&four, inputs.row(r) + step * kDepthStep, sizeof(four));
+    const __m256i row = _mm256_set1_epi32(four);
+    const __m256i values = load(panel.values + (step * panel.width + c) * kDepthStep);
+    const __m256i low = _mm256_maddubs_epi16(_mm256_and_si256(row, low_bits), values);
+    const __m256i high = _mm256_maddubs_epi16(
+        _mm256_and_si256(_mm256_srli_epi16(row, 7), _mm256_set1_epi8(1)), values);
+    total = _mm256_add_epi32(total, _mm256_madd_epi16(low, _mm256_set1_epi16(1)));
+    total = _mm256_add_epi32(total, _mm256_madd_epi16(high, _mm256_set1_epi16(128)));
+  }
+  store(sums + r * stride + c, total);
+}
+
+template <std::size_t Lanes>
+void multiply_rows(const Inputs& inputs, std::size_t rows, const Panel& panel,
+                   std::size_t steps_in_16_bits, std::size_t c, std::int32_t* sums,
+                   std::size_t stride) {
+  constexpr std::size_t kTileRows = 3;
+  std::size_t r = 0;
+  for (; r + kTileRows <= rows; r += kTileRows) {
+    multiply_tile<kTileRows, Lanes>(inputs.row(r), inputs.stride, panel, steps_in_16_bits, c,
+                                    sums + r * stride, stride);
+  }
+  for (; r < rows; ++r) {
+    multiply_tile<1, Lanes>(inputs.row(r), inputs.stride, panel, steps_in_16_bits, c,
+                            sums + r * stride, stride);
+  }
+}
+
+void multiply(const Inputs& inputs, std::size_t rows, const Panel& panel, std::int32_t* sums,
+              std::size_t stride) {
+  constexpr std::int32_t kLargest16 = 32767;
+  const std::int32_t pair = 2 * inputs.largest * panel.largest;
+  if (pair > kLargest16) {
+    for (std::size_t r = 0; r < rows; ++r) {
+      for (std::size_t c = 0; c < panel.width; c += kValues) {
+        multiply_bytes(inputs, r, panel, c, sums, stride);
+      }
+    }
+    return;
+  }
+  const auto steps = static_cast<std::size_t>(kLargest16 / (pair > 0 ? pair : 1));
+  std::size_t c = 0;
+  for (; c + 4 * kValues <= panel.width; c += 4 * kValues) {
+    multiply_rows<4>(inputs, rows, panel, steps, c, sums, stride);
+  }
+  for (; c < panel.width; c += 2 * kValues) {
+    multiply_rows<2>(inputs, rows, panel, steps, c, sums, stride);
+  }
+}
+
+void sum_rows(const Inputs& inputs, std::size_t rows, std::size_t count, std::int32_t* sums) {
+  for (std::size_t r = 0; r < rows; ++r) {
+    const std::uint8_t* row = inputs.row(r);
+    __m256i total = _mm256_setzero_si256();
+    std::size_t k = 0;
+    for (; k + kBytes <= count; k += kBytes) {
+      total = _mm256_add_epi64(total, _mm256_sad_epu8(load(row + k), _mm256_setzero_si256()));
+    }
+    std::int64_t sum = sum_of_64(total);
+    for (; k < count; ++k) {
+      sum += row[k];
+    }
+    sums[r] = static_cast<std::int32_t>(sum);
+  }
+}
+
+__m256i clamp_64(__m256i value, __m256i low, __m256i high) {
+  value = _mm256_blendv_epi8(value, low, _mm256_cmpgt_epi64(low, value));
+  return _mm256_blendv_epi8(value, high, _mm256_cmpgt_epi64(value, high));
+}
+
+void rescale(const Rescale& rescale, const std::int32_t* row_sums, std::size_t rows,
+             std::size_t width, std::int32_t* sums, std::size_t stride) {
+  const ShiftRight shift(rescale.shift);
+  const __m256i low = _mm256_set1_epi64x(rescale.low);
+  const __m256i high = _mm256_set1_epi64x(rescale.high);
+  for (std::size_t c = 0; c < width; c += kValues) {
+    const __m256i zeros = load(rescale.zeros + c);
+    const __m256i constants = load(rescale.constants + c);
+    const __m256i even_multipliers = load(rescale.multipliers + c);
+    const __m256i odd_multipliers = odd_lanes(even_multipliers);
+    // 0 1 2 3, 4 5 6 7 to 0 2 4 6, 1 3 5 7
+    const __m256i first = load(rescale.offsets + c);
+    const __m256i second = load(rescale.offsets + c + kValues / 2);
+    const __m256i even_offsets =
+        _mm256_permute4x64_epi64(_mm256_unpacklo_epi64(first, second), 0xD8);
+    const __m256i odd_offsets =
+        _mm256_permute4x64_epi64(_mm256_unpackhi_epi64(first, second), 0xD8);
+    for (std::size_t r = 0; r < rows; ++r) {
+      std::int32_t* at = sums + r * stride + c;
+      const __m256i correction =
+          _mm256_sub_epi32(constants, _mm256_mullo_epi32(zeros, _mm256_set1_epi32(row_sums[r])));
+      const __m256i sum = _mm256_add_epi32(load(at), correction);
+      const __m256i even =
+          shift(_mm256_add_epi64(_mm256_mul_epi32(sum, even_multipliers), even_offsets));
+      const __m256i odd =
+          shift(_mm256_add_epi64(_mm256_mul_epi32(odd_lanes(sum), odd_multipliers), odd_offsets));
+      store(at, interleave(clamp_64(even, low, high), clamp_64(odd, low, high)));
+    }
+  }
+}
+
+/// Eight values in [0, 255] as bytes.
+std::int64_t bytes_of(__m256i values) {
+  const __m128i words =
+      _mm_packus_epi32(_mm256_castsi256_si128(values), _mm256_extracti128_si256(values, 1));
+  return _mm_cvtsi128_si64(_mm_packus_epi16(words, words));
+}
+
+void narrow(const std::int32_t* values, std::size_t count, std::uint8_t* codes) {
+  std::size_t i = 0;
+  for (; i + kValues <= count; i += kValues) {
+    const std::int64_t bytes = bytes_of(load(values + i));
+    __builtin_memcpy(codes + i, &bytes, sizeof(bytes));
+  }
+  portable::narrow(values + i, count - i, codes + i);
+}
+
+void decode(const std::uint8_t* codes, std::size_t count, const std::uint8_t* table,
+            std::size_t size, std::uint8_t* inputs) {
+  constexpr std::size_t kSmall = 16;
+  if (size > kSmall) {
+    return portable::decode(codes, count, table, size, inputs);
+  }
+  std::uint8_t entries[kSmall] = {};
+  for (std::size_t i = 0; i < size; ++i) {
+    entries[i] = table[i];
+  }
+  const __m256i all =
+      _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(entries)));
+  std::size_t i = 0;
+  for (; i + kBytes <= count; i += kBytes) {
+    store(inputs + i, _mm256_shuffle_epi8(all, load(codes + i)));
+  }
+  portable::decode(codes + i, count - i, table, size, inputs + i);
+}
+
+std::uint64_t accumulate(const std::int32_t* values, std::size_t count, std::int32_t* totals) {
+  const __m256i lowest = _mm256_set1_epi32(std::numeric_limits<std::int32_t>::min());
+  const __m256i highest = _mm256_set1_epi32(std::numeric_limits<std::int32_t>::max());
+  std::uint64_t saturations = 0;
+  for (std::size_t i = 0; i < count; i += kValues) {
+    const __m256i mask = first_values(count - i);
+    const __m256i value = load_values(values + i, mask);
+    const __m256i total = load_values(totals + i, mask);
+    const __m256i sum = _mm256_add_epi32(total, value);
+    // Both have one sign and the sum the other.
+    const __m256i overflow = _mm256_srai_epi32(
+        _mm256_and_si256(_mm256_xor_si256(sum, value), _mm256_xor_si256(sum, total)), 31);
+    const __m256i cut =
+        _mm256_or_si256(_mm256_cmpeq_epi32(value, lowest), _mm256_cmpeq_epi32(value, highest));
+    const __m256i end = _mm256_xor_si256(_mm256_srai_epi32(value, 31), highest);
+    store_values(totals + i, mask, _mm256_blendv_epi8(sum, end, overflow));
+    const __m256i counted = _mm256_and_si256(_mm256_or_si256(overflow, cut), mask);
+    saturations += static_cast<std::uint64_t>(__builtin_popcount(
+        static_cast<unsigned>(_mm256_movemask_ps(_mm256_castsi256_ps(counted)))));
+  }
+  return saturations;
+}
+
+// --- LayerNorm ---
+
+void normalise(const std::int32_t* row, std::size_t count, std::uint64_t epsilon,
+               std::int32_t* normalised) {
+  __m256i sums = _mm256_setzero_si256();
+  __m256i smallest = _mm256_set1_epi32(row[0]);
+  __m256i largest = smallest;
+  for (std::size_t c = 0; c < count; c += kValues) {
+    const __m256i mask = first_values(count - c);
+    const __m256i x = load_values(row + c, mask);
+    sums = _mm256_add_epi64(sums, _mm256_cvtepi32_epi64(_mm256_castsi256_si128(x)));
+    sums = _mm256_add_epi64(sums, _mm256_cvtepi32_epi64(_mm256_extracti128_si256(x, 1)));
+    smallest = _mm256_min_epi32(smallest, _mm256_blendv_epi8(smallest, x, mask));
+    largest = _mm256_max_epi32(largest, _mm256_blendv_epi8(largest, x, mask));
+  }
+  const portable::Normalisation begun = portable::begin_normalisation(
+      sum_of_64(sums), smallest_lane(smallest), largest_lane(largest), count, epsilon);
+  if (begun.down > 7) {  // differences may need more than 31 bits with the rounding
+    return portable::normalise(row, count, epsilon, normalised);
+  }
+  const __m256i mean = _mm256_set1_epi32(static_cast<std::int32_t>(begun.mean));
+  const __m256i half = _mm256_set1_epi32(begun.down == 0 ? 0 : 1 << (begun.down - 1));
+  const __m128i down = _mm_cvtsi32_si128(static_cast<int>(begun.down));
+  __m256i squares = _mm256_setzero_si256();
+  for (std::size_t c = 0; c < count; c += kValues) {
+    const __m256i mask = first_values(count - c);
+    const __m256i centred = _mm256_sub_epi32(load_values(row + c, mask), mean);
+    const __m256i d =
+        _mm256_and_si256(_mm256_sra_epi32(_mm256_add_epi32(centred, half), down), mask);
+    store_values(normalised + c, mask, d);
+    squares = _mm256_add_epi64(squares, _mm256_mul_epi32(d, d));
+    squares = _mm256_add_epi64(squares, _mm256_mul_epi32(odd_lanes(d), odd_lanes(d)));
+  }
+  const portable::NormalisationScale scale = portable::end_normalisation(
+      begun.least + static_cast<std::uint64_t>(sum_of_64(squares)), count);
+  const __m256i factor = _mm256_set1_epi64x(scale.factor);
+  const __m256i rounding = _mm256_set1_epi64x(std::int64_t{1} << (scale.shift - 1));
+  const ShiftRight shift(scale.shift);
+  for (std::size_t c = 0; c < count; c += kValues) {
+    const __m256i mask = first_values(count - c);
+    const __m256i d = load_values(normalised + c, mask);
+    const __m256i even = _mm256_add_epi64(_mm256_mul_epi32(d, factor), rounding);
+    const __m256i odd = _mm256_add_epi64(_mm256_mul_epi32(odd_lanes(d), factor), rounding);
+    store_values(normalised + c, mask, interleave(shift(even), shift(odd)));
+  }
+}
+
+// --- attention ---
+
+/// A table of 32 values in registers.
+struct Table32 {
+  template <class Entry>
+  explicit Table32(Entry entry) {
+    for (std::size_t part = 0; part < 4; ++part) {
+      std::uint32_t column[kValues];
+      for (std::size_t i = 0; i < kValues; ++i) {
+        column[i] = entry(kPowerTable[kValues * part + i]);
+      }
+      parts[part] = load(column);
+    }
+  }
+
+  /// `bit3` and `bit4` have that bit of the index as all of a lane.
+  __m256i operator()(__m256i index, __m256i bit3, __m256i bit4) const {
+    const __m256i low = _mm256_blendv_epi8(_mm256_permutevar8x32_epi32(parts[0], index),
+                                           _mm256_permutevar8x32_epi32(parts[1], index), bit3);
+    const __m256i high = _mm256_blendv_epi8(_mm256_permutevar8x32_epi32(parts[2], index),
+                                            _mm256_permutevar8x32_epi32(parts[3], index), bit3);
+    return _mm256_blendv_epi8(low, high, bit4);
+  }
+
+  __m256i parts[4];
+};
+
+struct PowerTables {
+  Table32 values{[](const PowerEntry& entry) { return entry.value; }};
+  Table32 steps{[](const PowerEntry& entry) { return entry.step; }};
+
+  /// power_of_two() of eight exponents.
+  __m256i power(__m256i exponents) const {
+    const __m256i index = _mm256_srli_epi32(exponents, 11);  // its low five bits count
+    const __m256i bit3 = _mm256_srai_epi32(_mm256_slli_epi32(index, 28), 31);
+    const __m256i bit4 = _mm256_srai_epi32(_mm256_slli_epi32(index, 27), 31);
+    const __m256i value = values(index, bit3, bit4);
+    const __m256i step = steps(index, bit3, bit4);
+    const __m256i rest = _mm256_and_si256(exponents, _mm256_set1_epi32(2047));
+    const __m256i line = _mm256_srli_epi32(_mm256_mullo_epi32(step, rest), 7);
+    const __m256i other = _mm256_sub_epi32(_mm256_set1_epi32(2048), rest);
+    const __m256i bow = _mm256_srli_epi32(_mm256_mullo_epi32(rest, other), 8);
+    const __m256i depth = _mm256_mullo_epi32(bow, _mm256_srli_epi32(value, 18));
+    const __m256i sag =
+        _mm256_srli_epi32(_mm256_mullo_epi32(depth, _mm256_set1_epi32(static_cast<int>(kSag))), 16);
+    const __m256i mantissa = _mm256_sub_epi32(value, _mm256_add_epi32(line, sag));
+    return _mm256_srlv_epi32(mantissa, _mm256_srli_epi32(exponents, 16));
+  }
+};
+
+/// scores <- their powers of two relative to the largest; returns the powers' sum.
+std::uint64_t take_powers(const PowerTables& tables, std::int32_t* scores, std::size_t tokens) {
+  __m256i top = _mm256_set1_epi32(scores[0]);
+  for (std::size_t j = 0; j < tokens; j += kValues) {
+    const __m256i mask = first_values(tokens - j);
+    top = _mm256_max_epi32(top, _mm256_blendv_epi8(top, load_values(scores + j, mask), mask));
+  }
+  top = _mm256_set1_epi32(largest_lane(top));
+  const __m256i low_half = _mm256_set1_epi64x(0xFFFFFFFF);
+  __m256i sums = _mm256_setzero_si256();
+  for (std::size_t j = 0; j < tokens; j += kValues) {
+    const __m256i mask = first_values(tokens - j);
+    const __m256i score = load_values(scores + j, mask);
+    const __m256i power = _mm256_and_si256(tables.power(_mm256_sub_epi32(top, score)), mask);
+    store_values(scores + j, mask, power);
+    sums = _mm256_add_epi64(sums, _mm256_and_si256(power, low_half));
+    sums = _mm256_add_epi64(sums, odd_lanes(power));
+  }
+  return static_cast<std::uint64_t>(sum_of_64(sums));
+}
+
+/// rounded_weight() of eight values.
+__m256i round_weights(const portable::Rounding& rounding, __m256i m) {
+  // Ones from the highest bit down, then only where bits are dropped.
+  __m256i dropped = _mm256_or_si256(m, _mm256_srli_epi32(m, 1));
+  dropped = _mm256_or_si256(dropped, _mm256_srli_epi32(dropped, 2));
+  dropped = _mm256_or_si256(dropped, _mm256_srli_epi32(dropped, 4));
+  dropped = _mm256_or_si256(dropped, _mm256_srli_epi32(dropped, 8));
+  dropped =
+      _mm256_srl_epi32(dropped, _mm_cvtsi32_si128(static_cast<int>(rounding.fraction_bits) + 1));
+  if (rounding.nearest) {
+    const __m256i step = _mm256_add_epi32(dropped, _mm256_set1_epi32(1));
+    m = _mm256_add_epi32(m, _mm256_srli_epi32(step, 1));
+  }
+  return _mm256_min_epi32(_mm256_andnot_si256(dropped, m),
+                          _mm256_set1_epi32(static_cast<int>(rounding.largest)));
+}
+
+void weigh(const AttentionRule& rule, std::int32_t log2_delta, std::int32_t* scores,
+           std::size_t stride, const Weights& weights) {
+  if (rule.kind == AttentionKind::sqrt2) {
+    return portable::weigh(rule, log2_delta, scores, stride, weights);
+  }
+  const PowerTables tables;
+  const portable::Rounding rounding = portable::rounding_of(rule);
+  const Planes planes(weights);
+  const __m256i largest_m = _mm256_set1_epi32(static_cast<int>(rule.multiplier - 1));
+  const __m256i low_byte = _mm256_set1_epi32(255);
+  __m256i all = _mm256_setzero_si256();
+  for (std::size_t r = 0; r < weights.rows; ++r) {
+    std::int32_t* row = scores + r * stride;
+    const std::uint64_t sum = take_powers(tables, row, weights.tokens);
+    const auto reciprocal = static_cast<long long>(portable::reciprocal_of(rule, sum));
+    const __m256i factor = _mm256_set1_epi64x(reciprocal);
+    __m256i total = _mm256_setzero_si256();
+    for (std::size_t j = 0; j < weights.tokens; j += kValues) {
+      const __m256i power = load_values(row + j, first_values(weights.tokens - j));
+      const __m256i even = _mm256_srli_epi64(_mm256_mul_epu32(power, factor), 46);
+      const __m256i odd = _mm256_srli_epi64(_mm256_mul_epu32(odd_lanes(power), factor), 46);
+      const __m256i m = _mm256_min_epi32(interleave(even, odd), largest_m);
+      const __m256i weight = round_weights(rounding, m);
+      total = _mm256_add_epi32(total, weight);
+      all = _mm256_or_si256(all, weight);
+      const std::int64_t low = bytes_of(_mm256_and_si256(weight, low_byte));
+      const std::int64_t high = bytes_of(_mm256_srli_epi32(weight, 8));
+      __builtin_memcpy(planes.low + r * planes.stride + j, &low, sizeof(low));
+      __builtin_memcpy(planes.high + r * planes.stride + j, &high, sizeof(high));
+    }
+    planes.totals[r] = reduce(total, [](std::int32_t a, std::int32_t b) { return a + b; });
+  }
+  *planes.has_high = reduce(all, [](std::int32_t a, std::int32_t b) { return a | b; }) >> 8;
+}
+
+void apply(const AttentionRule& rule, const Weights& weights, const Panel& values,
+           std::int32_t zero, std::int32_t* context) {
+  if (rule.kind == AttentionKind::sqrt2) {
+    return portable::apply(rule, weights, values, zero, context);
+  }
+  const Planes planes(weights);
+  const std::size_t width = values.width;
+  multiply({planes.low, planes.stride, 255}, weights.rows, values, context, width);
+  std::int32_t high[kRowChunk * kPanelWidth];
+  if (*planes.has_high != 0) {
+    multiply({planes.high, planes.stride, 255}, weights.rows, values, high, width);
+  }
+  for (std::size_t r = 0; r < weights.rows; ++r) {
+    const __m256i correction = _mm256_set1_epi32(zero * planes.totals[r]);
+    for (std::size_t c = r * width; c < (r + 1) * width; c += kValues) {
+      __m256i sum = _mm256_sub_epi32(load(context + c), correction);
+      if (*planes.has_high != 0) {
+        sum = _mm256_add_epi32(sum, _mm256_slli_epi32(load(high + c), 8));
+      }
+      store(context + c, sum);
+    }
+  }
+}
+
+}  // namespace
+
+const Kernels& avx2_kernels();
+
+const Kernels& avx2_kernels() {
+  static constexpr Kernels kKernels = {
+      "avx2",     pack_rows,         portable::pack_columns,
+      multiply,   sum_rows,          rescale,
+      narrow,     portable::look_up, decode,
+      accumulate, normalise,         weigh,
+      apply,
+  };
+  return kKernels;
+}
+
+}  // namespace bitlog2::runtime
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+
+#endif

@@ -1,0 +1,528 @@
+// AVX-512 with VNNI (Ice Lake, Zen 4 and later): sixteen channels to a register, four products
+// deep. Compiled into any x86-64 build; select.cpp asks the CPU before it hands this table out.
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+
+#include "../fixed_point.h"
+#include "planes.h"
+#include "portable.h"
+
+// Only what follows may use these instructions: inline functions of the headers above are shared
+// with files for other CPUs.
+#if defined(__clang__)
+#pragma clang attribute push(                                                          \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx512vnni"))), \
+    apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx512vnni")
+#endif
+
+namespace bitlog2::runtime {
+namespace {
+
+constexpr std::size_t kBytes = 64;   // of a register
+constexpr std::size_t kValues = 16;  // int32 in a register
+constexpr __mmask16 kOddLanes = 0xAAAA;
+
+__mmask16 first_values(std::size_t count) {
+  return count >= kValues ? 0xFFFF : static_cast<__mmask16>((1U << count) - 1U);
+}
+
+__mmask64 first_bytes(std::size_t count) {
+  return count >= kBytes ? ~std::uint64_t{0} : (std::uint64_t{1} << count) - 1;
+}
+
+/// The low halves of `even` and of `odd`, lane by lane.
+__m512i interleave(__m512i even, __m512i odd) {
+  return _mm512_mask_blend_epi32(kOddLanes, even, _mm512_slli_epi64(odd, 32));
+}
+
+__m512i odd_lanes(__m512i values) {
+  return _mm512_srli_epi64(values, 32);
+}
+
+// --- panels ---
+
+/// A 16 x 16 matrix of 32-bit values.
+void transpose(__m512i (&rows)[kValues]) {
+  __m512i quads[4][4];  // [group of four rows][j]: lane l has column 4 l + j
+  for (int g = 0; g < 4; ++g) {
+    const __m512i a = _mm512_unpacklo_epi32(rows[4 * g], rows[4 * g + 1]);
+    const __m512i b = _mm512_unpackhi_epi32(rows[4 * g], rows[4 * g + 1]);
+    const __m512i c = _mm512_unpacklo_epi32(rows[4 * g + 2], rows[4 * g + 3]);
+    const __m512i d = _mm512_unpackhi_epi32(rows[4 * g + 2], rows[4 * g + 3]);
+    quads[g][0] = _mm512_unpacklo_epi64(a, c);
+    quads[g][1] = _mm512_unpackhi_epi64(a, c);
+    quads[g][2] = _mm512_unpacklo_epi64(b, d);
+    quads[g][3] = _mm512_unpackhi_epi64(b, d);
+  }
+  for (int j = 0; j < 4; ++j) {
+    const __m512i even_low = _mm512_shuffle_i32x4(quads[0][j], quads[1][j], 0x88);
+    const __m512i even_high = _mm512_shuffle_i32x4(quads[2][j], quads[3][j], 0x88);
+    const __m512i odd_low = _mm512_shuffle_i32x4(quads[0][j], quads[1][j], 0xDD);
+    const __m512i odd_high = _mm512_shuffle_i32x4(quads[2][j], quads[3][j], 0xDD);
+    rows[j] = _mm512_shuffle_i32x4(even_low, even_high, 0x88);
+    rows[4 + j] = _mm512_shuffle_i32x4(odd_low, odd_high, 0x88);
+    rows[8 + j] = _mm512_shuffle_i32x4(even_low, even_high, 0xDD);
+    rows[12 + j] = _mm512_shuffle_i32x4(odd_low, odd_high, 0xDD);
+  }
+}
+
+/// `count` codes from the k-th on, k even, as bytes less `offset`; 0 behind them.
+__m512i load_codes(const std::uint8_t* row, bool nibbles, std::size_t k, std::size_t count,
+                   __m512i offset) {
+  const __mmask64 wanted = first_bytes(count);
+  if (!nibbles) {
+    return _mm512_maskz_sub_epi8(wanted, _mm512_maskz_loadu_epi8(wanted, row + k), offset);
+  }
+  const auto bytes = static_cast<__mmask32>(first_bytes((count + 1) / 2));
+  const __m512i pairs = _mm512_cvtepu8_epi16(_mm256_maskz_loadu_epi8(bytes, row + k / 2));
+  const __m512i spread = _mm512_or_si512(pairs, _mm512_slli_epi16(pairs, 4));
+  const __m512i codes = _mm512_and_si512(spread, _mm512_set1_epi8(15));
+  return _mm512_maskz_sub_epi8(wanted, codes, offset);
+}
+
+void pack_rows(const Codes& codes, std::size_t channels, std::int32_t offset, const Panel& panel,
+               std::int32_t* sums) {
+  const __m512i offsets = _mm512_set1_epi8(static_cast<char>(offset));
+  const __m512i ones = _mm512_set1_epi8(1);
+  for (std::size_t c = 0; c < panel.width; c += kLane) {
+    __m512i totals = _mm512_setzero_si512();
+    for (std::size_t k = 0; k < panel.depth; k += kBytes) {
+      const std::size_t count = panel.depth - k < kBytes ? panel.depth - k : kBytes;
+      __m512i rows[kValues];
+      for (std::size_t i = 0; i < kValues; ++i) {
+        rows[i] = c + i < channels ? load_codes(codes.first + (c + i) * codes.stride, codes.nibbles,
+                                                k, count, offsets)
+                                   : _mm512_setzero_si512();
+      }
+      transpose(rows);
+      for (std::size_t i = 0; i < (count + kDepthStep - 1) / kDepthStep; ++i) {
+        _mm512_storeu_si512(panel.values + ((k / kDepthStep + i) * panel.width + c) * kDepthStep,
+                            rows[i]);
+        totals = _mm512_dpbusd_epi32(totals, ones, rows[i]);
+      }
+    }
+    _mm512_storeu_si512(sums + c, totals);
+  }
+}
+
+void pack_columns(const Codes& codes, std::size_t channels, std::int32_t offset,
+                  const Panel& panel) {
+  const __m512i offsets = _mm512_set1_epi8(static_cast<char>(offset));
+  for (std::size_t step = 0; step < panel.steps(); ++step) {
+    __m512i rows[kDepthStep];
+    for (std::size_t i = 0; i < kDepthStep; ++i) {
+      const std::size_t k = step * kDepthStep + i;
+      rows[i] = k < panel.depth
+                    ? load_codes(codes.first + k * codes.stride, false, 0, channels, offsets)
+                    : _mm512_setzero_si512();
+    }
+    const __m512i a = _mm512_unpacklo_epi8(rows[0], rows[1]);
+    const __m512i b = _mm512_unpackhi_epi8(rows[0], rows[1]);
+    const __m512i c = _mm512_unpacklo_epi8(rows[2], rows[3]);
+    const __m512i d = _mm512_unpackhi_epi8(rows[2], rows[3]);
+    // [j]: lane l has channels 16 l + 4 j and the next three, four deep each
+    const __m512i quads[4] = {_mm512_unpacklo_epi16(a, c), _mm512_unpackhi_epi16(a, c),
+                              _mm512_unpacklo_epi16(b, d), _mm512_unpackhi_epi16(b, d)};
+    const __m512i even_low = _mm512_shuffle_i32x4(quads[0], quads[1], 0x88);
+    const __m512i even_high = _mm512_shuffle_i32x4(quads[2], quads[3], 0x88);
+    const __m512i odd_low = _mm512_shuffle_i32x4(quads[0], quads[1], 0xDD);
+    const __m512i odd_high = _mm512_shuffle_i32x4(quads[2], quads[3], 0xDD);
+    const __m512i lanes[4] = {_mm512_shuffle_i32x4(even_low, even_high, 0x88),
+                              _mm512_shuffle_i32x4(odd_low, odd_high, 0x88),
+                              _mm512_shuffle_i32x4(even_low, even_high, 0xDD),
+                              _mm512_shuffle_i32x4(odd_low, odd_high, 0xDD)};
+    for (std::size_t c16 = 0; c16 < panel.width / kLane; ++c16) {
+      _mm512_storeu_si512(panel.values + (step * panel.width + c16 * kLane) * kDepthStep,
+                          lanes[c16]);
+    }
+  }
+}
+
+// --- products ---
+
+/// Rows by kLane * Lanes channels, all sums in registers.
+template <std::size_t Rows, std::size_t Lanes>
+void multiply_tile(const std::uint8_t* first, std::size_t input_stride, const Panel& panel,
+                   std::int32_t* sums, std::size_t stride) {
+  __m512i totals[Rows][Lanes];
+  for (auto& row : totals) {
+    for (__m512i& total : row) {
+      total = _mm512_setzero_si512();
+    }
+  }
+  const std::int8_t* values = panel.values;
+  const std::size_t steps = panel.steps();
+  for (std::size_t step = 0; step < steps; ++step) {
+    __m512i columns[Lanes];
+#pragma GCC unroll 8
+    for (std::size_t l = 0; l < Lanes; ++l) {
+      columns[l] = _mm512_loadu_si512(values + l * kBytes);
+    }
+#pragma GCC unroll 8
+    for (std::size_t r = 0; r < Rows; ++r) {
+      std::int32_t four = 0;
+      __builtin_memcpy(&four, first + r * input_stride + step * kDepthStep, sizeof(four));
+      const __m512i row = _mm512_set1_epi32(four);
+#pragma GCC unroll 8
+      for (std::size_t l = 0; l < Lanes; ++l) {
+        totals[r][l] = _mm512_dpbusd_epi32(totals[r][l], row, columns[l]);
+      }
+    }
+    values += Lanes * kBytes;
+  }
+  for (std::size_t r = 0; r < Rows; ++r) {
+    for (std::size_t l = 0; l < Lanes; ++l) {
+      _mm512_storeu_si512(sums + r * stride + l * kLane, totals[r][l]);
+    }
+  }
+}
+
+constexpr std::size_t kTileRows = 6;
+
+template <std::size_t Lanes>
+void multiply_rows(const Inputs& inputs, std::size_t rows, const Panel& panel, std::int32_t* sums,
+                   std::size_t stride) {
+  std::size_t r = 0;
+  for (; r + kTileRows <= rows; r += kTileRows) {
+    multiply_tile<kTileRows, Lanes>(inputs.row(r), inputs.stride, panel, sums + r * stride, stride);
+  }
+  const std::uint8_t* first = inputs.row(r);
+  sums += r * stride;
+  switch (rows - r) {
+    case 5:
+      return multiply_tile<5, Lanes>(first, inputs.stride, panel, sums, stride);
+    case 4:
+      return multiply_tile<4, Lanes>(first, inputs.stride, panel, sums, stride);
+    case 3:
+      return multiply_tile<3, Lanes>(first, inputs.stride, panel, sums, stride);
+    case 2:
+      return multiply_tile<2, Lanes>(first, inputs.stride, panel, sums, stride);
+    case 1:
+      return multiply_tile<1, Lanes>(first, inputs.stride, panel, sums, stride);
+    default:
+      return;
+  }
+}
+
+void multiply(const Inputs& inputs, std::size_t rows, const Panel& panel, std::int32_t* sums,
+              std::size_t stride) {
+  switch (panel.width / kLane) {
+    case 4:
+      return multiply_rows<4>(inputs, rows, panel, sums, stride);
+    case 3:
+      return multiply_rows<3>(inputs, rows, panel, sums, stride);
+    case 2:
+      return multiply_rows<2>(inputs, rows, panel, sums, stride);
+    default:
+      return multiply_rows<1>(inputs, rows, panel, sums, stride);
+  }
+}
+
+void sum_rows(const Inputs& inputs, std::size_t rows, std::size_t count, std::int32_t* sums) {
+  for (std::size_t r = 0; r < rows; ++r) {
+    __m512i total = _mm512_setzero_si512();
+    for (std::size_t k = 0; k < count; k += kBytes) {
+      const __m512i bytes = _mm512_maskz_loadu_epi8(first_bytes(count - k), inputs.row(r) + k);
+      total = _mm512_add_epi64(total, _mm512_sad_epu8(bytes, _mm512_setzero_si512()));
+    }
+    sums[r] = static_cast<std::int32_t>(_mm512_reduce_add_epi64(total));
+  }
+}
+
+/// What rescale() needs of sixteen channels, even and odd ones apart, as 64-bit products want
+/// them.
+struct RescaleLanes {
+  RescaleLanes(const Rescale& rescale, std::size_t c)
+      : zeros(_mm512_loadu_si512(rescale.zeros + c)),
+        constants(_mm512_loadu_si512(rescale.constants + c)),
+        even_multipliers(_mm512_loadu_si512(rescale.multipliers + c)),
+        odd_multipliers(odd_lanes(even_multipliers)) {
+    const __m512i low = _mm512_loadu_si512(rescale.offsets + c);
+    const __m512i high = _mm512_loadu_si512(rescale.offsets + c + kValues / 2);
+    const __m512i even = _mm512_set_epi64(14, 12, 10, 8, 6, 4, 2, 0);
+    const __m512i odd = _mm512_set_epi64(15, 13, 11, 9, 7, 5, 3, 1);
+    even_offsets = _mm512_permutex2var_epi64(low, even, high);
+    odd_offsets = _mm512_permutex2var_epi64(low, odd, high);
+  }
+
+  __m512i zeros;
+  __m512i constants;
+  __m512i even_multipliers;
+  __m512i odd_multipliers;
+  __m512i even_offsets;
+  __m512i odd_offsets;
+};
+
+void rescale(const Rescale& rescale, const std::int32_t* row_sums, std::size_t rows,
+             std::size_t width, std::int32_t* sums, std::size_t stride) {
+  const __m128i shift = _mm_cvtsi32_si128(static_cast<int>(rescale.shift));
+  const __m512i low = _mm512_set1_epi64(rescale.low);
+  const __m512i high = _mm512_set1_epi64(rescale.high);
+  for (std::size_t c = 0; c < width; c += kValues) {
+    const RescaleLanes lanes(rescale, c);
+    for (std::size_t r = 0; r < rows; ++r) {
+      std::int32_t* at = sums + r * stride + c;
+      const __m512i correction = _mm512_sub_epi32(
+          lanes.constants, _mm512_mullo_epi32(lanes.zeros, _mm512_set1_epi32(row_sums[r])));
+      const __m512i sum = _mm512_add_epi32(_mm512_loadu_si512(at), correction);
+      __m512i even =
+          _mm512_add_epi64(_mm512_mul_epi32(sum, lanes.even_multipliers), lanes.even_offsets);
+      __m512i odd = _mm512_add_epi64(_mm512_mul_epi32(odd_lanes(sum), lanes.odd_multipliers),
+                                     lanes.odd_offsets);
+      even = _mm512_min_epi64(_mm512_max_epi64(_mm512_sra_epi64(even, shift), low), high);
+      odd = _mm512_min_epi64(_mm512_max_epi64(_mm512_sra_epi64(odd, shift), low), high);
+      _mm512_storeu_si512(at, interleave(even, odd));
+    }
+  }
+}
+
+void narrow(const std::int32_t* values, std::size_t count, std::uint8_t* codes) {
+  for (std::size_t i = 0; i < count; i += kValues) {
+    const __mmask16 mask = first_values(count - i);
+    _mm512_mask_cvtepi32_storeu_epi8(codes + i, mask, _mm512_maskz_loadu_epi32(mask, values + i));
+  }
+}
+
+void decode(const std::uint8_t* codes, std::size_t count, const std::uint8_t* table,
+            std::size_t size, std::uint8_t* inputs) {
+  if (size > 16) {
+    return portable::decode(codes, count, table, size, inputs);
+  }
+  const auto entries = static_cast<__mmask16>((1U << size) - 1U);
+  const __m512i all = _mm512_broadcast_i32x4(_mm_maskz_loadu_epi8(entries, table));
+  for (std::size_t i = 0; i < count; i += kBytes) {
+    const __mmask64 mask = first_bytes(count - i);
+    const __m512i bytes = _mm512_maskz_loadu_epi8(mask, codes + i);
+    _mm512_mask_storeu_epi8(inputs + i, mask, _mm512_shuffle_epi8(all, bytes));
+  }
+}
+
+std::uint64_t accumulate(const std::int32_t* values, std::size_t count, std::int32_t* totals) {
+  const __m512i lowest = _mm512_set1_epi32(std::numeric_limits<std::int32_t>::min());
+  const __m512i highest = _mm512_set1_epi32(std::numeric_limits<std::int32_t>::max());
+  std::uint64_t saturations = 0;
+  for (std::size_t i = 0; i < count; i += kValues) {
+    const __mmask16 mask = first_values(count - i);
+    const __m512i value = _mm512_maskz_loadu_epi32(mask, values + i);
+    const __m512i total = _mm512_maskz_loadu_epi32(mask, totals + i);
+    const __m512i sum = _mm512_add_epi32(total, value);
+    // Both have one sign and the sum the other.
+    const __mmask16 overflow = _mm512_movepi32_mask(
+        _mm512_and_si512(_mm512_xor_si512(sum, value), _mm512_xor_si512(sum, total)));
+    const auto cut = static_cast<__mmask16>(_mm512_cmpeq_epi32_mask(value, lowest) |
+                                            _mm512_cmpeq_epi32_mask(value, highest));
+    const __m512i end = _mm512_xor_si512(_mm512_srai_epi32(value, 31), highest);
+    _mm512_mask_storeu_epi32(totals + i, mask, _mm512_mask_blend_epi32(overflow, sum, end));
+    saturations += static_cast<std::uint64_t>(__builtin_popcount((overflow | cut) & mask));
+  }
+  return saturations;
+}
+
+// --- LayerNorm ---
+
+void normalise(const std::int32_t* row, std::size_t count, std::uint64_t epsilon,
+               std::int32_t* normalised) {
+  __m512i sum_low = _mm512_setzero_si512();
+  __m512i sum_high = _mm512_setzero_si512();
+  __m512i smallest = _mm512_set1_epi32(row[0]);
+  __m512i largest = smallest;
+  for (std::size_t c = 0; c < count; c += kValues) {
+    const __mmask16 mask = first_values(count - c);
+    const __m512i x = _mm512_maskz_loadu_epi32(mask, row + c);
+    sum_low = _mm512_add_epi64(sum_low, _mm512_cvtepi32_epi64(_mm512_castsi512_si256(x)));
+    sum_high = _mm512_add_epi64(sum_high, _mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64(x, 1)));
+    smallest = _mm512_mask_min_epi32(smallest, mask, smallest, x);
+    largest = _mm512_mask_max_epi32(largest, mask, largest, x);
+  }
+  const portable::Normalisation begun = portable::begin_normalisation(
+      _mm512_reduce_add_epi64(_mm512_add_epi64(sum_low, sum_high)),
+      _mm512_reduce_min_epi32(smallest), _mm512_reduce_max_epi32(largest), count, epsilon);
+  if (begun.down > 7) {  // differences may need more than 31 bits with the rounding
+    return portable::normalise(row, count, epsilon, normalised);
+  }
+  const __m512i mean = _mm512_set1_epi32(static_cast<std::int32_t>(begun.mean));
+  const __m512i half = _mm512_set1_epi32(begun.down == 0 ? 0 : 1 << (begun.down - 1));
+  const __m128i down = _mm_cvtsi32_si128(static_cast<int>(begun.down));
+  __m512i squares = _mm512_setzero_si512();
+  for (std::size_t c = 0; c < count; c += kValues) {
+    const __mmask16 mask = first_values(count - c);
+    const __m512i x = _mm512_maskz_loadu_epi32(mask, row + c);
+    const __m512i centred = _mm512_maskz_sub_epi32(mask, x, mean);
+    const __m512i d = _mm512_sra_epi32(_mm512_add_epi32(centred, half), down);
+    _mm512_mask_storeu_epi32(normalised + c, mask, d);
+    squares = _mm512_add_epi64(squares, _mm512_mul_epi32(d, d));
+    squares = _mm512_add_epi64(squares, _mm512_mul_epi32(odd_lanes(d), odd_lanes(d)));
+  }
+  const portable::NormalisationScale scale = portable::end_normalisation(
+      begun.least + static_cast<std::uint64_t>(_mm512_reduce_add_epi64(squares)), count);
+  const __m512i factor = _mm512_set1_epi64(scale.factor);
+  const __m512i rounding = _mm512_set1_epi64(std::int64_t{1} << (scale.shift - 1));
+  const __m128i shift = _mm_cvtsi32_si128(static_cast<int>(scale.shift));
+  for (std::size_t c = 0; c < count; c += kValues) {
+    const __mmask16 mask = first_values(count - c);
+    const __m512i d = _mm512_maskz_loadu_epi32(mask, normalised + c);
+    const __m512i even = _mm512_add_epi64(_mm512_mul_epi32(d, factor), rounding);
+    const __m512i odd = _mm512_add_epi64(_mm512_mul_epi32(odd_lanes(d), factor), rounding);
+    _mm512_mask_storeu_epi32(
+        normalised + c, mask,
+        interleave(_mm512_sra_epi64(even, shift), _mm512_sra_epi64(odd, shift)));
+  }
+}
+
+// --- attention ---
+
+/// The power table in registers.
+struct PowerTable {
+  PowerTable() {
+    for (std::size_t half = 0; half < 2; ++half) {
+      std::uint32_t columns[2][kValues];
+      for (std::size_t i = 0; i < kValues; ++i) {
+        columns[0][i] = kPowerTable[kValues * half + i].value;
+        columns[1][i] = kPowerTable[kValues * half + i].step;
+      }
+      values[half] = _mm512_loadu_si512(columns[0]);
+      steps[half] = _mm512_loadu_si512(columns[1]);
+    }
+  }
+
+  /// power_of_two() of sixteen exponents.
+  __m512i power(__m512i exponents) const {
+    const __m512i index = _mm512_srli_epi32(exponents, 11);  // its low five bits count
+    const __m512i value = _mm512_permutex2var_epi32(values[0], index, values[1]);
+    const __m512i step = _mm512_permutex2var_epi32(steps[0], index, steps[1]);
+    const __m512i rest = _mm512_and_si512(exponents, _mm512_set1_epi32(2047));
+    const __m512i line = _mm512_srli_epi32(_mm512_mullo_epi32(step, rest), 7);
+    const __m512i other = _mm512_sub_epi32(_mm512_set1_epi32(2048), rest);
+    const __m512i bow = _mm512_srli_epi32(_mm512_mullo_epi32(rest, other), 8);
+    const __m512i depth = _mm512_mullo_epi32(bow, _mm512_srli_epi32(value, 18));
+    const __m512i sag =
+        _mm512_srli_epi32(_mm512_mullo_epi32(depth, _mm512_set1_epi32(static_cast<int>(kSag))), 16);
+    const __m512i mantissa = _mm512_sub_epi32(value, _mm512_add_epi32(line, sag));
+    return _mm512_srlv_epi32(mantissa, _mm512_srli_epi32(exponents, 16));
+  }
+
+  __m512i values[2];
+  __m512i steps[2];
+};
+
+/// scores <- their powers of two relative to the largest; returns the powers' sum.
+std::uint64_t take_powers(const PowerTable& table, std::int32_t* scores, std::size_t tokens) {
+  __m512i top = _mm512_set1_epi32(scores[0]);
+  for (std::size_t j = 0; j < tokens; j += kValues) {
+    const __mmask16 mask = first_values(tokens - j);
+    top = _mm512_mask_max_epi32(top, mask, top, _mm512_maskz_loadu_epi32(mask, scores + j));
+  }
+  top = _mm512_set1_epi32(_mm512_reduce_max_epi32(top));
+  const __m512i low_half = _mm512_set1_epi64(0xFFFFFFFF);
+  __m512i sums = _mm512_setzero_si512();
+  for (std::size_t j = 0; j < tokens; j += kValues) {
+    const __mmask16 mask = first_values(tokens - j);
+    const __m512i score = _mm512_maskz_loadu_epi32(mask, scores + j);
+    const __m512i power = _mm512_maskz_mov_epi32(mask, table.power(_mm512_sub_epi32(top, score)));
+    _mm512_mask_storeu_epi32(scores + j, mask, power);
+    sums = _mm512_add_epi64(sums, _mm512_and_si512(power, low_half));
+    sums = _mm512_add_epi64(sums, odd_lanes(power));
+  }
+  return static_cast<std::uint64_t>(_mm512_reduce_add_epi64(sums));
+}
+
+/// rounded_weight() of sixteen values.
+__m512i round_weights(const portable::Rounding& rounding, __m512i m) {
+  // Ones from the highest bit down, then only where bits are dropped.
+  __m512i dropped = _mm512_or_si512(m, _mm512_srli_epi32(m, 1));
+  dropped = _mm512_or_si512(dropped, _mm512_srli_epi32(dropped, 2));
+  dropped = _mm512_or_si512(dropped, _mm512_srli_epi32(dropped, 4));
+  dropped = _mm512_or_si512(dropped, _mm512_srli_epi32(dropped, 8));
+  dropped =
+      _mm512_srl_epi32(dropped, _mm_cvtsi32_si128(static_cast<int>(rounding.fraction_bits) + 1));
+  if (rounding.nearest) {
+    const __m512i step = _mm512_add_epi32(dropped, _mm512_set1_epi32(1));
+    m = _mm512_add_epi32(m, _mm512_srli_epi32(step, 1));
+  }
+  return _mm512_min_epi32(_mm512_andnot_si512(dropped, m),
+                          _mm512_set1_epi32(static_cast<int>(rounding.largest)));
+}
+
+void weigh(const AttentionRule& rule, std::int32_t log2_delta, std::int32_t* scores,
+           std::size_t stride, const Weights& weights) {
+  if (rule.kind == AttentionKind::sqrt2) {
+    return portable::weigh(rule, log2_delta, scores, stride, weights);
+  }
+  const PowerTable table;
+  const portable::Rounding rounding = portable::rounding_of(rule);
+  const Planes planes(weights);
+  const __m512i largest_m = _mm512_set1_epi32(static_cast<int>(rule.multiplier - 1));
+  __m512i all = _mm512_setzero_si512();
+  for (std::size_t r = 0; r < weights.rows; ++r) {
+    std::int32_t* row = scores + r * stride;
+    const std::uint64_t sum = take_powers(table, row, weights.tokens);
+    const auto reciprocal = static_cast<long long>(portable::reciprocal_of(rule, sum));
+    const __m512i factor = _mm512_set1_epi64(reciprocal);
+    __m512i total = _mm512_setzero_si512();
+    for (std::size_t j = 0; j < weights.tokens; j += kValues) {
+      const __m512i power = _mm512_maskz_loadu_epi32(first_values(weights.tokens - j), row + j);
+      const __m512i even = _mm512_srli_epi64(_mm512_mul_epu32(power, factor), 46);
+      const __m512i odd = _mm512_srli_epi64(_mm512_mul_epu32(odd_lanes(power), factor), 46);
+      const __m512i m = _mm512_min_epi32(interleave(even, odd), largest_m);
+      const __m512i weight = round_weights(rounding, m);
+      total = _mm512_add_epi32(total, weight);
+      all = _mm512_or_si512(all, weight);
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(planes.low + r * planes.stride + j),
+                       _mm512_cvtepi32_epi8(weight));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(planes.high + r * planes.stride + j),
+                       _mm512_cvtepi32_epi8(_mm512_srli_epi32(weight, 8)));
+    }
+    planes.totals[r] = _mm512_reduce_add_epi32(total);
+  }
+  *planes.has_high = _mm512_reduce_or_epi32(all) >> 8;
+}
+
+void apply(const AttentionRule& rule, const Weights& weights, const Panel& values,
+           std::int32_t zero, std::int32_t* context) {
+  if (rule.kind == AttentionKind::sqrt2) {
+    return portable::apply(rule, weights, values, zero, context);
+  }
+  const Planes planes(weights);
+  const std::size_t width = values.width;
+  multiply({planes.low, planes.stride, 255}, weights.rows, values, context, width);
+  std::int32_t high[kRowChunk * kPanelWidth];
+  if (*planes.has_high != 0) {
+    multiply({planes.high, planes.stride, 255}, weights.rows, values, high, width);
+  }
+  for (std::size_t r = 0; r < weights.rows; ++r) {
+    const __m512i correction = _mm512_set1_epi32(zero * planes.totals[r]);
+    for (std::size_t c = r * width; c < (r + 1) * width; c += kValues) {
+      __m512i sum = _mm512_sub_epi32(_mm512_loadu_si512(context + c), correction);
+      if (*planes.has_high != 0) {
+        sum = _mm512_add_epi32(sum, _mm512_slli_epi32(_mm512_loadu_si512(high + c), 8));
+      }
+      _mm512_storeu_si512(context + c, sum);
+    }
+  }
+}
+
+}  // namespace
+
+const Kernels& avx512_vnni_kernels();
+
+const Kernels& avx512_vnni_kernels() {
+  static constexpr Kernels kKernels = {
+      "avx512_vnni",     pack_rows, pack_columns, multiply,  sum_rows, rescale, narrow,
+      portable::look_up, decode,    accumulate,   normalise, weigh,    apply,
+  };
+  return kKernels;
+}
+
+}  // namespace bitlog2::runtime
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+
+#endif

@@ -1,0 +1,13 @@
+// Which kernels a machine can run. Not part of the freestanding runtime: it asks the CPU.
+#pragma once
+
+#include <span>
+
+#include "kernels.h"
+
+namespace bitlog2::runtime {
+
+/// Those that this machine can run, the fastest first; the portable ones are the last.
+std::span<const Kernels* const> available_kernels();
+
+}  // namespace bitlog2::runtime

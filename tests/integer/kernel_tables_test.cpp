@@ -1,0 +1,292 @@
+// Every instruction set's kernels against the portable ones, bit for bit: over shapes that are
+// multiples of nothing, and numbers at the ends of their ranges.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "integer/runtime/kernels/portable.h"
+#include "integer/runtime/kernels/select.h"
+
+namespace bitlog2::runtime {
+namespace {
+
+constexpr std::int32_t kLowest = std::numeric_limits<std::int32_t>::min();
+constexpr std::int32_t kHighest = std::numeric_limits<std::int32_t>::max();
+
+class KernelTable : public ::testing::TestWithParam<const Kernels*> {
+ protected:
+  const Kernels& kernels_ = *GetParam();
+  std::mt19937 random_{7};
+
+  std::int32_t number(std::int32_t low, std::int32_t high) {
+    return std::uniform_int_distribution<std::int32_t>(low, high)(random_);
+  }
+
+  template <class T>
+  std::vector<T> numbers(std::size_t count, std::int32_t low, std::int32_t high) {
+    std::vector<T> values(count);
+    std::generate(values.begin(), values.end(), [&] { return static_cast<T>(number(low, high)); });
+    return values;
+  }
+
+  /// Ends of the range among others.
+  std::vector<std::int32_t> extremes(std::size_t count) {
+    std::vector<std::int32_t> values = numbers<std::int32_t>(count, kLowest, kHighest);
+    for (std::size_t i = 0; i < count; ++i) {
+      const int pick = number(0, 7);
+      values[i] = pick == 0 ? kLowest : pick == 1 ? kHighest : pick == 2 ? 0 : values[i];
+    }
+    return values;
+  }
+};
+
+/// A panel with its own memory, full of what must be overwritten.
+struct OwnPanel {
+  OwnPanel(std::size_t depth, std::size_t channels, std::int32_t largest)
+      : memory(kPanelWidth * round_up(depth, kDepthStep), 99),
+        panel{memory.data(), depth, round_up(channels, kLane), largest} {
+    memory.resize(panel.width * round_up(depth, kDepthStep));
+    panel.values = memory.data();
+  }
+
+  std::vector<std::int8_t> memory;
+  Panel panel;
+};
+
+TEST_P(KernelTable, PackRows) {
+  for (const std::size_t depth : {1U, 3U, 4U, 31U, 32U, 33U, 63U, 64U, 65U, 96U, 130U, 200U}) {
+    for (const std::size_t channels : {1U, 7U, 16U, 17U, 48U, 63U, 64U}) {
+      for (const bool nibbles : {false, true}) {
+        const std::size_t stride = nibbles ? (depth + 1) / 2 : depth;
+        for (const std::int32_t offset : {0, 128}) {
+          if (nibbles && offset != 0) {
+            continue;
+          }
+          // Not one byte behind the last row.
+          const auto codes =
+              numbers<std::uint8_t>(channels * stride, 0, nibbles || offset != 0 ? 255 : 127);
+          OwnPanel expected(depth, channels, 128);
+          OwnPanel found(depth, channels, 128);
+          std::vector<std::int32_t> expected_sums(kPanelWidth, 5);
+          std::vector<std::int32_t> found_sums(kPanelWidth, 5);
+          const Codes source = {codes.data(), stride, nibbles};
+          portable::pack_rows(source, channels, offset, expected.panel, expected_sums.data());
+          kernels_.pack_rows(source, channels, offset, found.panel, found_sums.data());
+          ASSERT_EQ(found.memory, expected.memory) << depth << " deep, " << channels;
+          ASSERT_EQ(found_sums, expected_sums);
+        }
+      }
+    }
+  }
+}
+
+TEST_P(KernelTable, PackColumns) {
+  for (const std::size_t depth : {1U, 2U, 4U, 5U, 49U, 197U}) {
+    for (const std::size_t channels : {1U, 15U, 16U, 32U, 33U, 64U}) {
+      const std::size_t stride = channels + 3;
+      const auto codes = numbers<std::uint8_t>((depth - 1) * stride + channels, 0, 255);
+      OwnPanel expected(depth, channels, 128);
+      OwnPanel found(depth, channels, 128);
+      portable::pack_columns({codes.data(), stride, false}, channels, 128, expected.panel);
+      kernels_.pack_columns({codes.data(), stride, false}, channels, 128, found.panel);
+      ASSERT_EQ(found.memory, expected.memory) << depth << " deep, " << channels;
+    }
+  }
+}
+
+TEST_P(KernelTable, Multiply) {
+  struct Bounds {
+    std::int32_t input;
+    std::int32_t value;
+  };
+  for (const Bounds bounds : {Bounds{15, 15}, Bounds{255, 15}, Bounds{255, 128}, Bounds{1, 1},
+                              Bounds{128, 128}, Bounds{127, 128}, Bounds{0, 15}}) {
+    for (const std::size_t depth : {1U, 3U, 4U, 63U, 64U, 192U, 300U, 1537U}) {
+      for (const std::size_t channels : {1U, 16U, 32U, 48U, 64U}) {
+        const auto rows = static_cast<std::size_t>(number(1, kRowChunk));
+        const std::size_t stride = depth + static_cast<std::size_t>(number(0, 9));
+        // Mostly the ends: they overflow first.
+        auto inputs = numbers<std::uint8_t>(rows * stride + kInputSlack, 0, bounds.input);
+        OwnPanel own(depth, channels, bounds.value);
+        for (std::uint8_t& input : inputs) {
+          input = number(0, 3) != 0 ? static_cast<std::uint8_t>(bounds.input) : input;
+        }
+        const std::int32_t top = std::min(bounds.value, 127);
+        const bool negative = number(0, 1) != 0;
+        for (std::size_t i = 0; i < own.memory.size(); ++i) {
+          const std::size_t k = i / (own.panel.width * kDepthStep) * kDepthStep + i % kDepthStep;
+          const std::int32_t end = negative ? -bounds.value : top;
+          own.memory[i] =
+              static_cast<std::int8_t>(k >= depth          ? 0
+                                       : number(0, 3) != 0 ? end
+                                                           : number(-bounds.value, top));
+        }
+        const std::size_t sum_stride = own.panel.width + 5;
+        std::vector<std::int32_t> expected(kRowChunk * sum_stride, 3);
+        std::vector<std::int32_t> found = expected;
+        portable::multiply({inputs.data(), stride, bounds.input}, rows, own.panel, expected.data(),
+                           sum_stride);
+        kernels_.multiply({inputs.data(), stride, bounds.input}, rows, own.panel, found.data(),
+                          sum_stride);
+        ASSERT_EQ(found, expected) << rows << " rows, " << depth << " deep, " << channels
+                                   << " channels, to " << bounds.input << " * " << bounds.value;
+      }
+    }
+  }
+}
+
+TEST_P(KernelTable, SumRows) {
+  for (const std::size_t count : {1U, 31U, 32U, 63U, 64U, 65U, 768U, 1000U}) {
+    const auto inputs = numbers<std::uint8_t>(5 * (count + 2), 200, 255);
+    std::vector<std::int32_t> expected(5);
+    std::vector<std::int32_t> found(5);
+    portable::sum_rows({inputs.data(), count + 2, 255}, 5, count, expected.data());
+    kernels_.sum_rows({inputs.data(), count + 2, 255}, 5, count, found.data());
+    ASSERT_EQ(found, expected) << count;
+  }
+}
+
+TEST_P(KernelTable, Rescale) {
+  for (unsigned shift = 1; shift <= 62; ++shift) {
+    const std::size_t width = kLane * static_cast<std::size_t>(number(1, 5));
+    const auto rows = static_cast<std::size_t>(number(1, 7));
+    const auto zeros = numbers<std::int32_t>(width, -4224, 4096);
+    const auto constants = extremes(width);
+    const auto multipliers = extremes(width);
+    const auto biases = extremes(width);
+    const auto bias_shift = static_cast<unsigned>(number(0, 30));
+    std::vector<std::int64_t> offsets;
+    for (const std::int32_t bias : biases) {
+      offsets.push_back((std::int64_t{bias} << bias_shift) + (std::int64_t{1} << (shift - 1)));
+    }
+    const auto row_sums = extremes(rows);
+    std::vector<std::int32_t> expected = extremes(rows * (width + 3));
+    std::vector<std::int32_t> found = expected;
+    Rescale rescale = {zeros.data(), constants.data(), multipliers.data(), offsets.data(), shift,
+                       kLowest,      kHighest};
+    if (shift % 2 == 0) {
+      rescale.low = 0;
+      rescale.high = 15;
+    }
+    portable::rescale(rescale, row_sums.data(), rows, width, expected.data(), width + 3);
+    kernels_.rescale(rescale, row_sums.data(), rows, width, found.data(), width + 3);
+    ASSERT_EQ(found, expected) << "shift " << shift;
+  }
+}
+
+TEST_P(KernelTable, NarrowLookUpAndDecode) {
+  for (const std::size_t count : {0U, 1U, 7U, 8U, 15U, 16U, 31U, 33U, 64U, 100U}) {
+    const auto values = numbers<std::int32_t>(count, 0, 255);
+    const auto table = numbers<std::uint8_t>(256, 0, 255);
+    std::vector<std::uint8_t> expected(count + 1, 77);
+    std::vector<std::uint8_t> found = expected;
+    portable::narrow(values.data(), count, expected.data());
+    kernels_.narrow(values.data(), count, found.data());
+    ASSERT_EQ(found, expected) << count;
+    portable::look_up(values.data(), count, table.data(), expected.data());
+    kernels_.look_up(values.data(), count, table.data(), found.data());
+    ASSERT_EQ(found, expected) << count;
+    for (const std::size_t size : {1U, 5U, 15U, 16U, 17U, 256U}) {
+      const auto codes = numbers<std::uint8_t>(count, 0, static_cast<int>(size) - 1);
+      const std::vector<std::uint8_t> small(table.begin(),
+                                            table.begin() + static_cast<std::ptrdiff_t>(size));
+      portable::decode(codes.data(), count, small.data(), size, expected.data());
+      kernels_.decode(codes.data(), count, small.data(), size, found.data());
+      ASSERT_EQ(found, expected) << count << " of " << size;
+    }
+  }
+}
+
+TEST_P(KernelTable, Accumulate) {
+  for (std::size_t count = 0; count < 70; ++count) {
+    const auto values = extremes(count);
+    std::vector<std::int32_t> expected = extremes(count + 1);
+    std::vector<std::int32_t> found = expected;
+    const std::uint64_t cut = portable::accumulate(values.data(), count, expected.data());
+    EXPECT_EQ(kernels_.accumulate(values.data(), count, found.data()), cut);
+    ASSERT_EQ(found, expected) << count;
+  }
+}
+
+TEST_P(KernelTable, Normalise) {
+  for (const std::size_t count : {1U, 2U, 7U, 15U, 16U, 17U, 96U, 100U, 192U, 384U}) {
+    for (unsigned width = 0; width < 32; ++width) {
+      for (const std::uint64_t epsilon :
+           {std::uint64_t{0}, std::uint64_t{1} << 34, std::uint64_t{1} << 60}) {
+        std::vector<std::int32_t> row = extremes(count);
+        for (std::int32_t& value : row) {
+          value >>= width;
+        }
+        std::vector<std::int32_t> expected(count + 1, 9);
+        std::vector<std::int32_t> found = expected;
+        portable::normalise(row.data(), count, epsilon, expected.data());
+        kernels_.normalise(row.data(), count, epsilon, found.data());
+        ASSERT_EQ(found, expected) << count << " values of " << 32 - width << " bits";
+      }
+    }
+  }
+}
+
+std::vector<AttentionRule> all_rules() {
+  std::vector<AttentionRule> rules = {{AttentionKind::sqrt2, 16, 14, 0, false},
+                                      {AttentionKind::sqrt2, 256, 255, 0, false}};
+  for (const std::uint32_t multiplier : {2U, 16U, 256U, 384U, 32768U, 65536U}) {
+    for (std::uint32_t fraction = 0; fraction <= 3; ++fraction) {
+      for (const bool nearest : {false, true}) {
+        rules.push_back({AttentionKind::bitlog2, multiplier, 0, fraction, nearest});
+      }
+    }
+  }
+  return rules;
+}
+
+/// Weights of rows of scores and what they make of V.
+std::vector<std::int32_t> attend(const Kernels& kernels, const AttentionRule& rule,
+                                 std::vector<std::int32_t> scores, std::size_t rows,
+                                 std::size_t stride, const Panel& values, std::int32_t zero) {
+  std::vector<std::byte> memory(weights_bytes(values.depth), std::byte{0x5A});
+  const Weights weights = {memory.data(), rows, values.depth};
+  std::vector<std::int32_t> context(kRowChunk * kPanelWidth, 8);
+  kernels.weigh(rule, -12345, scores.data(), stride, weights);
+  kernels.apply(rule, weights, values, zero, context.data());
+  return context;
+}
+
+TEST_P(KernelTable, WeighAndApply) {
+  for (const AttentionRule& rule : all_rules()) {
+    for (const std::size_t tokens : {1U, 2U, 7U, 16U, 17U, 49U, 64U, 65U, 197U}) {
+      for (const std::int32_t largest : {15, 128}) {
+        const auto channels = static_cast<std::size_t>(number(1, 64));
+        const auto rows = static_cast<std::size_t>(number(1, 6));
+        const std::size_t stride = round_up(tokens, kLane);
+        const std::int32_t spread = 1 << number(8, 29);
+        auto scores = numbers<std::int32_t>(rows * stride, -spread, spread);
+        if (number(0, 3) == 0) {
+          scores[0] = 1 << 30;  // one token has it all
+        }
+        OwnPanel values(tokens, channels, largest);
+        const auto codes = numbers<std::uint8_t>(tokens * channels, 0, largest == 15 ? 15 : 255);
+        portable::pack_columns({codes.data(), channels, false}, channels, largest == 15 ? 0 : 128,
+                               values.panel);
+        const std::int32_t zero = number(-512, 512);
+        ASSERT_EQ(attend(kernels_, rule, scores, rows, stride, values.panel, zero),
+                  attend(portable_kernels(), rule, scores, rows, stride, values.panel, zero))
+            << tokens << " tokens, M " << rule.multiplier << ", fraction " << rule.fraction_bits;
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Isa, KernelTable,
+                         ::testing::ValuesIn(available_kernels().begin(),
+                                             available_kernels().end()),
+                         [](const auto& test) { return std::string(test.param->name); });
+
+}  // namespace
+}  // namespace bitlog2::runtime
