@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -25,6 +26,9 @@ struct QuantizationSettings {
 
   /// "BitLog2_Half_17.w4a4"
   std::string name() const;
+
+  /// How BitLog2 cuts attention maps; nothing for the scheme's own grid or for Sqrt2.
+  std::optional<BitLog2Grid> attention_grid() const;
 };
 
 /// Every quantizer of a model by timm's module name ("blocks.0.attn.qkv.input_quantizer").

@@ -65,27 +65,13 @@ class Finding {
     const std::size_t head_size = attn.groups.tokens * attn.groups.tokens;
     for (std::size_t head = 0; head < heads; ++head) {
       quantizers.push_back(calibrate_attention(settings_.scheme, settings_.a_bits,
-                                               of_head(x, head, heads, head_size), pool_, grid()));
+                                               of_head(x, head, heads, head_size), pool_,
+                                               settings_.attention_grid()));
     }
     fake_quantize_map(attn, quantizers, x, pool_);
   }
 
  private:
-  /// BitLog2's grid where the recipe departs from the published one.
-  std::optional<BitLog2Grid> grid() const {
-    const Recipe& recipe = settings_.recipe;
-    if (!settings_.scheme.is_bitlog2() || !(recipe.nearest_attention || recipe.fine_attention)) {
-      return std::nullopt;
-    }
-    BitLog2Grid grid = bitlog2_grid(settings_.scheme);
-    grid.to_nearest = recipe.nearest_attention;
-    if (recipe.fine_attention && settings_.a_bits > 4) {
-      grid.multiplier = 65536;
-      grid.fraction_bits = settings_.a_bits == 5 ? 1 : settings_.a_bits == 6 ? 2 : 3;
-    }
-    return grid;
-  }
-
   /// A head's values of [.., heads, head_size], one after the other; all for one head.
   std::span<const float> of_head(std::span<const float> x, std::size_t head, std::size_t heads,
                                  std::size_t head_size) {
@@ -282,9 +268,9 @@ class SequentialOps {
       return;
     }
     const bool behind_gelu = layer.name.ends_with(".fc2");
-    if (behind_gelu && settings_.recipe.gelu_grid != Recipe::GeluGrid::uniform) {
+    if (behind_gelu && settings_.recipe.gelu_scheme != Recipe::GeluScheme::uniform) {
       GridQuantizer& quantizer = quantizers_.grids[name];
-      if (settings_.recipe.gelu_grid == Recipe::GeluGrid::shift) {
+      if (settings_.recipe.gelu_scheme == Recipe::GeluScheme::shift) {
         const std::vector<std::int16_t> levels = {-3, -2, -1, 0,  1,  2,  3,  4,
                                                   6,  8,  12, 16, 24, 32, 48, 64};
         quantizer = calibrate_grid_scale(x.values(), channel_weights(layer), levels);

@@ -34,49 +34,29 @@ QuantizationSettings SchemeOptions::settings() const {
 
 Recipe RecipeOptions::recipe() const {
   Recipe recipe = find_recipe(name);
-  if (!gelu_grid.empty()) {
-    recipe.gelu_grid = gelu_grid == "Uniform"    ? Recipe::GeluGrid::uniform
-                       : gelu_grid == "Shift" ? Recipe::GeluGrid::shift
-                                                 : Recipe::GeluGrid::code_book;
+  for (const auto& [part, value] : parts) {
+    if (!value.empty()) {
+      set_recipe_part(recipe, part, value);
+    }
   }
-  const auto choose = [](const std::string& text, const char* on, bool& part) {
-    part = text.empty() ? part : text == on;
-  };
-  choose(gptq, "gptq", recipe.gptq);
-  choose(compensation, "ridge", recipe.compensation);
-  choose(head_quantizers, "head", recipe.head_quantizers);
-  choose(head_transforms, "balanced", recipe.head_transforms);
-  choose(output_search, "output", recipe.output_search);
-  choose(nearest_attention, "nearest", recipe.nearest_attention);
-  choose(fine_attention, "by_bits", recipe.fine_attention);
   return recipe;
 }
 
 void add_recipe_options(CLI::App& command, RecipeOptions& options) {
   command
       .add_option("--recipe", options.name,
-                  "How to calibrate: repq, the published system, or best, all parts below")
+                  "How to calibrate: repq, the published system, or best, with all parts below")
       ->check(CLI::IsMember({"repq", "best"}))
       ->capture_default_str();
-  const auto add = [&](const char* flag, std::string& value, std::vector<std::string> choices,
-                       const char* help) {
-    command.add_option(flag, value, help)->check(CLI::IsMember(std::move(choices)));
+  const auto add = [&](std::string_view part, std::vector<std::string> choices, std::string help) {
+    command.add_option("--" + std::string(part), options.parts[std::string(part)], std::move(help))
+        ->check(CLI::IsMember(std::move(choices)));
   };
-  add("--gelu-quant-scheme", options.gelu_grid, {"Uniform", "Shift", "CodeBook"},
-      "Grid behind GELU");
-  add("--weight-rounding", options.gptq, {"nearest", "gptq"}, "How weights find their codes");
-  add("--compensation", options.compensation, {"none", "ridge"},
-      "Correct weights and biases for their quantized input");
-  add("--attention-quantizers", options.head_quantizers, {"tensor", "head"},
-      "q, k, v and the attention map: one quantizer for all heads, or one each");
-  add("--head-basis", options.head_transforms, {"own", "balanced"},
-      "q, k, v as they are, or in a basis that balances their channels");
-  add("--scale-search", options.output_search, {"tensor", "output"},
-      "Whose error chooses scales: the tensor's own, or the layer's output");
-  add("--attention-rounding", options.nearest_attention, {"truncate", "nearest"},
-      "How BitLog2 drops bits");
-  add("--attention-levels", options.fine_attention, {"published", "by_bits"},
-      "BitLog2's levels: 16 or 17, or more where a_bits is above 4");
+  add(kGeluSchemePart, {kGeluSchemes.begin(), kGeluSchemes.end()},
+      "Grid behind GELU: evenly spaced, shift-friendly, or a code book for each layer");
+  for (const RecipePart& part : kRecipeParts) {
+    add(part.name, {std::string(part.off), std::string(part.on)}, std::string(part.help));
+  }
 }
 
 void add_scheme_options(CLI::App& command, SchemeOptions& options) {

@@ -3,6 +3,7 @@
 
 #include <CLI/App.hpp>
 #include <cstdint>
+#include <map>
 #include <string>
 
 #include "cli/job.h"
@@ -23,17 +24,10 @@ struct CalibrationOptions {
 /// --dataset, --calib-batchsize, --seed, --threads.
 void add_calibration_options(CLI::App& command, CalibrationOptions& options);
 
-/// What calibration does beyond the published system: a recipe, and its parts one by one.
+/// What calibration does beyond the published system: a recipe, and changes to its parts.
 struct RecipeOptions {
   std::string name = "repq";
-  std::string gelu_grid;
-  std::string gptq;
-  std::string compensation;
-  std::string head_quantizers;
-  std::string head_transforms;
-  std::string output_search;
-  std::string nearest_attention;
-  std::string fine_attention;
+  std::map<std::string, std::string> parts;  ///< by name; empty where the recipe decides
 
   /// Throws Error for an unknown recipe.
   Recipe recipe() const;

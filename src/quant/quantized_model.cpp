@@ -20,6 +20,22 @@ std::string QuantizationSettings::name() const {
   return fmt::format("{}.w{}a{}", scheme.name, w_bits, a_bits);
 }
 
+std::optional<BitLog2Grid> QuantizationSettings::attention_grid() const {
+  const bool more_levels = recipe.fine_attention && a_bits > 4;
+  if (!scheme.is_bitlog2() || !(recipe.nearest_attention || more_levels)) {
+    return std::nullopt;
+  }
+  BitLog2Grid grid = bitlog2_grid(scheme);
+  grid.to_nearest = recipe.nearest_attention;
+  if (more_levels) {
+    // The 16 bits of probabilities that the integer engine has; 2^f levels in each of their
+    // octaves are at most 32, 60, 116 and 116.
+    grid.multiplier = 1 << 16;
+    grid.fraction_bits = std::min(a_bits - 4, 3);
+  }
+  return grid;
+}
+
 UniformQuantizer reparameterize(LayerNorm& norm, Linear& linear, const UniformQuantizer& input) {
   UniformQuantizer result = {input.bits, {mean(input.scale)}, {mean(input.zero_point)}};
   const float target_min = -result.zero_point[0] * result.scale[0];
