@@ -49,16 +49,19 @@ class Finding {
   std::span<const float> weight(const Linear& layer) { return layer.weight; }
 
   void query(const Attention& attn, std::span<float> x) {
-    operand(attn, attn.name + ".matmul1.quantizer_A", x);
+    operand(QuantizerGroup::queries_keys, attn, attn.name + ".matmul1.quantizer_A", x);
   }
   void key(const Attention& attn, std::span<float> x) {
-    operand(attn, attn.name + ".matmul1.quantizer_B", x);
+    operand(QuantizerGroup::queries_keys, attn, attn.name + ".matmul1.quantizer_B", x);
   }
   void value(const Attention& attn, std::span<float> x) {
-    operand(attn, attn.name + ".matmul2.quantizer_B", x);
+    operand(QuantizerGroup::values, attn, attn.name + ".matmul2.quantizer_B", x);
   }
 
   void attention_map(const Attention& attn, std::span<float> x) {
+    if (!settings_.quantizes(QuantizerGroup::attention_maps)) {
+      return;
+    }
     std::vector<AttentionQuantizer>& quantizers =
         quantizers_.attention_maps[attn.name + ".matmul2.quantizer_A"];
     const std::size_t heads = settings_.recipe.head_quantizers ? attn.num_heads : 1;
@@ -86,7 +89,11 @@ class Finding {
     return gathered_;
   }
 
-  void operand(const Attention& attn, const std::string& name, std::span<float> x) {
+  void operand(QuantizerGroup group, const Attention& attn, const std::string& name,
+               std::span<float> x) {
+    if (!settings_.quantizes(group)) {
+      return;
+    }
     const Recipe& recipe = settings_.recipe;
     const std::size_t heads = recipe.head_quantizers ? attn.num_heads : 1;
     const std::size_t head_size = attn.groups.tokens * (attn.proj.in_features / attn.num_heads);
@@ -259,6 +266,9 @@ class SequentialOps {
 
   /// Finds the input quantizer of `layer` and quantizes x.
   void quantize_input(Linear& layer, FloatTensor& x) {
+    if (!settings_.quantizes(input_group(layer.name))) {
+      return;
+    }
     const std::string name = layer.name + ".input_quantizer";
     const bool searches = settings_.recipe.output_search;
     if (is_patch_embedding(layer)) {
@@ -390,49 +400,52 @@ class SequentialOps {
   /// Finds the weights and bias that take the quantized inputs x to the target.
   void fit(Linear& layer, const FloatTensor& x, const FloatTensor& target) {
     const Recipe& recipe = settings_.recipe;
-    UniformQuantizer& quantizer = quantizers_.uniform[layer.name + ".weight_quantizer"];
-    if (!recipe.gptq && !recipe.compensation && !recipe.output_search) {
-      quantizer = calibrate_rows(layer.weight, layer.out_features, settings_.w_bits, pool_);
-      fake_quantize_rows(quantizer, layer.weight);
+    const bool rounds = settings_.quantizes(weight_group(layer.name));
+    if (!recipe.compensation && !(rounds && (recipe.gptq || recipe.output_search))) {
+      if (rounds) {
+        round_by_rows(layer);
+      }
       return;
     }
     const Moments moments =
         fitting::find_moments(x.values(), target.values(), x.rows(), row_weights_, pool_);
     const double mean_square = moments.gram.trace() / static_cast<double>(layer.in_features);
-    const double rows = static_cast<double>(x.rows());
-    const double few = 1.0 + knob("BL_FEW", 1.0) * static_cast<double>(layer.in_features) / rows;
-    const double damping = std::max(knob("BL_LAMBDA", 0.05) * mean_square * few, 1e-20);
+    const double damping = std::max(knob("BL_LAMBDA", 0.05) * mean_square, 1e-20);
     const Matrix original = fitting::to_matrix(layer.weight, layer.out_features);
-    // Fewer rows than unknowns fit themselves alone.
+    // Fewer rows than unknowns would fit themselves alone.
     const bool compensates = recipe.compensation && x.rows() > 2 * layer.in_features;
-    const Matrix wanted =
-        compensates ? fitting::ridge(moments, original, damping) : original;
-    Matrix final;
-    if (recipe.gptq || recipe.output_search) {
+    const Matrix wanted = compensates ? fitting::ridge(moments, original, damping) : original;
+    fitting::copy_to(wanted, layer.weight);
+    if (rounds && (recipe.gptq || recipe.output_search)) {
       Matrix hessian = moments.gram;
-      hessian.diagonal().array() += std::max(damping * knob("BL_GPTQ", 1), 1e-20);
-      fitting::RoundedWeights rounded = fitting::round_weights(
+      hessian.diagonal().array() += damping;
+      const fitting::RoundedWeights rounded = fitting::round_weights(
           wanted, hessian, {settings_.w_bits, recipe.gptq, recipe.output_search}, pool_);
-      quantizer = rounded.quantizer;
-      final = std::move(rounded.weights);
-      fitting::copy_to(final, layer.weight);
-    } else {
-      fitting::copy_to(wanted, layer.weight);
-      quantizer = calibrate_rows(layer.weight, layer.out_features, settings_.w_bits, pool_);
-      fake_quantize_rows(quantizer, layer.weight);
-      final = fitting::to_matrix(layer.weight, layer.out_features);
+      quantizers_.uniform[layer.name + ".weight_quantizer"] = rounded.quantizer;
+      fitting::copy_to(rounded.weights, layer.weight);
+    } else if (rounds) {
+      round_by_rows(layer);
     }
-    if (compensates) {
-      layer.has_bias = true;
-      layer.bias.resize(layer.out_features);
-      fitting::copy_to(moments.target_mean - final * moments.input_mean, layer.bias);
-    }
+    // The bias keeps the mean of the outputs where it was.
+    const Matrix found = fitting::to_matrix(layer.weight, layer.out_features);
+    layer.has_bias = true;
+    layer.bias.resize(layer.out_features);
+    const Vector bias = fitting::to_vector(layer.bias) + (original - found) * moments.input_mean;
+    fitting::copy_to(compensates ? moments.target_mean - found * moments.input_mean : bias,
+                     layer.bias);
     if (std::getenv("BL_VERBOSE") != nullptr) {
       std::fprintf(stderr, "%-28s plain %.5f ridge %.5f rounded %.5f\n", layer.name.c_str(),
                    fitting::relative_error(moments, original),
                    fitting::relative_error(moments, wanted),
-                   fitting::relative_error(moments, final));
+                   fitting::relative_error(moments, found));
     }
+  }
+
+  /// As RepQ-ViT rounds: each row by its own error, each weight to its nearest code.
+  void round_by_rows(Linear& layer) {
+    UniformQuantizer& quantizer = quantizers_.uniform[layer.name + ".weight_quantizer"];
+    quantizer = calibrate_rows(layer.weight, layer.out_features, settings_.w_bits, pool_);
+    fake_quantize_rows(quantizer, layer.weight);
   }
 
   void report() {

@@ -13,5 +13,6 @@ void add_quantize(CLI::App& app, std::function<int()>& run);
 void add_predict(CLI::App& app, std::function<int()>& run);
 void add_compare(CLI::App& app, std::function<int()>& run);
 void add_inspect(CLI::App& app, std::function<int()>& run);
+void add_ablate(CLI::App& app, std::function<int()>& run);
 
 }  // namespace bitlog2::cli

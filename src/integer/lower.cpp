@@ -643,6 +643,9 @@ runtime::Header make_header(const QuantizedModel& quantized) {
 
 std::vector<std::byte> lower(const QuantizedModel& quantized,
                              const std::vector<std::string>& class_names) {
+  if (quantized.settings.skipped) {
+    throw Error("a model that is quantized in part has no integer form");
+  }
   ProgramBuilder program;
   LoweringOps ops(quantized, program);
   static_cast<void>(forward(quantized.model, ops));

@@ -36,6 +36,21 @@ std::optional<BitLog2Grid> QuantizationSettings::attention_grid() const {
   return grid;
 }
 
+QuantizerGroup input_group(std::string_view layer) {
+  if (layer.starts_with("patch_embed.") || layer == "head") {
+    return QuantizerGroup::embedding_head;
+  }
+  if (layer.ends_with(".attn.proj")) {
+    return QuantizerGroup::contexts;
+  }
+  return layer.ends_with(".fc2") ? QuantizerGroup::gelu_outputs : QuantizerGroup::norm_outputs;
+}
+
+QuantizerGroup weight_group(std::string_view layer) {
+  const QuantizerGroup group = input_group(layer);
+  return group == QuantizerGroup::embedding_head ? group : QuantizerGroup::weights;
+}
+
 UniformQuantizer reparameterize(LayerNorm& norm, Linear& linear, const UniformQuantizer& input) {
   UniformQuantizer result = {input.bits, {mean(input.scale)}, {mean(input.zero_point)}};
   const float target_min = -result.zero_point[0] * result.scale[0];
@@ -67,8 +82,10 @@ UniformQuantizer reparameterize(LayerNorm& norm, Linear& linear, const UniformQu
 Model with_quantized_weights(const QuantizedModel& quantized) {
   Model model = quantized.model;
   for_each_linear(model, [&](Linear& linear) {
-    fake_quantize_rows(quantized.quantizers.uniform.at(linear.name + ".weight_quantizer"),
-                       linear.weight);
+    const auto quantizer = quantized.quantizers.uniform.find(linear.name + ".weight_quantizer");
+    if (quantizer != quantized.quantizers.uniform.end()) {
+      fake_quantize_rows(quantizer->second, linear.weight);
+    }
   });
   return model;
 }

@@ -67,11 +67,9 @@ class Simulated {
       fake_quantize_parallel(grid->second, x.values(), pool_);
       return;
     }
-    const UniformQuantizer& quantizer = quantizers_.uniform.at(name);
-    if (quantizer.per_channel()) {
-      fake_quantize_columns(quantizer, x.values());
-    } else {
-      fake_quantize_parallel(quantizer, x.values(), pool_);
+    const auto quantizer = quantizers_.uniform.find(name);
+    if (quantizer != quantizers_.uniform.end()) {
+      fake_quantize_parallel(quantizer->second, x.values(), pool_);
     }
   }
 
@@ -88,13 +86,18 @@ class Simulated {
     operand(attn, attn.name + ".matmul2.quantizer_B", x);
   }
   void attention_map(const Attention& attn, std::span<float> x) {
-    fake_quantize_map(attn, quantizers_.attention_maps.at(attn.name + ".matmul2.quantizer_A"), x,
-                      pool_);
+    const auto quantizers = quantizers_.attention_maps.find(attn.name + ".matmul2.quantizer_A");
+    if (quantizers != quantizers_.attention_maps.end()) {
+      fake_quantize_map(attn, quantizers->second, x, pool_);
+    }
   }
 
  private:
   void operand(const Attention& attn, const std::string& name, std::span<float> x) {
-    fake_quantize_operand(attn, quantizers_.uniform.at(name), x, pool_);
+    const auto quantizer = quantizers_.uniform.find(name);
+    if (quantizer != quantizers_.uniform.end()) {
+      fake_quantize_operand(attn, quantizer->second, x, pool_);
+    }
   }
 
   const Quantizers& quantizers_;
