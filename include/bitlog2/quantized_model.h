@@ -23,14 +23,14 @@ inline constexpr int kPatchEmbeddingInputBits = 8;  ///< whatever a_bits says
 
 /// Quantizers that are looked at together when one asks where accuracy goes.
 enum class QuantizerGroup : std::uint8_t {
-  weights,            ///< of all layers but the patch embedding and the head
-  norm_outputs,       ///< inputs of qkv, fc1 and Swin's reduction
+  weights,       ///< of all layers but the patch embedding and the head
+  norm_outputs,  ///< inputs of qkv, fc1 and Swin's reduction
   queries_keys,
   values,
   attention_maps,
-  contexts,           ///< inputs of proj
-  gelu_outputs,       ///< inputs of fc2
-  embedding_head,     ///< inputs and weights of the patch embedding and the head
+  contexts,        ///< inputs of proj
+  gelu_outputs,    ///< inputs of fc2
+  embedding_head,  ///< inputs and weights of the patch embedding and the head
 };
 
 struct NamedQuantizerGroup {

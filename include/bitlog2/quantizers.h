@@ -124,9 +124,9 @@ std::uint32_t bitlog2_round(AttentionScheme::Kind kind, std::uint32_t m);
 /// BitLog2 beyond the published schemes: probabilities become integers in [0, multiplier), of
 /// which the highest bit and `fraction_bits` bits below it are kept.
 struct BitLog2Grid {
-  int multiplier = 256;    ///< at most 65536
-  int fraction_bits = 1;   ///< 0 to 3
-  bool to_nearest = false; ///< half of the last kept bit is added before the others are dropped
+  int multiplier = 256;     ///< at most 65536
+  int fraction_bits = 1;    ///< 0 to 3
+  bool to_nearest = false;  ///< half of the last kept bit is added before the others are dropped
 
   /// The largest integer that is kept: what becomes of multiplier - 1 without rounding.
   std::uint32_t largest() const;

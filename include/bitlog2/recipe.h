@@ -9,7 +9,7 @@
 namespace bitlog2 {
 
 /// The parts that calibration may add to RepQ-ViT. With none of them, which is the recipe
-/// `repq`, it is the published system, bit for bit; with all of them it is `best`.
+/// `repq`, it is the published system, bit for bit; `best` has those that pay together.
 struct Recipe {
   enum class GeluScheme : std::uint8_t {
     uniform,    ///< as published
@@ -18,8 +18,8 @@ struct Recipe {
   };
 
   GeluScheme gelu_scheme = GeluScheme::uniform;  ///< of fc2's input
-  bool gptq = false;               ///< second-order weight rounding
-  bool compensation = false;       ///< weights corrected for their quantized input
+  bool gptq = false;                             ///< second-order weight rounding
+  bool compensation = false;                     ///< weights corrected for their quantized input
   bool head_quantizers = false;    ///< q, k, v and the attention map: a quantizer per head
   bool head_transforms = false;    ///< q, k, v in a basis per head that balances their channels
   bool output_search = false;      ///< ranges and weight scales by the error of the output
@@ -38,23 +38,24 @@ struct RecipePart {
   std::string_view off;
   std::string_view on;
   bool Recipe::*member;
+  bool in_best;
   std::string_view help;
 };
 
 inline constexpr std::array kRecipeParts = {
-    RecipePart{"weight-rounding", "nearest", "gptq", &Recipe::gptq,
+    RecipePart{"weight-rounding", "nearest", "gptq", &Recipe::gptq, true,
                "How weights find their codes"},
-    RecipePart{"compensation", "none", "ridge", &Recipe::compensation,
+    RecipePart{"compensation", "none", "ridge", &Recipe::compensation, true,
                "Correct weights for the quantization of their input"},
-    RecipePart{"attention-quantizers", "tensor", "head", &Recipe::head_quantizers,
+    RecipePart{"attention-quantizers", "tensor", "head", &Recipe::head_quantizers, true,
                "q, k, v and the attention map: one quantizer for all heads, or one each"},
-    RecipePart{"head-basis", "own", "balanced", &Recipe::head_transforms,
+    RecipePart{"head-basis", "own", "balanced", &Recipe::head_transforms, true,
                "q, k, v as they are, or in a basis that balances their channels"},
-    RecipePart{"scale-search", "tensor", "output", &Recipe::output_search,
+    RecipePart{"scale-search", "tensor", "output", &Recipe::output_search, true,
                "Whose error chooses scales: the tensor's own, or the layer's output"},
-    RecipePart{"attention-rounding", "truncate", "nearest", &Recipe::nearest_attention,
+    RecipePart{"attention-rounding", "truncate", "nearest", &Recipe::nearest_attention, false,
                "How BitLog2 drops bits"},
-    RecipePart{"attention-levels", "published", "by_bits", &Recipe::fine_attention,
+    RecipePart{"attention-levels", "published", "by_bits", &Recipe::fine_attention, true,
                "BitLog2's levels: the scheme's 16 or 17, or more where a_bits is above 4"},
 };
 

@@ -14,8 +14,8 @@ Matrix spreading(Eigen::Index size) {
   const bool power = std::has_single_bit(static_cast<std::size_t>(size));
   for (Eigen::Index i = 0; i < size; ++i) {
     for (Eigen::Index j = 0; j < size; ++j) {
-      const double angle = 2 * std::numbers::pi * static_cast<double>(i * j % size) /
-                           static_cast<double>(size);
+      const double angle =
+          2 * std::numbers::pi * static_cast<double>(i * j % size) / static_cast<double>(size);
       const bool odd = std::popcount(static_cast<std::size_t>(i & j)) % 2 != 0;
       result(i, j) = power ? (odd ? -1.0 : 1.0) : std::cos(angle) + std::sin(angle);
     }
@@ -36,8 +36,8 @@ Matrix power(const Matrix& matrix, double exponent) {
 /// Columns [first, first + count) of [rows, columns] values.
 Matrix columns_of(std::span<const float> values, std::size_t columns, std::size_t first,
                   std::size_t count) {
-  using View = Eigen::Map<const Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic,
-                                              Eigen::RowMajor>>;
+  using View =
+      Eigen::Map<const Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>>;
   return View(values.data(), index(values.size() / columns), index(columns))
       .middleCols(index(first), index(count))
       .cast<double>();
@@ -50,8 +50,8 @@ Matrix second_moment(const Matrix& values) {
 /// Rows [first, first + n) of a layer: x -> x G for the outputs x they give, less `shift`.
 void transform_rows(Linear& layer, std::size_t first, const Matrix& basis, const Vector& shift) {
   const auto count = static_cast<std::size_t>(basis.rows());
-  const auto rows = std::span(layer.weight).subspan(first * layer.in_features,
-                                                    count * layer.in_features);
+  const auto rows =
+      std::span(layer.weight).subspan(first * layer.in_features, count * layer.in_features);
   copy_to(basis.transpose() * to_matrix(rows, count), rows);
   const auto bias = std::span(layer.bias).subspan(first, count);
   const Vector moved = basis.transpose() * (to_vector(bias) - shift);
@@ -98,11 +98,11 @@ void transform_heads(Attention& attn, std::span<const float> qkv, std::span<cons
     const Matrix context_moment = second_moment(c);
     const Matrix value_moment = second_moment(v);
     const double averaging = context_moment.trace() / std::max(value_moment.trace(), 1e-30);
-    Matrix values = balancing_basis(context_moment + averaging * value_moment,
-                                    weights.transpose() * weights);
+    Matrix values =
+        balancing_basis(context_moment + averaging * value_moment, weights.transpose() * weights);
     // Contexts of one size in all heads, since proj's input has one quantizer.
-    const double size = (values.transpose() * context_moment * values).trace() /
-                        static_cast<double>(head_dim);
+    const double size =
+        (values.transpose() * context_moment * values).trace() / static_cast<double>(head_dim);
     values /= std::sqrt(std::max(size, 1e-30));
     transform_rows(attn.qkv, 2 * channels + first, values, value_mean);
     weights = (weights * values.inverse().transpose()).eval();

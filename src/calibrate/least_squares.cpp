@@ -80,7 +80,6 @@ Moments find_moments(std::span<const float> inputs, std::span<const float> targe
   const std::vector<float> y = centred(targets, rows, row_weights, moments.target_mean, pool);
   moments.gram = product(x, x, rows, pool) / total;
   moments.cross = product(x, y, rows, pool) / total;
-  moments.target_energy = to_vector(y).squaredNorm() / total;
   return moments;
 }
 
@@ -89,12 +88,6 @@ Matrix ridge(const Moments& moments, const Matrix& weights, double damping) {
   gram.diagonal().array() += damping;
   const Matrix right = moments.cross + damping * weights.transpose();
   return gram.llt().solve(right).transpose();
-}
-
-double relative_error(const Moments& moments, const Matrix& weights) {
-  const double error = moments.target_energy - 2 * (weights * moments.cross).trace() +
-                       (weights * moments.gram).cwiseProduct(weights).sum();
-  return error / std::max(moments.target_energy, 1e-30);
 }
 
 }  // namespace bitlog2::fitting

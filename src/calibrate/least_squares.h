@@ -16,7 +16,6 @@ struct Moments {
   Matrix cross;  ///< [in, out], x^T y
   Vector input_mean;
   Vector target_mean;
-  double target_energy = 0;  ///< sum of y^2
 };
 
 /// Moments per unit of weight. `row_weights` [period] repeats along the rows. Results do not
@@ -26,8 +25,5 @@ Moments find_moments(std::span<const float> inputs, std::span<const float> targe
 
 /// The [out, in] weights V with the lowest |y - x V^T|^2 + damping |V - W|^2.
 Matrix ridge(const Moments& moments, const Matrix& weights, double damping);
-
-/// |y - x V^T|^2 / |y|^2 about the means.
-double relative_error(const Moments& moments, const Matrix& weights);
 
 }  // namespace bitlog2::fitting

@@ -15,8 +15,8 @@ inline Eigen::Index index(std::size_t i) {
 
 /// Row-major float32 values as a matrix of doubles.
 inline Matrix to_matrix(std::span<const float> values, std::size_t rows) {
-  using View = Eigen::Map<
-      const Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>>;
+  using View =
+      Eigen::Map<const Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>>;
   return View(values.data(), index(rows), index(values.size() / rows)).cast<double>();
 }
 

@@ -1,5 +1,5 @@
-// RepQ-ViT's calibration: a forward pass whose every quantizer finds its parameters on the data that
-// reaches it first, then quantizes that data for the layers below.
+// RepQ-ViT's calibration: a forward pass whose every quantizer finds its parameters on the data
+// that reaches it first, then quantizes that data for the layers below.
 #include "calibrate/repq.h"
 
 #include <set>

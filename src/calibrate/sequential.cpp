@@ -1,10 +1,7 @@
 #include "calibrate/sequential.h"
 
 #include <cmath>
-#include <cstdlib>
-#include <cstdio>
 #include <map>
-#include <set>
 #include <string>
 
 #include "calibrate/head_transforms.h"
@@ -27,9 +24,24 @@ using simulate::fake_quantize_operand;
 using simulate::fake_quantize_parallel;
 using FloatTensor = simulate::Tensor;
 
-double knob(const char* name, double fallback) {
-  const char* text = std::getenv(name);
-  return text == nullptr ? fallback : std::atof(text);
+/// The ridge's and GPTQ's damping, in the mean of the Hessian's diagonal. From a fifth of it to
+/// five times as much, results differ by less than their noise.
+constexpr double kDamping = 0.05;
+
+/// A ViT's head reads the class token alone; without more weight than a patch it would be one
+/// row of the least squares in two hundred.
+constexpr float kClassTokenWeight = 30.0F;
+
+/// GELU's outputs as sums of at most two shifts: its short negative part, and its long tail.
+std::vector<std::int16_t> shift_levels(int bits) {
+  switch (bits) {
+    case 2:
+      return {-1, 0, 4, 16};
+    case 3:
+      return {-2, 0, 2, 4, 8, 16, 32, 64};
+    default:  // more bits do not add codes
+      return {-3, -2, -1, 0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64};
+  }
 }
 
 FloatTensor copy(const FloatTensor& x) {
@@ -149,8 +161,6 @@ class SequentialOps {
     for (Stage& stage : exact_model_.stages) {
       for (Block& block : stage.blocks) {
         attentions_[block.attn.qkv.name] = &block.attn;
-        residual_.insert(block.attn.proj.name);
-        residual_.insert(block.fc2.name);
       }
     }
     row_weights_.assign(1, 1.0F);
@@ -164,19 +174,13 @@ class SequentialOps {
 
   Tensor add_positions(std::span<const float> cls_token, std::span<const float> pos_embed,
                        const Tensor& x) {
-    // One class token among many patches is all that the head reads.
     row_weights_.assign(x.exact.tokens() + 1, 1.0F);
-    row_weights_.front() = static_cast<float>(knob("BL_CLS", 30));
+    row_weights_.front() = kClassTokenWeight;
     return {exact_ops_.add_positions(cls_token, pos_embed, x.exact),
             quantized_ops_.add_positions(cls_token, pos_embed, x.quantized)};
   }
 
   Tensor layer_norm(const LayerNorm& norm, const Tensor& x) {
-    residual_error_ = copy(x.exact);
-    const auto error = residual_error_.values();
-    for (std::size_t i = 0; i < error.size(); ++i) {
-      error[i] -= x.quantized.values()[i];
-    }
     return {exact_ops_.layer_norm(norm, x.exact), quantized_ops_.layer_norm(norm, x.quantized)};
   }
 
@@ -191,29 +195,12 @@ class SequentialOps {
     }
     Linear& layer = *layers_.at(original.name);
     layer = exact;
-    FloatTensor target = quantized_ops_.linear(exact, copy(x.quantized));
-    const auto beta = static_cast<float>(knob("BL_EXACT", 0));
-    const auto gamma = static_cast<float>(knob("BL_BIAS", 0));
-    for (std::size_t i = 0; i < target.size(); ++i) {
-      target.values()[i] += beta * (output.values()[i] - target.values()[i]);
-    }
-    if (gamma > 0) {
-      std::vector<float> shift(target.channels());
-      for (std::size_t i = 0; i < target.size(); ++i) {
-        shift[i % target.channels()] += output.values()[i] - target.values()[i];
-      }
-      for (std::size_t i = 0; i < target.size(); ++i) {
-        target.values()[i] +=
-            gamma * shift[i % target.channels()] / static_cast<float>(target.rows());
-      }
-    }
+    // What the layer would make of this input unquantized. Aiming at the float network's own
+    // output instead, which would undo errors from above, too, brings every layer closer to it
+    // and accuracy down: least squares shrinks what is uncertain, first of all the small
+    // differences between images.
+    const FloatTensor target = quantized_ops_.linear(exact, copy(x.quantized));
     quantize_input(layer, x.quantized);
-    if (residual_.contains(layer.name)) {
-      const auto alpha = static_cast<float>(knob("BL_ALPHA", 0));
-      for (std::size_t i = 0; i < target.size(); ++i) {
-        target.values()[i] += alpha * residual_error_.values()[i];
-      }
-    }
     fit(layer, x.quantized, target);
     report();
     FloatTensor quantized = quantized_ops_.linear(layer, std::move(x.quantized));
@@ -235,7 +222,8 @@ class SequentialOps {
   }
 
   Tensor merge_patches(std::size_t grid, const Tensor& x) {
-    return {exact_ops_.merge_patches(grid, x.exact), quantized_ops_.merge_patches(grid, x.quantized)};
+    return {exact_ops_.merge_patches(grid, x.exact),
+            quantized_ops_.merge_patches(grid, x.quantized)};
   }
   Tensor class_token(const Tensor& x) {
     row_weights_.assign(1, 1.0F);
@@ -281,9 +269,8 @@ class SequentialOps {
     if (behind_gelu && settings_.recipe.gelu_scheme != Recipe::GeluScheme::uniform) {
       GridQuantizer& quantizer = quantizers_.grids[name];
       if (settings_.recipe.gelu_scheme == Recipe::GeluScheme::shift) {
-        const std::vector<std::int16_t> levels = {-3, -2, -1, 0,  1,  2,  3,  4,
-                                                  6,  8,  12, 16, 24, 32, 48, 64};
-        quantizer = calibrate_grid_scale(x.values(), channel_weights(layer), levels);
+        quantizer = calibrate_grid_scale(x.values(), channel_weights(layer),
+                                         shift_levels(settings_.a_bits));
       } else {
         quantizer = calibrate_code_book(x.values(), channel_weights(layer), settings_.a_bits);
       }
@@ -410,7 +397,7 @@ class SequentialOps {
     const Moments moments =
         fitting::find_moments(x.values(), target.values(), x.rows(), row_weights_, pool_);
     const double mean_square = moments.gram.trace() / static_cast<double>(layer.in_features);
-    const double damping = std::max(knob("BL_LAMBDA", 0.05) * mean_square, 1e-20);
+    const double damping = std::max(kDamping * mean_square, 1e-20);
     const Matrix original = fitting::to_matrix(layer.weight, layer.out_features);
     // Fewer rows than unknowns would fit themselves alone.
     const bool compensates = recipe.compensation && x.rows() > 2 * layer.in_features;
@@ -433,12 +420,6 @@ class SequentialOps {
     const Vector bias = fitting::to_vector(layer.bias) + (original - found) * moments.input_mean;
     fitting::copy_to(compensates ? moments.target_mean - found * moments.input_mean : bias,
                      layer.bias);
-    if (std::getenv("BL_VERBOSE") != nullptr) {
-      std::fprintf(stderr, "%-28s plain %.5f ridge %.5f rounded %.5f\n", layer.name.c_str(),
-                   fitting::relative_error(moments, original),
-                   fitting::relative_error(moments, wanted),
-                   fitting::relative_error(moments, found));
-    }
   }
 
   /// As RepQ-ViT rounds: each row by its own error, each weight to its nearest code.
@@ -463,11 +444,9 @@ class SequentialOps {
   Quantizers quantizers_;
   std::map<std::string, Linear*> exact_layers_;
   std::map<std::string, Linear*> layers_;
-  std::map<std::string, LayerNorm*> norms_;         // before a layer, by the layer's name
-  std::map<std::string, Attention*> attentions_;    // by the name of qkv
-  std::set<std::string> residual_;                  // layers whose output is added to the stream
+  std::map<std::string, LayerNorm*> norms_;       // before a layer, by the layer's name
+  std::map<std::string, Attention*> attentions_;  // by the name of qkv
   std::vector<float> row_weights_;
-  FloatTensor residual_error_;
   std::size_t layers_done_ = 0;
   const LayerObserver nobody_;
   simulate::NoQuantization none_;

@@ -133,9 +133,8 @@ RoundedWeights round_weights(const Matrix& weights, const Matrix& hessian,
       for (const float share : shares) {
         const Grid grid = grid_of(*low * share, *high * share, options.bits);
         rounded = row;
-        const double error = options.second_order
-                                 ? round_row(elimination, grid, rounded)
-                                 : round_row_to_nearest(hessian, grid, rounded);
+        const double error = options.second_order ? round_row(elimination, grid, rounded)
+                                                  : round_row_to_nearest(hessian, grid, rounded);
         if (error < lowest) {
           lowest = error;
           result.quantizer.scale[r] = grid.scale;

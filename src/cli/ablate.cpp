@@ -55,26 +55,27 @@ std::vector<Case> part_cases(QuantizationSettings settings) {
     settings.recipe = recipe;
     cases.push_back({name, settings});
   };
-  const auto add_each = [&](const char* how, const Recipe& from, bool on) {
-    for (std::size_t scheme = 1; scheme < kGeluSchemes.size(); ++scheme) {
+  // Each part of `from` as it is not there: alone beside repq, left out of best.
+  const auto add_each = [&](const std::string& name, const Recipe& from) {
+    for (std::size_t scheme = 0; scheme < kGeluSchemes.size(); ++scheme) {
       Recipe recipe = from;
-      recipe.gelu_scheme = on ? static_cast<Recipe::GeluScheme>(scheme)
-                              : static_cast<Recipe::GeluScheme>(scheme - 1);
-      add(fmt::format("{} {} {}", how, kGeluSchemePart,
-                      kGeluSchemes[static_cast<std::size_t>(recipe.gelu_scheme)]),
-          recipe);
+      recipe.gelu_scheme = static_cast<Recipe::GeluScheme>(scheme);
+      if (recipe.gelu_scheme != from.gelu_scheme) {
+        add(fmt::format("{}, {} {}", name, kGeluSchemePart, kGeluSchemes[scheme]), recipe);
+      }
     }
     for (const RecipePart& part : kRecipeParts) {
       Recipe recipe = from;
-      recipe.*part.member = on;
-      add(fmt::format("{} {} {}", how, part.name, on ? part.on : part.off), recipe);
+      recipe.*part.member = !(from.*part.member);
+      add(fmt::format("{}, {} {}", name, part.name, recipe.*part.member ? part.on : part.off),
+          recipe);
     }
   };
   cases.push_back({"float32", std::nullopt});
   add("repq", Recipe{});
-  add_each("repq,", Recipe{}, true);
+  add_each("repq", Recipe{});
   add("best", best);
-  add_each("best,", best, false);
+  add_each("best", best);
   return cases;
 }
 
@@ -98,8 +99,7 @@ int ablate(const AblateOptions& options) {
                options.of == "groups" ? "quantized" : "recipe", "top-1", "top-5", "loss");
   }
   ordered_json rows = ordered_json::array();
-  for (const Case& item :
-       options.of == "groups" ? group_cases(settings) : part_cases(settings)) {
+  for (const Case& item : options.of == "groups" ? group_cases(settings) : part_cases(settings)) {
     std::unique_ptr<Engine> engine;
     if (item.settings) {
       engine = make_simulated_engine(
@@ -116,8 +116,8 @@ int ablate(const AblateOptions& options) {
       throw Interrupted();
     }
     if (!to_stdout) {
-      fmt::print("{:<44} {:>7.2f} {:>7.2f} {:>7.4f}\n", item.name, accuracy.top1(),
-                 accuracy.top5(), accuracy.loss());
+      fmt::print("{:<44} {:>7.2f} {:>7.2f} {:>7.4f}\n", item.name, accuracy.top1(), accuracy.top5(),
+                 accuracy.loss());
       std::fflush(stdout);
     }
     rows.push_back({{"case", item.name},

@@ -342,11 +342,11 @@ class LoweringOps {
     op.shift = fixed.shift;
     op.in_features = word(layer.in_features);
     op.out_features = word(layer.out_features);
-    op.decode = input.levels.empty()
-                    ? identity_decode(input.top)
-                    : program_.add(layer.name + ".decode", std::vector<std::int16_t>(
-                                                               input.levels.begin(),
-                                                               input.levels.end()));
+    op.decode =
+        input.levels.empty()
+            ? identity_decode(input.top)
+            : program_.add(layer.name + ".decode",
+                           std::vector<std::int16_t>(input.levels.begin(), input.levels.end()));
     op.decode_size = input.top + 1;
   }
 
@@ -630,8 +630,7 @@ runtime::Header make_header(const QuantizedModel& quantized) {
     header.attention_top = header.attention_multiplier - (scheme.levels == 16 ? 2 : 1);
     return header;
   }
-  const BitLog2Grid grid =
-      quantized.settings.attention_grid().value_or(bitlog2_grid(scheme));
+  const BitLog2Grid grid = quantized.settings.attention_grid().value_or(bitlog2_grid(scheme));
   header.attention_kind = static_cast<std::uint32_t>(runtime::AttentionKind::bitlog2);
   header.attention_multiplier = static_cast<std::uint32_t>(grid.multiplier);
   header.attention_fraction_bits = static_cast<std::uint32_t>(grid.fraction_bits);

@@ -40,8 +40,7 @@ double error_of(const Histogram& histogram, std::span<const double> points) {
   std::size_t nearest = 0;
   for (std::size_t bin = 0; bin < kBins; ++bin) {
     const double value = histogram.centre(bin);
-    while (nearest + 1 < points.size() &&
-           value - points[nearest] > points[nearest + 1] - value) {
+    while (nearest + 1 < points.size() && value - points[nearest] > points[nearest + 1] - value) {
       ++nearest;
     }
     error += histogram.weights[bin] * (value - points[nearest]) * (value - points[nearest]);
@@ -79,8 +78,7 @@ void improve(const Histogram& histogram, std::vector<double>& points) {
     std::size_t nearest = 0;
     for (std::size_t bin = 0; bin < kBins; ++bin) {
       const double value = histogram.centre(bin);
-      while (nearest + 1 < points.size() &&
-             value - points[nearest] > points[nearest + 1] - value) {
+      while (nearest + 1 < points.size() && value - points[nearest] > points[nearest + 1] - value) {
         ++nearest;
       }
       weights[nearest] += histogram.weights[bin];
@@ -128,13 +126,13 @@ void fake_quantize(const GridQuantizer& quantizer, std::span<float> values) {
   std::vector<std::uint8_t> code_of(static_cast<std::size_t>(last - first) + 1);  // of a floor
   for (std::size_t i = 0; i < code_of.size(); ++i) {
     const float floor = static_cast<float>(first) + static_cast<float>(i);
-    code_of[i] = static_cast<std::uint8_t>(
-        std::upper_bound(edges.begin(), edges.end(), floor) - edges.begin());
+    code_of[i] = static_cast<std::uint8_t>(std::upper_bound(edges.begin(), edges.end(), floor) -
+                                           edges.begin());
   }
   edges.push_back(std::numeric_limits<float>::infinity());
   for (float& value : values) {
-    const float level = std::clamp(value * inverse, static_cast<float>(first),
-                                   static_cast<float>(last));
+    const float level =
+        std::clamp(value * inverse, static_cast<float>(first), static_cast<float>(last));
     std::size_t code = code_of[static_cast<std::size_t>(level - static_cast<float>(first))];
     code += level > edges[code] ? 1 : 0;
     value = static_cast<float>(quantizer.levels[code]) * quantizer.scale;

@@ -15,7 +15,7 @@ Recipe find_recipe(std::string_view name) {
   if (name == "best") {
     recipe.gelu_scheme = Recipe::GeluScheme::code_book;
     for (const RecipePart& part : kRecipeParts) {
-      recipe.*part.member = true;
+      recipe.*part.member = part.in_best;
     }
   } else if (name != "repq") {
     throw Error(fmt::format("unknown recipe '{}'; choose one of repq, best", name));
@@ -38,16 +38,15 @@ void set_recipe_part(Recipe& recipe, std::string_view part, std::string_view val
     throw Error(fmt::format("unknown part '{}' of a recipe", part));
   }
   if (value != found->off && value != found->on) {
-    throw Error(fmt::format("unknown {} '{}'; choose one of {}, {}", part, value, found->off,
-                            found->on));
+    throw Error(
+        fmt::format("unknown {} '{}'; choose one of {}, {}", part, value, found->off, found->on));
   }
   recipe.*found->member = value == found->on;
 }
 
 std::string recipe_to_json(const Recipe& recipe) {
   nlohmann::ordered_json object;
-  object[std::string(kGeluSchemePart)] =
-      kGeluSchemes[static_cast<std::size_t>(recipe.gelu_scheme)];
+  object[std::string(kGeluSchemePart)] = kGeluSchemes[static_cast<std::size_t>(recipe.gelu_scheme)];
   for (const RecipePart& part : kRecipeParts) {
     object[std::string(part.name)] = recipe.*part.member ? part.on : part.off;
   }

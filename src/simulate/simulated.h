@@ -50,10 +50,9 @@ inline void fake_quantize_map(const Attention& attn, std::span<const AttentionQu
     fake_quantize_parallel(quantizers.front(), values, pool);
     return;
   }
-  for_heads(values, attn.num_heads, attn.groups.tokens * attn.groups.tokens, pool,
-            [&](std::size_t head, std::span<float> part) {
-              fake_quantize(quantizers[head], part);
-            });
+  for_heads(
+      values, attn.num_heads, attn.groups.tokens * attn.groups.tokens, pool,
+      [&](std::size_t head, std::span<float> part) { fake_quantize(quantizers[head], part); });
 }
 
 class Simulated {
