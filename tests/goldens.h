@@ -57,7 +57,7 @@ inline std::map<std::string, double> delta_differences(const Quantizers& ours,
   for (const auto& [name, entry] : golden.items()) {
     std::vector<double> deltas;
     if (const auto map = ours.attention_maps.find(name); map != ours.attention_maps.end()) {
-      deltas = {map->second.delta};
+      deltas = {map->second.front().delta};
     } else {
       const UniformQuantizer& quantizer = ours.uniform.at(name);
       deltas.assign(quantizer.scale.begin(), quantizer.scale.end());

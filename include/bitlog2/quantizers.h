@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -51,10 +52,38 @@ void fake_quantize_rows(const UniformQuantizer& quantizer, std::span<float> valu
 /// values [rows, columns] <- x^ with a scale per column.
 void fake_quantize_columns(const UniformQuantizer& quantizer, std::span<float> values);
 
+/// values <- x^, with the scale and zero point of one channel (a head's, say).
+void fake_quantize_channel(const UniformQuantizer& quantizer, std::size_t channel,
+                           std::span<float> values);
+
 /// The quantile of `values` as torch.quantile computes it: linear interpolation at rank
 /// p * (n - 1), in float32; past torch's limit of 16 M values in float64, as numpy does, to
 /// which the published code falls back. `values` is not empty.
 float quantile(std::span<const float> values, double p);
+
+// --- grids of integers --------------------------------------------------------------
+
+/// Quantization to the nearest of a few integers times one scale: x^ = levels[code] * scale.
+/// Levels ascend and span at most kLargestLevelSpan, so that less the smallest they fit a byte.
+struct GridQuantizer {
+  float scale = 1.0F;                ///< > 0
+  std::vector<std::int16_t> levels;  ///< at least two, ascending
+};
+
+inline constexpr int kLargestLevelSpan = 255;
+
+/// values <- x^.
+void fake_quantize(const GridQuantizer& quantizer, std::span<float> values);
+
+/// The `levels.size()` integers and scale with a low error, by Lloyd's algorithm on a histogram of
+/// `values` [rows, channels], a channel's squared errors weighted by channel_weights.
+GridQuantizer calibrate_code_book(std::span<const float> values,
+                                  std::span<const float> channel_weights, int bits);
+
+/// These levels with the scale of the lowest error, weighted as above.
+GridQuantizer calibrate_grid_scale(std::span<const float> values,
+                                   std::span<const float> channel_weights,
+                                   std::span<const std::int16_t> levels);
 
 // --- attention maps -----------------------------------------------------------------
 
@@ -92,6 +121,20 @@ const AttentionScheme& find_attention_scheme(std::string_view name);
 /// (half). 0 stays 0.
 std::uint32_t bitlog2_round(AttentionScheme::Kind kind, std::uint32_t m);
 
+/// BitLog2 beyond the published schemes: probabilities become integers in [0, multiplier), of
+/// which the highest bit and `fraction_bits` bits below it are kept.
+struct BitLog2Grid {
+  int multiplier = 256;     ///< at most 65536
+  int fraction_bits = 1;    ///< 0 to 3
+  bool to_nearest = false;  ///< half of the last kept bit is added before the others are dropped
+
+  /// The largest integer that is kept: what becomes of multiplier - 1 without rounding.
+  std::uint32_t largest() const;
+};
+
+/// m^: `m` < multiplier, cut down to its highest bits. 0 stays 0.
+std::uint32_t bitlog2_round(const BitLog2Grid& grid, std::uint32_t m);
+
 /// Quantizes probabilities (post-softmax, in [0, 1]).
 ///  - sqrt2: t = round(-2 log2(x / delta)); 0 if t >= levels, else
 ///    x^ = delta * 2^-ceil(t / 2) * (sqrt(2) if t is odd)
@@ -100,13 +143,21 @@ struct AttentionQuantizer {
   AttentionScheme scheme;
   int bits = 4;        ///< of sqrt2; BitLog2 is a 4-bit code whatever is asked for
   float delta = 1.0F;  ///< sqrt2: in (0, 1]; BitLog2: an integer in [1, M - 1]
+  std::optional<BitLog2Grid> grid = {};  ///< of BitLog2, where it is not the scheme's own
+
+  /// The scheme must be BitLog2.
+  BitLog2Grid bitlog2_grid() const;
 };
+
+/// The published grid of a BitLog2 scheme.
+BitLog2Grid bitlog2_grid(const AttentionScheme& scheme);
 
 /// Finds delta on `probabilities`: for sqrt2 the quantile with the lowest mean squared
 /// error, for BitLog2 the integer with the lowest, in closed form (the error is a quadratic
 /// in 1 / delta, SPEC 3).
 AttentionQuantizer calibrate_attention(const AttentionScheme& scheme, int bits,
-                                       std::span<const float> probabilities, ThreadPool& pool);
+                                       std::span<const float> probabilities, ThreadPool& pool,
+                                       const std::optional<BitLog2Grid>& grid = {});
 
 /// probabilities <- x^.
 void fake_quantize(const AttentionQuantizer& quantizer, std::span<float> probabilities);

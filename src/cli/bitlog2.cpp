@@ -20,6 +20,7 @@ int main(int argc, char** argv) {
   bitlog2::cli::add_compare(app, run);
   bitlog2::cli::add_bench(app, run);
   bitlog2::cli::add_inspect(app, run);
+  bitlog2::cli::add_ablate(app, run);
   if (const auto exit_code = bitlog2::cli::parse_arguments(app, argc, argv)) {
     return *exit_code;
   }

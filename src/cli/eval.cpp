@@ -32,6 +32,7 @@ struct EvalOptions {
   std::vector<int> w_bits = {4};
   std::vector<int> a_bits = {4};
   std::vector<std::string> schemes = {"Sqrt2_17"};
+  RecipeOptions recipe;
   std::vector<std::string> engines = {"simulate"};
   std::size_t val_batchsize = 64;
   std::size_t limit = 0;
@@ -110,7 +111,7 @@ std::vector<QuantizationSettings> quantized_cases(const EvalOptions& options) {
     const int w_bits = pick(options.w_bits, "--w-bits", i);
     const int a_bits = pick(options.a_bits, "--a-bits", i);
     for (const AttentionScheme& scheme : schemes) {
-      cases.push_back({w_bits, a_bits, scheme});
+      cases.push_back({w_bits, a_bits, scheme, options.recipe.recipe()});
     }
   }
   return cases;
@@ -317,6 +318,7 @@ void add_eval(CLI::App& app, std::function<int()>& run) {
                    "BitLog2_Single_16, BitLog2_Single_17, BitLog2_Half_16, BitLog2_Half_17")
       ->delimiter(',')
       ->capture_default_str();
+  add_recipe_options(*command, options->recipe);
   command->add_option("--engine", options->engines, "One or several of fp32, simulate, integer")
       ->delimiter(',')
       ->check(CLI::IsMember({"fp32", "simulate", "integer"}))

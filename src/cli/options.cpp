@@ -29,10 +29,39 @@ void add_calibration_options(CLI::App& command, CalibrationOptions& options) {
 }
 
 QuantizationSettings SchemeOptions::settings() const {
-  return {w_bits, a_bits, find_attention_scheme(scheme)};
+  return {w_bits, a_bits, find_attention_scheme(scheme), recipe.recipe()};
+}
+
+Recipe RecipeOptions::recipe() const {
+  Recipe recipe = find_recipe(name);
+  for (const auto& [part, value] : parts) {
+    if (!value.empty()) {
+      set_recipe_part(recipe, part, value);
+    }
+  }
+  return recipe;
+}
+
+void add_recipe_options(CLI::App& command, RecipeOptions& options) {
+  command
+      .add_option("--recipe", options.name,
+                  "How to calibrate: repq, the published system, or best, with all parts below but "
+                  "attention-rounding")
+      ->check(CLI::IsMember({"repq", "best"}))
+      ->capture_default_str();
+  const auto add = [&](std::string_view part, std::vector<std::string> choices, std::string help) {
+    command.add_option("--" + std::string(part), options.parts[std::string(part)], std::move(help))
+        ->check(CLI::IsMember(std::move(choices)));
+  };
+  add(kGeluSchemePart, {kGeluSchemes.begin(), kGeluSchemes.end()},
+      "Grid behind GELU: evenly spaced, shift-friendly, or a code book for each layer");
+  for (const RecipePart& part : kRecipeParts) {
+    add(part.name, {std::string(part.off), std::string(part.on)}, std::string(part.help));
+  }
 }
 
 void add_scheme_options(CLI::App& command, SchemeOptions& options) {
+  add_recipe_options(command, options.recipe);
   command
       .add_option("--log-quant-scheme", options.scheme,
                   "Attention-map quantizer: Sqrt2_16, Sqrt2_17, BitLog2_Single_16, "

@@ -3,6 +3,7 @@
 
 #include <CLI/App.hpp>
 #include <cstdint>
+#include <map>
 #include <string>
 
 #include "cli/job.h"
@@ -23,17 +24,30 @@ struct CalibrationOptions {
 /// --dataset, --calib-batchsize, --seed, --threads.
 void add_calibration_options(CLI::App& command, CalibrationOptions& options);
 
+/// What calibration does beyond the published system: a recipe, and changes to its parts.
+struct RecipeOptions {
+  std::string name = "repq";
+  std::map<std::string, std::string> parts;  ///< by name; empty where the recipe decides
+
+  /// Throws Error for an unknown recipe.
+  Recipe recipe() const;
+};
+
+/// --recipe and an option for each of its parts.
+void add_recipe_options(CLI::App& command, RecipeOptions& options);
+
 /// One scheme and one pair of widths, as quantize and compare take them.
 struct SchemeOptions {
   std::string scheme = "BitLog2_Half_16";
   int w_bits = 4;
   int a_bits = 4;
+  RecipeOptions recipe;
 
   /// Throws Error for an unknown scheme.
   QuantizationSettings settings() const;
 };
 
-/// --log-quant-scheme, --w-bits, --a-bits.
+/// --log-quant-scheme, --w-bits, --a-bits, and the recipe.
 void add_scheme_options(CLI::App& command, SchemeOptions& options);
 
 }  // namespace bitlog2::cli

@@ -111,7 +111,10 @@ QuantizedFileInfo read_info(const Safetensors& file) {
   QuantizedFileInfo info;
   info.config = parse_config(metadata_at(file, "config"), file.name());
   info.settings = {parse_bits(file, "w_bits"), parse_bits(file, "a_bits"),
-                   find_attention_scheme(metadata_at(file, "scheme"))};
+                   find_attention_scheme(metadata_at(file, "scheme")), Recipe{}};
+  if (const auto recipe = file.metadata().find("recipe"); recipe != file.metadata().end()) {
+    info.settings.recipe = parse_recipe(recipe->second, file.name());
+  }
   info.class_names = class_names(file, info.config.num_classes);
   return info;
 }

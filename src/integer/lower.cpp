@@ -42,18 +42,43 @@ std::int32_t to_int32(double value) {
   return static_cast<std::int32_t>(std::clamp(std::nearbyint(value), -kLimit, kLimit));
 }
 
-/// A code's meaning: x = (code - zero) * scale, code in [0, top].
+/// A code's meaning: x = (code - zero) * scale, code in [0, top]; or x = levels[code] * scale,
+/// where there are levels, and zero is 0.
 struct CodeGrid {
   double scale = 1;
   double zero = 0;
   std::uint32_t top = 15;
+  std::span<const std::int16_t> levels = {};
+
+  double largest() const {
+    return (levels.empty() ? static_cast<double>(top) - zero : levels.back()) * scale;
+  }
+  /// The code of a real value.
+  std::uint8_t code_of(double x) const {
+    if (levels.empty()) {
+      return static_cast<std::uint8_t>(
+          std::clamp(std::rint(x / scale) + zero, 0.0, static_cast<double>(top)));
+    }
+    std::uint8_t code = 0;
+    while (code < top && 2 * x / scale > levels[code] + levels[code + 1U]) {
+      ++code;
+    }
+    return code;
+  }
 };
 
 /// The zero point is rounded: reparameterization leaves a fractional one, with which the
 /// published system has one level more than its bits can hold.
-CodeGrid grid_of(const UniformQuantizer& quantizer) {
-  return {quantizer.scale.front(), std::rint(static_cast<double>(quantizer.zero_point.front())),
+/// `channel` is a head for q, k and v that have a quantizer per head.
+CodeGrid grid_of(const UniformQuantizer& quantizer, std::size_t channel = 0) {
+  const std::size_t i = quantizer.per_channel() ? channel : 0;
+  return {quantizer.scale[i], std::rint(static_cast<double>(quantizer.zero_point[i])),
           (1U << quantizer.bits) - 1U};
+}
+
+CodeGrid grid_of(const GridQuantizer& quantizer) {
+  return {quantizer.scale, 0, static_cast<std::uint32_t>(quantizer.levels.size() - 1),
+          quantizer.levels};
 }
 
 /// What a layer's real output y becomes: the integer y * scale + offset.
@@ -155,8 +180,7 @@ class LoweringOps {
   }
 
   Tensor linear(const Linear& layer, const Tensor& x) {
-    const UniformQuantizer& input = quantizer(layer.name + ".input_quantizer");
-    const CodeGrid codes = grid_of(input);
+    const CodeGrid codes = input_grid(layer);
     Place source = Place::codes_a;
     if (const auto* norm = std::get_if<Norm>(&pending_)) {
       emit_norm(*norm, Place::codes_a, {1 / codes.scale, codes.zero}, codes.top);
@@ -264,6 +288,12 @@ class LoweringOps {
     return quantizers_.uniform.at(name);
   }
 
+  CodeGrid input_grid(const Linear& layer) const {
+    const std::string name = layer.name + ".input_quantizer";
+    const auto grid = quantizers_.grids.find(name);
+    return grid == quantizers_.grids.end() ? grid_of(quantizer(name)) : grid_of(grid->second);
+  }
+
   /// Brings what is pending into the residual stream.
   void settle(const Tensor& x) {
     if (const auto* embedding = std::get_if<Embedding>(&pending_)) {
@@ -320,7 +350,11 @@ class LoweringOps {
     op.shift = fixed.shift;
     op.in_features = word(layer.in_features);
     op.out_features = word(layer.out_features);
-    op.decode = identity_decode(input.top);
+    op.decode =
+        input.levels.empty()
+            ? identity_decode(input.top)
+            : program_.add(layer.name + ".decode",
+                           std::vector<std::int16_t>(input.levels.begin(), input.levels.end()));
     op.decode_size = input.top + 1;
   }
 
@@ -442,50 +476,63 @@ class LoweringOps {
     const std::size_t head_dim = channels / attn.num_heads;
     const double query_scale =
         attn.scale_query ? 1 / std::sqrt(static_cast<double>(head_dim)) : 1.0;
-    const CodeGrid grids[3] = {grid_of(quantizer(attn.name + ".matmul1.quantizer_A")),
-                               grid_of(quantizer(attn.name + ".matmul1.quantizer_B")),
-                               grid_of(quantizer(attn.name + ".matmul2.quantizer_B"))};
+    const UniformQuantizer* quantizers[3] = {&quantizer(attn.name + ".matmul1.quantizer_A"),
+                                             &quantizer(attn.name + ".matmul1.quantizer_B"),
+                                             &quantizer(attn.name + ".matmul2.quantizer_B")};
     std::vector<OutputForm> forms;
     for (std::size_t part = 0; part < 3; ++part) {
-      const double factor = (part == 0 ? query_scale : 1.0) / grids[part].scale;
-      forms.insert(forms.end(), channels, {factor, grids[part].zero});
+      for (std::size_t head = 0; head < attn.num_heads; ++head) {
+        const CodeGrid grid = grid_of(*quantizers[part], head);
+        const double factor = (part == 0 ? query_scale : 1.0) / grid.scale;
+        forms.insert(forms.end(), head_dim, {factor, grid.zero});
+      }
     }
     Op op = product_op(product, Place::codes_b, forms);
-    op.output_top = grids[0].top;
+    op.output_top = grid_of(*quantizers[0]).top;
     program_.add_op(op, product.layer->name);
   }
 
   void emit_attention(const Attended& attended, const CodeGrid& output) {
     const Attention& attn = *attended.attn;
-    const AttentionQuantizer& map =
+    const std::vector<AttentionQuantizer>& maps =
         quantizers_.attention_maps.at(attn.name + ".matmul2.quantizer_A");
-    const CodeGrid q = grid_of(quantizer(attn.name + ".matmul1.quantizer_A"));
-    const CodeGrid k = grid_of(quantizer(attn.name + ".matmul1.quantizer_B"));
-    const CodeGrid v = grid_of(quantizer(attn.name + ".matmul2.quantizer_B"));
+    const UniformQuantizer& queries = quantizer(attn.name + ".matmul1.quantizer_A");
+    const UniformQuantizer& keys = quantizer(attn.name + ".matmul1.quantizer_B");
+    const UniformQuantizer& values = quantizer(attn.name + ".matmul2.quantizer_B");
     const std::size_t channels = attended.shape.channels;
     const std::size_t head_dim = channels / attn.num_heads;
     // e^x = 2^(x log2(e))
     const double to_log2 = std::ldexp(std::numbers::log2e, runtime::kScoreFraction);
-    const double score = q.scale * k.scale * to_log2 /
-                         (attn.scale_query ? 1.0 : std::sqrt(static_cast<double>(head_dim)));
-    // BitLog2: x^ = m^ / delta. Sqrt2: x^ = p^ * delta, p^ with kSqrt2ContextFraction bits.
-    const double weight = map.scheme.is_bitlog2()
-                              ? 1.0 / map.delta
-                              : std::ldexp(map.delta, -runtime::kSqrt2ContextFraction);
-    const double context = weight * v.scale / output.scale;
-    const FixedFactors score_factor = fix(std::span(&score, 1));
-    const FixedFactors context_factor = fix(std::span(&context, 1));
+    std::vector<double> scores;
+    std::vector<double> contexts;
+    std::vector<HeadRecord> heads(attn.num_heads, HeadRecord{});
+    for (std::size_t h = 0; h < attn.num_heads; ++h) {
+      const AttentionQuantizer& map = maps[maps.size() > 1 ? h : 0];
+      const CodeGrid q = grid_of(queries, h);
+      const CodeGrid k = grid_of(keys, h);
+      const CodeGrid v = grid_of(values, h);
+      scores.push_back(q.scale * k.scale * to_log2 /
+                       (attn.scale_query ? 1.0 : std::sqrt(static_cast<double>(head_dim))));
+      // BitLog2: x^ = m^ / delta. Sqrt2: x^ = p^ * delta, p^ with kSqrt2ContextFraction bits.
+      const double weight = map.scheme.is_bitlog2()
+                                ? 1.0 / map.delta
+                                : std::ldexp(map.delta, -runtime::kSqrt2ContextFraction);
+      contexts.push_back(weight * v.scale / output.scale);
+      heads[h].query_zero = to_int32(q.zero);
+      heads[h].key_zero = to_int32(k.zero);
+      heads[h].value_zero = to_int32(v.zero);
+      heads[h].log2_delta =
+          to_int32(std::ldexp(std::log2(static_cast<double>(map.delta)), runtime::kScoreFraction));
+    }
+    const FixedFactors score_factors = fix(scores);
+    const FixedFactors context_factors = fix(contexts);
     const FixedOffsets context_offset =
-        fix_offsets(std::span(&output.zero, 1), context_factor.shift, attn.name);
-    HeadRecord head = {};
-    head.query_zero = to_int32(q.zero);
-    head.key_zero = to_int32(k.zero);
-    head.value_zero = to_int32(v.zero);
-    head.score_multiplier = score_factor.integers[0];
-    head.context_bias = context_offset.integers[0];
-    head.context_multiplier = context_factor.integers[0];
-    head.log2_delta =
-        to_int32(std::ldexp(std::log2(static_cast<double>(map.delta)), runtime::kScoreFraction));
+        fix_offsets(std::span(&output.zero, 1), context_factors.shift, attn.name);
+    for (std::size_t h = 0; h < attn.num_heads; ++h) {
+      heads[h].score_multiplier = score_factors.integers[h];
+      heads[h].context_bias = context_offset.integers[0];
+      heads[h].context_multiplier = context_factors.integers[h];
+    }
     Op op = {};
     op.kind = static_cast<std::uint32_t>(OpKind::attention);
     op.source = word(Place::codes_b);
@@ -495,12 +542,11 @@ class LoweringOps {
     op.out_features = word(channels);
     op.output_top = output.top;
     op.heads = word(attn.num_heads);
-    op.head_table =
-        program_.add_heads(attn.name + ".heads", std::vector<HeadRecord>(attn.num_heads, head));
-    op.input_top = q.top;
+    op.head_table = program_.add_heads(attn.name + ".heads", heads);
+    op.input_top = grid_of(queries).top;
     op.bias_shift = context_offset.up;
-    op.score_shift = score_factor.shift;
-    op.shift = context_factor.shift;
+    op.score_shift = score_factors.shift;
+    op.shift = context_factors.shift;
     op.grid = word(attended.attended_tokens);
     set_windows(op, attn, to_log2);
     program_.add_op(op, attn.name);
@@ -531,20 +577,15 @@ class LoweringOps {
 
   /// fc1, whose sums index a table of the next layer's codes of GELU.
   void emit_gelu(const Activated& activated, const CodeGrid& output) {
-    const auto code_of = [&](double x) {
-      return std::clamp(std::rint(bitlog2::gelu(x) / output.scale) + output.zero, 0.0,
-                        static_cast<double>(output.top));
-    };
     // Below -6 GELU is 0 to 1e-8; above `high` the code stays at its top.
     const double low = -6.0;
     // GELU lies at most 0.17 below x, so that the table reaches every code.
-    const double high =
-        std::max(1.0, (static_cast<double>(output.top) - output.zero) * output.scale + 0.2);
+    const double high = std::max(1.0, output.largest() + 0.2);
     const std::size_t size = output.top > 63 ? kFineGeluTableSize : kGeluTableSize;
     const double step = (high - low) / static_cast<double>(size - 1);
     std::vector<std::uint8_t> table;
     for (std::size_t i = 0; i < size; ++i) {
-      table.push_back(static_cast<std::uint8_t>(code_of(low + static_cast<double>(i) * step)));
+      table.push_back(output.code_of(bitlog2::gelu(low + static_cast<double>(i) * step)));
     }
     const Linear& layer = *activated.product.layer;
     const std::vector<OutputForm> forms(layer.out_features, {1 / step, -low / step});
@@ -592,21 +633,17 @@ runtime::Header make_header(const QuantizedModel& quantized) {
   header.image_size = word(config.img_size);
   header.patch_size = word(config.patch_size);
   header.num_classes = word(config.num_classes);
-  switch (scheme.kind) {
-    case AttentionScheme::Kind::sqrt2:
-      header.attention_kind = static_cast<std::uint32_t>(runtime::AttentionKind::sqrt2);
-      header.attention_multiplier = 1U << quantized.settings.a_bits;
-      header.attention_top = header.attention_multiplier - (scheme.levels == 16 ? 2 : 1);
-      return header;
-    case AttentionScheme::Kind::single:
-      header.attention_fraction_bits = 0;
-      break;
-    case AttentionScheme::Kind::half:
-      header.attention_fraction_bits = 1;
-      break;
+  if (!scheme.is_bitlog2()) {
+    header.attention_kind = static_cast<std::uint32_t>(runtime::AttentionKind::sqrt2);
+    header.attention_multiplier = 1U << quantized.settings.a_bits;
+    header.attention_top = header.attention_multiplier - (scheme.levels == 16 ? 2 : 1);
+    return header;
   }
+  const BitLog2Grid grid = quantized.settings.attention_grid().value_or(bitlog2_grid(scheme));
   header.attention_kind = static_cast<std::uint32_t>(runtime::AttentionKind::bitlog2);
-  header.attention_multiplier = static_cast<std::uint32_t>(scheme.multiplier());
+  header.attention_multiplier = static_cast<std::uint32_t>(grid.multiplier);
+  header.attention_fraction_bits = static_cast<std::uint32_t>(grid.fraction_bits);
+  header.attention_nearest = grid.to_nearest ? 1 : 0;
   return header;
 }
 
@@ -614,6 +651,9 @@ runtime::Header make_header(const QuantizedModel& quantized) {
 
 std::vector<std::byte> lower(const QuantizedModel& quantized,
                              const std::vector<std::string>& class_names) {
+  if (quantized.settings.skipped) {
+    throw Error("a model that is quantized in part has no integer form");
+  }
   ProgramBuilder program;
   LoweringOps ops(quantized, program);
   static_cast<void>(forward(quantized.model, ops));
@@ -625,6 +665,7 @@ std::vector<std::byte> lower(const QuantizedModel& quantized,
       {"scheme", std::string(quantized.settings.scheme.name)},
       {"w_bits", std::to_string(quantized.settings.w_bits)},
       {"a_bits", std::to_string(quantized.settings.a_bits)},
+      {"recipe", recipe_to_json(quantized.settings.recipe)},
   };
   if (!class_names.empty()) {
     metadata.emplace("class_names", nlohmann::json(class_names).dump());

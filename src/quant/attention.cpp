@@ -19,10 +19,9 @@ quant::Sqrt2Step sqrt2_step(const AttentionScheme& scheme, int bits, float delta
   return {delta, codes, scheme.levels == 16 ? codes - 2 : codes - 1};
 }
 
-quant::BitLog2Step bitlog2_step(const AttentionScheme& scheme, float delta) {
-  return {delta, static_cast<float>(scheme.multiplier()),
-          scheme.kind == AttentionScheme::Kind::half ? quant::BitLog2Step::kHalf
-                                                     : quant::BitLog2Step::kSingle};
+quant::BitLog2Step bitlog2_step(const BitLog2Grid& grid, float delta) {
+  return {delta, grid.multiplier, grid.fraction_bits, grid.to_nearest,
+          static_cast<float>(grid.largest())};
 }
 
 float calibrate_sqrt2(const AttentionScheme& scheme, int bits, std::span<const float> probabilities,
@@ -46,9 +45,9 @@ float calibrate_sqrt2(const AttentionScheme& scheme, int bits, std::span<const f
   return best > 0.0F ? best : 1.0F;
 }
 
-float calibrate_bitlog2(const AttentionScheme& scheme, std::span<const float> probabilities,
+float calibrate_bitlog2(const BitLog2Grid& grid, std::span<const float> probabilities,
                         ThreadPool& pool) {
-  const auto step = bitlog2_step(scheme, 1.0F);
+  const auto step = bitlog2_step(grid, 1.0F);
   std::vector<quant::BitLog2Sums> parts(probabilities.size() / quant::kChunk + 1);
   pool.parallel_for(probabilities.size(), quant::kChunk, [&](std::size_t begin, std::size_t end) {
     parts[begin / quant::kChunk] =
@@ -61,7 +60,7 @@ float calibrate_bitlog2(const AttentionScheme& scheme, std::span<const float> pr
     sums.largest_level = std::max(sums.largest_level, part.largest_level);
   }
   const double smallest = std::max(1.0F, sums.largest_level);
-  const double largest = scheme.multiplier() - 1;
+  const double largest = grid.multiplier - 1;
   if (sums.levels_squared == 0) {
     return static_cast<float>(largest);
   }
@@ -100,19 +99,44 @@ std::uint32_t bitlog2_round(AttentionScheme::Kind kind, std::uint32_t m) {
   return kind == AttentionScheme::Kind::half ? m & (highest | highest >> 1) : highest;
 }
 
+std::uint32_t BitLog2Grid::largest() const {
+  BitLog2Grid truncating = *this;
+  truncating.to_nearest = false;
+  return bitlog2_round(truncating, static_cast<std::uint32_t>(multiplier) - 1U);
+}
+
+std::uint32_t bitlog2_round(const BitLog2Grid& grid, std::uint32_t m) {
+  const int dropped = std::max(static_cast<int>(std::bit_width(m)) - 1 - grid.fraction_bits, 0);
+  if (!grid.to_nearest || dropped == 0) {
+    return m >> dropped << dropped;
+  }
+  return std::min((m + (1U << (dropped - 1))) >> dropped << dropped, grid.largest());
+}
+
+BitLog2Grid bitlog2_grid(const AttentionScheme& scheme) {
+  return {scheme.multiplier(), scheme.kind == AttentionScheme::Kind::half ? 1 : 0, false};
+}
+
+BitLog2Grid AttentionQuantizer::bitlog2_grid() const {
+  return grid ? *grid : bitlog2::bitlog2_grid(scheme);
+}
+
 AttentionQuantizer calibrate_attention(const AttentionScheme& scheme, int bits,
-                                       std::span<const float> probabilities, ThreadPool& pool) {
+                                       std::span<const float> probabilities, ThreadPool& pool,
+                                       const std::optional<BitLog2Grid>& grid) {
   AttentionQuantizer quantizer;
   quantizer.scheme = scheme;
   quantizer.bits = bits;
-  quantizer.delta = scheme.is_bitlog2() ? calibrate_bitlog2(scheme, probabilities, pool)
-                                        : calibrate_sqrt2(scheme, bits, probabilities, pool);
+  quantizer.grid = grid;
+  quantizer.delta = scheme.is_bitlog2()
+                        ? calibrate_bitlog2(quantizer.bitlog2_grid(), probabilities, pool)
+                        : calibrate_sqrt2(scheme, bits, probabilities, pool);
   return quantizer;
 }
 
 void fake_quantize(const AttentionQuantizer& quantizer, std::span<float> probabilities) {
   if (quantizer.scheme.is_bitlog2()) {
-    quant::apply(bitlog2_step(quantizer.scheme, quantizer.delta), probabilities);
+    quant::apply(bitlog2_step(quantizer.bitlog2_grid(), quantizer.delta), probabilities);
   } else {
     quant::apply(sqrt2_step(quantizer.scheme, quantizer.bits, quantizer.delta), probabilities);
   }

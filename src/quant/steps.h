@@ -42,19 +42,27 @@ struct Sqrt2Step {
 };
 
 /// An integer below 2^24 is exact as a float, whose exponent is the position of the highest
-/// set bit: masking the fraction away is all that BitLog2 needs.
+/// set bit: masking the fraction away is all that BitLog2 needs. Half a kept step, added before,
+/// carries into the exponent where it must.
 struct BitLog2Step {
   float delta;
   float multiplier;
   std::uint32_t kept_bits;  // of the float's representation
+  std::uint32_t half;       // of the last kept bit, or 0
+  float largest;            // m^
 
-  static constexpr std::uint32_t kSingle = 0xFF800000U;
-  static constexpr std::uint32_t kHalf = 0xFFC00000U;
+  BitLog2Step(float delta_, int multiplier_, int fraction_bits, bool to_nearest, float largest_)
+      : delta(delta_),
+        multiplier(static_cast<float>(multiplier_)),
+        kept_bits(~0U << (23 - fraction_bits)),
+        half(to_nearest ? 1U << (22 - fraction_bits) : 0U),
+        largest(largest_) {}
 
   /// m^, an integer.
   float level(float x) const {
     const float m = std::min(std::floor(x * multiplier), multiplier - 1.0F);
-    return std::bit_cast<float>(std::bit_cast<std::uint32_t>(m) & kept_bits);
+    const auto kept = std::bit_cast<float>((std::bit_cast<std::uint32_t>(m) + half) & kept_bits);
+    return std::min(kept, largest);
   }
   float operator()(float x) const { return level(x) / delta; }
 };

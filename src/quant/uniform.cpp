@@ -220,6 +220,11 @@ void fake_quantize(const UniformQuantizer& quantizer, std::span<float> values) {
   quant::apply(step_of(quantizer, 0), values);
 }
 
+void fake_quantize_channel(const UniformQuantizer& quantizer, std::size_t channel,
+                           std::span<float> values) {
+  quant::apply(step_of(quantizer, channel), values);
+}
+
 void fake_quantize_rows(const UniformQuantizer& quantizer, std::span<float> values) {
   const std::size_t columns = values.size() / quantizer.scale.size();
   for (std::size_t row = 0; row < quantizer.scale.size(); ++row) {

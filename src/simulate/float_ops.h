@@ -59,6 +59,27 @@ class FloatOps {
 
   Tensor embed_patches(const Linear& projection) { return linear(projection, unfold_patches()); }
 
+  /// A convolution whose stride is its kernel is a linear layer on unfolded patches.
+  Tensor unfold_patches() {
+    const std::size_t side = config_.img_size;
+    const std::size_t patch = config_.patch_size;
+    const std::size_t grid = side / patch;
+    Tensor result(images_.size() / (3 * side * side), grid * grid, 3 * patch * patch);
+    for_rows(result.rows(), [&](std::size_t row) {
+      const std::size_t image = row / (grid * grid);
+      const std::size_t y = row % (grid * grid) / grid * patch;
+      const std::size_t x = row % grid * patch;
+      float* target = result.row(row).data();
+      for (std::size_t channel = 0; channel < 3; ++channel) {
+        for (std::size_t i = 0; i < patch; ++i) {
+          const std::size_t line = ((image * 3 + channel) * side + y + i) * side + x;
+          target = std::copy_n(images_.data() + line, patch, target);
+        }
+      }
+    });
+    return result;
+  }
+
   Tensor add_positions(std::span<const float> cls_token, std::span<const float> pos_embed,
                        const Tensor& patches) {
     Tensor result(patches.batch(), patches.tokens() + 1, patches.channels());
@@ -248,27 +269,6 @@ class FloatOps {
 
   std::size_t rows_per_task(std::size_t rows) const {
     return std::max<std::size_t>(1, rows / (4 * pool_.size()));
-  }
-
-  /// A convolution whose stride is its kernel is a linear layer on unfolded patches.
-  Tensor unfold_patches() {
-    const std::size_t side = config_.img_size;
-    const std::size_t patch = config_.patch_size;
-    const std::size_t grid = side / patch;
-    Tensor result(images_.size() / (3 * side * side), grid * grid, 3 * patch * patch);
-    for_rows(result.rows(), [&](std::size_t row) {
-      const std::size_t image = row / (grid * grid);
-      const std::size_t y = row % (grid * grid) / grid * patch;
-      const std::size_t x = row % grid * patch;
-      float* target = result.row(row).data();
-      for (std::size_t channel = 0; channel < 3; ++channel) {
-        for (std::size_t i = 0; i < patch; ++i) {
-          const std::size_t line = ((image * 3 + channel) * side + y + i) * side + x;
-          target = std::copy_n(images_.data() + line, patch, target);
-        }
-      }
-    });
-    return result;
   }
 
   static void fill_rows(std::span<float> output, std::span<const float> bias, std::size_t columns) {

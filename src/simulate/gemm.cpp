@@ -35,4 +35,11 @@ void multiply(const MatrixView& a, const MatrixView& b, float* c, std::size_t c_
               dimension(b.stride), 0.0F, c, dimension(c_stride));
 }
 
+void multiply_gram(const MatrixView& a, const MatrixView& b, float* c, std::size_t c_stride) {
+  use_one_thread();
+  cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, dimension(a.columns), dimension(b.columns),
+              dimension(a.rows), 1.0F, a.values, dimension(a.stride), b.values, dimension(b.stride),
+              0.0F, c, dimension(c_stride));
+}
+
 }  // namespace bitlog2::simulate

@@ -20,4 +20,7 @@ void multiply_transposed(const MatrixView& a, const MatrixView& b, float* c, std
 /// c [a.rows, b.columns] = a b.
 void multiply(const MatrixView& a, const MatrixView& b, float* c, std::size_t c_stride);
 
+/// c [a.columns, b.columns] = a^T b.
+void multiply_gram(const MatrixView& a, const MatrixView& b, float* c, std::size_t c_stride);
+
 }  // namespace bitlog2::simulate

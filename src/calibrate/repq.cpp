@@ -1,6 +1,6 @@
-// Calibration: a forward pass whose every quantizer finds its parameters on the data that
-// reaches it first, then quantizes that data for the layers below.
-#include "bitlog2/calibrate.h"
+// RepQ-ViT's calibration: a forward pass whose every quantizer finds its parameters on the data
+// that reaches it first, then quantizes that data for the layers below.
+#include "calibrate/repq.h"
 
 #include <set>
 #include <string>
@@ -26,6 +26,9 @@ class Observing {
         progress_(progress) {}
 
   void input(const Linear& layer, Tensor& x) {
+    if (!settings_.quantizes(input_group(layer.name))) {
+      return;
+    }
     const bool is_patch_embedding = layers_done_ == 0;
     UniformQuantizer& quantizer = quantizers_.uniform[layer.name + ".input_quantizer"];
     if (behind_norm_.contains(layer.name)) {
@@ -39,37 +42,47 @@ class Observing {
   }
 
   std::span<const float> weight(const Linear& layer) {
-    UniformQuantizer& quantizer = quantizers_.uniform[layer.name + ".weight_quantizer"];
-    quantizer = calibrate_rows(layer.weight, layer.out_features, settings_.w_bits, pool_);
-    weight_ = layer.weight;
-    fake_quantize_rows(quantizer, weight_);
     ++layers_done_;
     if (progress_) {
       progress_(layers_done_, layers_);
     }
+    if (!settings_.quantizes(weight_group(layer.name))) {
+      return layer.weight;
+    }
+    UniformQuantizer& quantizer = quantizers_.uniform[layer.name + ".weight_quantizer"];
+    quantizer = calibrate_rows(layer.weight, layer.out_features, settings_.w_bits, pool_);
+    weight_ = layer.weight;
+    fake_quantize_rows(quantizer, weight_);
     return weight_;
   }
 
   void query(const Attention& attn, std::span<float> x) {
-    observe(attn.name + ".matmul1.quantizer_A", x);
+    observe(QuantizerGroup::queries_keys, attn.name + ".matmul1.quantizer_A", x);
   }
   void key(const Attention& attn, std::span<float> x) {
-    observe(attn.name + ".matmul1.quantizer_B", x);
+    observe(QuantizerGroup::queries_keys, attn.name + ".matmul1.quantizer_B", x);
   }
   void value(const Attention& attn, std::span<float> x) {
-    observe(attn.name + ".matmul2.quantizer_B", x);
+    observe(QuantizerGroup::values, attn.name + ".matmul2.quantizer_B", x);
   }
 
   void attention_map(const Attention& attn, std::span<float> x) {
-    AttentionQuantizer& quantizer = quantizers_.attention_maps[attn.name + ".matmul2.quantizer_A"];
-    quantizer = calibrate_attention(settings_.scheme, settings_.a_bits, x, pool_);
+    if (!settings_.quantizes(QuantizerGroup::attention_maps)) {
+      return;
+    }
+    const AttentionQuantizer quantizer =
+        calibrate_attention(settings_.scheme, settings_.a_bits, x, pool_);
+    quantizers_.attention_maps[attn.name + ".matmul2.quantizer_A"] = {quantizer};
     fake_quantize_parallel(quantizer, x, pool_);
   }
 
   Quantizers take_quantizers() { return std::move(quantizers_); }
 
  private:
-  void observe(const std::string& name, std::span<float> x) {
+  void observe(QuantizerGroup group, const std::string& name, std::span<float> x) {
+    if (!settings_.quantizes(group)) {
+      return;
+    }
     UniformQuantizer& quantizer = quantizers_.uniform[name];
     quantizer = calibrate_uniform(x, settings_.a_bits, pool_);
     fake_quantize_parallel(quantizer, x, pool_);
@@ -87,9 +100,9 @@ class Observing {
 
 }  // namespace
 
-Calibration calibrate(Model model, const QuantizationSettings& settings,
-                      std::span<const float> images, ThreadPool& pool,
-                      const CalibrationProgress& progress) {
+Calibration calibrate_repq(Model model, const QuantizationSettings& settings,
+                           std::span<const float> images, ThreadPool& pool,
+                           const CalibrationProgress& progress) {
   std::set<std::string> behind_norm;
   for_each_norm_pair(model, [&](LayerNorm&, Linear& linear) { behind_norm.insert(linear.name); });
   std::size_t layers = 0;
@@ -104,11 +117,15 @@ Calibration calibrate(Model model, const QuantizationSettings& settings,
   result.after_initial_calibration = observing.take_quantizers();
   Quantizers quantizers = result.after_initial_calibration;
   for_each_norm_pair(model, [&](LayerNorm& norm, Linear& linear) {
-    UniformQuantizer& input = quantizers.uniform.at(linear.name + ".input_quantizer");
-    input = reparameterize(norm, linear, input);
+    const auto input = quantizers.uniform.find(linear.name + ".input_quantizer");
+    if (input != quantizers.uniform.end()) {
+      input->second = reparameterize(norm, linear, input->second);
+    }
     // Weights do not depend on data: this is all that a second pass would find.
-    quantizers.uniform.at(linear.name + ".weight_quantizer") =
-        calibrate_rows(linear.weight, linear.out_features, settings.w_bits, pool);
+    const auto weights = quantizers.uniform.find(linear.name + ".weight_quantizer");
+    if (weights != quantizers.uniform.end()) {
+      weights->second = calibrate_rows(linear.weight, linear.out_features, settings.w_bits, pool);
+    }
   });
   result.quantized = {std::move(model), settings, std::move(quantizers)};
   return result;

@@ -1,0 +1,16 @@
+#include "bitlog2/calibrate.h"
+
+#include "calibrate/repq.h"
+#include "calibrate/sequential.h"
+
+namespace bitlog2 {
+
+Calibration calibrate(Model model, const QuantizationSettings& settings,
+                      std::span<const float> images, ThreadPool& pool,
+                      const CalibrationProgress& progress) {
+  return settings.recipe.is_repq()
+             ? calibrate_repq(std::move(model), settings, images, pool, progress)
+             : calibrate_sequentially(std::move(model), settings, images, pool, progress);
+}
+
+}  // namespace bitlog2

@@ -1,0 +1,114 @@
+#include "calibrate/head_transforms.h"
+
+#include <bit>
+#include <cmath>
+#include <numbers>
+
+namespace bitlog2::fitting {
+namespace {
+
+/// An orthogonal matrix with entries of one magnitude, or nearly: Hadamard's for powers of
+/// two, else Hartley's.
+Matrix spreading(Eigen::Index size) {
+  Matrix result(size, size);
+  const bool power = std::has_single_bit(static_cast<std::size_t>(size));
+  for (Eigen::Index i = 0; i < size; ++i) {
+    for (Eigen::Index j = 0; j < size; ++j) {
+      const double angle =
+          2 * std::numbers::pi * static_cast<double>(i * j % size) / static_cast<double>(size);
+      const bool odd = std::popcount(static_cast<std::size_t>(i & j)) % 2 != 0;
+      result(i, j) = power ? (odd ? -1.0 : 1.0) : std::cos(angle) + std::sin(angle);
+    }
+  }
+  return result / std::sqrt(static_cast<double>(size));
+}
+
+/// A power of a positive definite matrix, its smallest eigenvalues raised a little.
+Matrix power(const Matrix& matrix, double exponent) {
+  constexpr double kFloor = 1e-3;  // of the mean eigenvalue
+  const Eigen::SelfAdjointEigenSolver<Matrix> solver(matrix);
+  const double floor =
+      std::max(kFloor * matrix.trace() / static_cast<double>(matrix.rows()), 1e-12);
+  const Vector values = solver.eigenvalues().cwiseMax(floor).array().pow(exponent);
+  return solver.eigenvectors() * values.asDiagonal() * solver.eigenvectors().transpose();
+}
+
+/// Columns [first, first + count) of [rows, columns] values.
+Matrix columns_of(std::span<const float> values, std::size_t columns, std::size_t first,
+                  std::size_t count) {
+  using View =
+      Eigen::Map<const Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>>;
+  return View(values.data(), index(values.size() / columns), index(columns))
+      .middleCols(index(first), index(count))
+      .cast<double>();
+}
+
+Matrix second_moment(const Matrix& values) {
+  return values.transpose() * values / static_cast<double>(values.rows());
+}
+
+/// Rows [first, first + n) of a layer: x -> x G for the outputs x they give, less `shift`.
+void transform_rows(Linear& layer, std::size_t first, const Matrix& basis, const Vector& shift) {
+  const auto count = static_cast<std::size_t>(basis.rows());
+  const auto rows =
+      std::span(layer.weight).subspan(first * layer.in_features, count * layer.in_features);
+  copy_to(basis.transpose() * to_matrix(rows, count), rows);
+  const auto bias = std::span(layer.bias).subspan(first, count);
+  const Vector moved = basis.transpose() * (to_vector(bias) - shift);
+  copy_to(moved, bias);
+}
+
+}  // namespace
+
+Matrix balancing_basis(const Matrix& a, const Matrix& b) {
+  const Matrix product = power(a, 0.5) * power(b, 0.5);
+  const Eigen::BDCSVD<Eigen::MatrixXd> svd(product, Eigen::ComputeFullU | Eigen::ComputeFullV);
+  const Vector roots = svd.singularValues().cwiseMax(1e-12).cwiseSqrt();
+  return power(a, -0.5) * svd.matrixU() * roots.asDiagonal() * spreading(a.rows());
+}
+
+void transform_heads(Attention& attn, std::span<const float> qkv, std::span<const float> context) {
+  const std::size_t channels = attn.proj.in_features;
+  const std::size_t head_dim = channels / attn.num_heads;
+  for (Linear* layer : {&attn.qkv, &attn.proj}) {
+    layer->has_bias = true;
+    layer->bias.resize(layer->out_features);
+  }
+  Matrix projection = to_matrix(attn.proj.weight, attn.proj.out_features);
+  Vector bias = to_vector(attn.proj.bias);
+  for (std::size_t head = 0; head < attn.num_heads; ++head) {
+    const std::size_t first = head * head_dim;
+    const Matrix q = columns_of(qkv, 3 * channels, first, head_dim);
+    Matrix k = columns_of(qkv, 3 * channels, channels + first, head_dim);
+    Matrix v = columns_of(qkv, 3 * channels, 2 * channels + first, head_dim);
+    Matrix c = columns_of(context, channels, first, head_dim);
+    const Vector key_mean = k.colwise().mean();
+    const Vector value_mean = v.colwise().mean();
+    k.rowwise() -= key_mean.transpose();
+    v.rowwise() -= value_mean.transpose();
+    c.rowwise() -= value_mean.transpose();
+
+    const Matrix scores = balancing_basis(second_moment(q), second_moment(k));
+    transform_rows(attn.qkv, first, scores, Vector::Zero(index(head_dim)));
+    transform_rows(attn.qkv, channels + first, scores.inverse().transpose(), key_mean);
+
+    auto weights = projection.middleCols(index(first), index(head_dim));
+    bias += weights * value_mean;
+    // The values' errors are averaged by attention as the values are.
+    const Matrix context_moment = second_moment(c);
+    const Matrix value_moment = second_moment(v);
+    const double averaging = context_moment.trace() / std::max(value_moment.trace(), 1e-30);
+    Matrix values =
+        balancing_basis(context_moment + averaging * value_moment, weights.transpose() * weights);
+    // Contexts of one size in all heads, since proj's input has one quantizer.
+    const double size =
+        (values.transpose() * context_moment * values).trace() / static_cast<double>(head_dim);
+    values /= std::sqrt(std::max(size, 1e-30));
+    transform_rows(attn.qkv, 2 * channels + first, values, value_mean);
+    weights = (weights * values.inverse().transpose()).eval();
+  }
+  copy_to(projection, attn.proj.weight);
+  copy_to(bias, attn.proj.bias);
+}
+
+}  // namespace bitlog2::fitting

@@ -1,0 +1,153 @@
+#include "calibrate/weight_rounding.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <vector>
+
+namespace bitlog2::fitting {
+namespace {
+
+constexpr std::size_t kRowsPerTask = 8;
+
+struct Grid {
+  float scale = 1.0F;
+  float zero = 0.0F;
+  float top = 15.0F;
+
+  float nearest(float x) const {
+    return (std::clamp(std::rint(x / scale) + zero, 0.0F, top) - zero) * scale;
+  }
+};
+
+Grid grid_of(float low, float high, int bits) {
+  Grid grid;
+  grid.top = static_cast<float>((1 << bits) - 1);
+  if (low == high) {  // a constant row, exactly
+    grid.scale = low == 0.0F ? 1.0F : std::fabs(low);
+    grid.zero = low < 0.0F ? 1.0F : 0.0F;
+    return grid;
+  }
+  grid.scale = std::max((high - low) / grid.top, std::numeric_limits<float>::min());
+  grid.zero = std::rint(-low / grid.scale);
+  return grid;
+}
+
+/// values <- values - factor * others.
+[[gnu::target_clones("default", "avx2")]] void subtract(float factor, const float* others,
+                                                        float* values, std::size_t count) {
+  for (std::size_t i = 0; i < count; ++i) {
+    values[i] -= factor * others[i];
+  }
+}
+
+/// What GPTQ needs of the Hessian: an order of columns and, in that order, the upper
+/// triangular U with H^-1 = U^T U.
+struct Elimination {
+  std::vector<std::size_t> order;
+  std::vector<float> upper;  // [in, in]
+};
+
+Elimination eliminate(const Matrix& hessian) {
+  const auto size = static_cast<std::size_t>(hessian.rows());
+  Elimination result;
+  result.order.resize(size);
+  std::iota(result.order.begin(), result.order.end(), std::size_t{0});
+  std::stable_sort(result.order.begin(), result.order.end(), [&](std::size_t a, std::size_t b) {
+    return hessian(index(a), index(a)) > hessian(index(b), index(b));
+  });
+  Matrix permuted(hessian.rows(), hessian.cols());
+  for (std::size_t i = 0; i < size; ++i) {
+    for (std::size_t j = 0; j < size; ++j) {
+      permuted(index(i), index(j)) = hessian(index(result.order[i]), index(result.order[j]));
+    }
+  }
+  const Matrix inverse = permuted.llt().solve(Matrix::Identity(hessian.rows(), hessian.cols()));
+  const Matrix upper = inverse.llt().matrixU();
+  result.upper.resize(size * size);
+  copy_to(upper, result.upper);
+  return result;
+}
+
+/// Rounds one row, in elimination order, in place; what a column loses is made up for by those
+/// after it. The result is the error (w - w^)^T H (w - w^).
+double round_row(const Elimination& elimination, const Grid& grid, std::span<float> row) {
+  const std::size_t size = row.size();
+  double error = 0;
+  for (std::size_t j = 0; j < size; ++j) {
+    const float* upper = elimination.upper.data() + j * size;
+    const float rounded = grid.nearest(row[j]);
+    const float lost = (row[j] - rounded) / upper[j];
+    error += static_cast<double>(lost) * lost;
+    row[j] = rounded;
+    subtract(lost, upper + j + 1, row.data() + j + 1, size - j - 1);
+  }
+  return error;
+}
+
+/// Rounds one row, each weight to its nearest code; the same error.
+double round_row_to_nearest(const Matrix& hessian, const Grid& grid, std::span<float> row) {
+  Vector lost(index(row.size()));
+  for (std::size_t j = 0; j < row.size(); ++j) {
+    const float rounded = grid.nearest(row[j]);
+    lost[index(j)] = static_cast<double>(row[j]) - rounded;
+    row[j] = rounded;
+  }
+  return lost.dot(hessian * lost);
+}
+
+/// Shares of a row's range that are tried.
+std::vector<float> range_shares(const RoundingOptions& options) {
+  std::vector<float> shares = {1.0F};
+  const float smallest = options.bits >= 4 ? 0.6F : 0.3F;
+  while (options.search && options.bits < 8 && shares.back() - 0.04F > smallest) {
+    shares.push_back(shares.back() - 0.04F);
+  }
+  return shares;
+}
+
+}  // namespace
+
+RoundedWeights round_weights(const Matrix& weights, const Matrix& hessian,
+                             const RoundingOptions& options, ThreadPool& pool) {
+  const auto rows = static_cast<std::size_t>(weights.rows());
+  const auto columns = static_cast<std::size_t>(weights.cols());
+  const Elimination elimination = options.second_order ? eliminate(hessian) : Elimination{};
+  const std::vector<float> shares = range_shares(options);
+  RoundedWeights result;
+  result.weights.resize(weights.rows(), weights.cols());
+  result.quantizer.bits = options.bits;
+  result.quantizer.scale.resize(rows);
+  result.quantizer.zero_point.resize(rows);
+  pool.parallel_for(rows, kRowsPerTask, [&](std::size_t begin, std::size_t end) {
+    std::vector<float> row(columns);
+    std::vector<float> rounded(columns);
+    for (std::size_t r = begin; r < end; ++r) {
+      for (std::size_t j = 0; j < columns; ++j) {
+        const std::size_t column = options.second_order ? elimination.order[j] : j;
+        row[j] = static_cast<float>(weights(index(r), index(column)));
+      }
+      const auto [low, high] = std::minmax_element(row.begin(), row.end());
+      double lowest = std::numeric_limits<double>::infinity();
+      for (const float share : shares) {
+        const Grid grid = grid_of(*low * share, *high * share, options.bits);
+        rounded = row;
+        const double error = options.second_order ? round_row(elimination, grid, rounded)
+                                                  : round_row_to_nearest(hessian, grid, rounded);
+        if (error < lowest) {
+          lowest = error;
+          result.quantizer.scale[r] = grid.scale;
+          result.quantizer.zero_point[r] = grid.zero;
+          for (std::size_t j = 0; j < columns; ++j) {
+            const std::size_t column = options.second_order ? elimination.order[j] : j;
+            result.weights(index(r), index(column)) = rounded[j];
+          }
+        }
+      }
+    }
+  });
+  return result;
+}
+
+}  // namespace bitlog2::fitting

@@ -1,0 +1,146 @@
+// Recipes: their names, and what calibration makes of them on the tiny and nano models.
+#include "bitlog2/recipe.h"
+
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include <cmath>
+
+#include "bitlog2/error.h"
+#include "calibrate/head_transforms.h"
+#include "integer/tiny_networks.h"
+
+namespace bitlog2 {
+namespace {
+
+QuantizationSettings settings_of(const Recipe& recipe, int bits = 4) {
+  return {bits, bits, find_attention_scheme("BitLog2_Half_16"), recipe};
+}
+
+/// Of logits against float32, in decibels, over random images.
+double signal_to_noise(const Model& model, const Engine& engine) {
+  const auto crops = testing::random_crops(model.config.img_size, 32, 99);
+  const std::vector<float> exact = make_fp32_engine(model)->logits(crops);
+  const std::vector<float> found = engine.logits(crops);
+  double signal = 0;
+  double noise = 0;
+  for (std::size_t i = 0; i < exact.size(); ++i) {
+    signal += exact[i] * exact[i];
+    noise += (exact[i] - found[i]) * (exact[i] - found[i]);
+  }
+  return 10 * std::log10(signal / noise);
+}
+
+RC_GTEST_PROP(RecipeText, JsonHoldsEveryPart, ()) {
+  Recipe recipe;
+  recipe.gelu_scheme = static_cast<Recipe::GeluScheme>(*rc::gen::inRange(0, 3));
+  for (const RecipePart& part : kRecipeParts) {
+    recipe.*part.member = *rc::gen::arbitrary<bool>();
+  }
+  RC_ASSERT(parse_recipe(recipe_to_json(recipe), "test") == recipe);
+}
+
+TEST(RecipeText, WrongOnesAreRefused) {
+  EXPECT_THROW(find_recipe("better"), Error);
+  for (const char* text : {"", "[]", R"({"weight-rounding": 1})", R"({"weight-rounding": "up"})",
+                           R"({"nothing": "on"})", R"({"gelu-quant-scheme": "Half"})"}) {
+    EXPECT_THROW(parse_recipe(text, "test"), Error) << text;
+  }
+  EXPECT_TRUE(find_recipe("repq").is_repq());
+  EXPECT_FALSE(find_recipe("best").is_repq());
+}
+
+TEST(AttentionGrid, LevelsFitTheirWidth) {
+  for (int bits = kMinBits; bits <= kMaxBits; ++bits) {
+    const auto settings = settings_of(find_recipe("best"), bits);
+    const BitLog2Grid grid = settings.attention_grid().value_or(bitlog2_grid(settings.scheme));
+    std::set<std::uint32_t> levels;
+    for (std::uint32_t m = 0; m < static_cast<std::uint32_t>(grid.multiplier); ++m) {
+      levels.insert(bitlog2_round(grid, m));
+    }
+    EXPECT_LE(levels.size(), std::size_t{1} << std::max(bits, 4)) << bits;
+  }
+}
+
+class Families : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(Families, HeadTransformsKeepTheFunction) {
+  const Model model = testing::nano_model(GetParam());
+  const auto images = normalised_batch(testing::random_crops(model.config.img_size, 4, 5),
+                                       model.config.preprocessing);
+  ThreadPool pool(1);
+  const std::vector<float> before = run_fp32(model, images, pool);
+  Model moved = model;
+  for (Stage& stage : moved.stages) {
+    for (Block& block : stage.blocks) {
+      // Any values do for the moments; a change of basis is one whatever it is fitted to.
+      std::vector<float> qkv(64 * block.attn.qkv.out_features);
+      std::vector<float> context(64 * block.attn.proj.in_features);
+      std::mt19937 random(7);
+      std::normal_distribution<float> normal(0.5F, 1.0F);
+      std::generate(qkv.begin(), qkv.end(), [&] { return normal(random); });
+      std::generate(context.begin(), context.end(), [&] { return normal(random); });
+      fitting::transform_heads(block.attn, qkv, context);
+    }
+  }
+  const std::vector<float> after = run_fp32(moved, images, pool);
+  for (std::size_t i = 0; i < before.size(); ++i) {
+    EXPECT_NEAR(after[i], before[i], 2e-3F * std::fabs(before[i]) + 2e-3F);
+  }
+}
+
+TEST_P(Families, BestIsCloserThanRepq) {
+  const Model model = testing::nano_model(GetParam());
+  const auto distance = [&](const Recipe& recipe) {
+    return signal_to_noise(model,
+                           *make_simulated_engine(testing::quantize(model, settings_of(recipe))));
+  };
+  EXPECT_GT(distance(find_recipe("best")), distance(find_recipe("repq")));
+}
+
+TEST_P(Families, EveryPartRunsInIntegersAsSimulated) {
+  const Model model = testing::nano_model(GetParam());
+  std::vector<Recipe> recipes = {find_recipe("best"), {}};
+  recipes.back().gelu_scheme = Recipe::GeluScheme::shift;
+  for (const RecipePart& part : kRecipeParts) {
+    recipes.emplace_back().*part.member = true;
+  }
+  for (const Recipe& recipe : recipes) {
+    for (const int bits : {3, 4, 6}) {
+      const QuantizedModel quantized = testing::quantize(model, settings_of(recipe, bits));
+      const auto engine = IntegerEngine::from_bytes(lower(quantized, {}), "nano");
+      EXPECT_EQ(engine->info().settings.recipe, recipe);
+      const double simulated = signal_to_noise(model, *make_simulated_engine(quantized));
+      EXPECT_GT(signal_to_noise(model, *engine), simulated - 3.0)
+          << recipe_to_json(recipe) << ' ' << bits;
+    }
+  }
+}
+
+TEST_P(Families, SkippedGroupsHaveNoQuantizers) {
+  const Model model = testing::nano_model(GetParam());
+  for (const char* name : {"repq", "best"}) {
+    const auto count = [](const QuantizedModel& quantized) {
+      const Quantizers& quantizers = quantized.quantizers;
+      return quantizers.uniform.size() + quantizers.grids.size() + quantizers.attention_maps.size();
+    };
+    QuantizationSettings settings = settings_of(find_recipe(name));
+    const std::size_t all = count(testing::quantize(model, settings));
+    std::size_t missing = 0;
+    for (const NamedQuantizerGroup& group : kQuantizerGroups) {
+      settings.skipped = group.group;
+      const QuantizedModel quantized = testing::quantize(model, settings);
+      EXPECT_LT(count(quantized), all) << group.name;
+      missing += all - count(quantized);
+      EXPECT_NO_THROW(signal_to_noise(model, *make_simulated_engine(quantized))) << group.name;
+      EXPECT_THROW(lower(quantized, {}), Error);
+    }
+    EXPECT_EQ(missing, all) << "every quantizer is of one group";
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Nano, Families, ::testing::Values("vit_nano", "swin_nano"),
+                         [](const auto& param) { return std::string(param.param); });
+
+}  // namespace
+}  // namespace bitlog2

@@ -1,0 +1,112 @@
+// Grids of integers, and BitLog2 with other bits than the published.
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+#include <set>
+
+#include "bitlog2/quantizers.h"
+
+namespace bitlog2 {
+namespace {
+
+/// Like GELU's outputs: a short negative part and a long tail.
+std::vector<float> gelu_outputs(std::uint32_t seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal(-0.5F, 1.2F);
+  std::vector<float> values(20000);
+  for (float& value : values) {
+    const float x = normal(random);
+    value = x / 2 * (1 + std::erf(x / std::sqrt(2.0F)));
+  }
+  return values;
+}
+
+template <class Quantizer>
+double squared_error(const Quantizer& quantizer, std::vector<float> values) {
+  const std::vector<float> before = values;
+  fake_quantize(quantizer, values);
+  double sum = 0;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    sum += (values[i] - before[i]) * (values[i] - before[i]);
+  }
+  return sum;
+}
+
+RC_GTEST_PROP(Grids, EachValueGoesToItsNearestLevel, ()) {
+  auto chosen = *rc::gen::container<std::set<int>>(rc::gen::inRange(-100, 156));
+  RC_PRE(chosen.size() >= 2U);
+  const float scale = static_cast<float>(*rc::gen::inRange(1, 1000)) * 1e-3F;
+  const GridQuantizer grid = {scale, {chosen.begin(), chosen.end()}};
+  const float x = static_cast<float>(*rc::gen::inRange(-200000, 200000)) * 1e-3F * scale;
+  std::vector<float> value = {x};
+  fake_quantize(grid, value);
+  for (const std::int16_t level : grid.levels) {
+    RC_ASSERT(std::fabs(value[0] - x) <=
+              std::fabs(static_cast<float>(level) * scale - x) + 1e-4F * scale);
+  }
+}
+
+TEST(Grids, CodeBooksFitAByteAndBeatEvenSteps) {
+  const std::vector<float> one = {1.0F};
+  ThreadPool pool(1);
+  for (int bits = 2; bits <= 8; ++bits) {
+    const auto values = gelu_outputs(static_cast<std::uint32_t>(bits));
+    const GridQuantizer book = calibrate_code_book(values, one, bits);
+    EXPECT_EQ(book.levels.size(), std::size_t{1} << bits);
+    EXPECT_TRUE(std::ranges::is_sorted(book.levels, std::less_equal<>()));
+    EXPECT_LE(book.levels.back() - book.levels.front(), kLargestLevelSpan);
+    if (bits <= 6) {
+      EXPECT_LT(squared_error(book, values),
+                squared_error(calibrate_uniform(values, bits, pool), values))
+          << bits;
+    }
+  }
+}
+
+TEST(Grids, ConstantsMakeAGrid) {
+  for (const float constant : {0.0F, 1.5F}) {
+    const std::vector<float> values(64, constant);
+    const GridQuantizer book = calibrate_code_book(values, std::vector<float>{1.0F}, 4);
+    EXPECT_GT(book.scale, 0.0F);
+    EXPECT_LT(squared_error(book, values), 1e-6);
+  }
+}
+
+RC_GTEST_PROP(BitLog2Grids, NearestIsNearestAndMatchesTheFloats, ()) {
+  BitLog2Grid grid;
+  grid.multiplier = *rc::gen::element(256, 384, 32768, 65536);
+  grid.fraction_bits = *rc::gen::inRange(0, 4);
+  grid.to_nearest = *rc::gen::arbitrary<bool>();
+  const auto m = static_cast<std::uint32_t>(*rc::gen::inRange(0, grid.multiplier));
+  const std::uint32_t rounded = bitlog2_round(grid, m);
+  RC_ASSERT(rounded <= grid.largest());
+  RC_ASSERT(bitlog2_round(grid, rounded) == rounded);
+  if (!grid.to_nearest) {
+    RC_ASSERT(rounded <= m);
+  } else {
+    for (std::uint32_t other : {m, m - m / 16, m + m / 16}) {
+      const std::uint32_t level =
+          bitlog2_round(grid, std::min(other, static_cast<std::uint32_t>(grid.multiplier) - 1U));
+      const auto distance = [&](std::uint32_t to) {
+        return std::abs(static_cast<std::int64_t>(m) - static_cast<std::int64_t>(to));
+      };
+      RC_ASSERT(distance(rounded) <= distance(level));
+    }
+  }
+  AttentionQuantizer quantizer;
+  quantizer.scheme = find_attention_scheme("BitLog2_Half_16");
+  quantizer.grid = grid;
+  std::vector<float> value = {static_cast<float>(m) / static_cast<float>(grid.multiplier)};
+  const bool exact =
+      std::floor(value[0] * static_cast<float>(grid.multiplier)) == static_cast<float>(m);
+  fake_quantize(quantizer, value);
+  if (exact) {
+    RC_ASSERT(value[0] == static_cast<float>(rounded));
+  }
+}
+
+}  // namespace
+}  // namespace bitlog2
