@@ -95,7 +95,7 @@ TEST(WeightRounding, ConstantRowsAreExact) {
   ThreadPool pool(1);
   const Matrix weights = Matrix::Constant(3, 6, -0.25);
   const auto rounded = round_weights(weights, Matrix::Identity(6, 6), {4, true, true}, pool);
-  EXPECT_EQ(rounded.weights, weights);
+  EXPECT_TRUE(rounded.weights == weights);
 }
 
 double squared_error(const UniformQuantizer& quantizer, std::vector<float> values) {
