@@ -5,15 +5,16 @@
 #include <limits>
 #include <vector>
 
+#include "quant/target_clones.h"
+
 namespace bitlog2::fitting {
 namespace {
 
 constexpr std::size_t kSample = 1 << 15;  // values looked at
 constexpr std::size_t kLanes = 8;
 
-[[gnu::target_clones("default", "avx2")]] double squared_error(Range range, float top,
-                                                               std::span<const float> values,
-                                                               std::span<const float> weights) {
+BITLOG2_TARGET_CLONES double squared_error(Range range, float top, std::span<const float> values,
+                                           std::span<const float> weights) {
   const float step = (range.high - range.low) / top;
   const float inverse = 1.0F / step;
   float lanes[kLanes] = {};

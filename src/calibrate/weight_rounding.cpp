@@ -6,6 +6,8 @@
 #include <numeric>
 #include <vector>
 
+#include "quant/target_clones.h"
+
 namespace bitlog2::fitting {
 namespace {
 
@@ -35,8 +37,8 @@ Grid grid_of(float low, float high, int bits) {
 }
 
 /// values <- values - factor * others.
-[[gnu::target_clones("default", "avx2")]] void subtract(float factor, const float* others,
-                                                        float* values, std::size_t count) {
+BITLOG2_TARGET_CLONES void subtract(float factor, const float* others, float* values,
+                                    std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) {
     values[i] -= factor * others[i];
   }

@@ -10,6 +10,7 @@ namespace bitlog2 {
 namespace {
 
 constexpr std::size_t kBins = 8192;
+constexpr double kLargestLevel = 32000;
 
 /// Values as a histogram, each with the weight of its channel; what grids are fitted to.
 struct Histogram {
@@ -112,6 +113,18 @@ GridQuantizer to_integers(std::span<const double> points, double scale) {
   return quantizer;
 }
 
+std::vector<std::int16_t> consecutive(double first, std::size_t count) {
+  std::vector<std::int16_t> levels(count);
+  std::iota(levels.begin(), levels.end(), static_cast<std::int16_t>(first));
+  return levels;
+}
+
+/// A grid that has `constant` exactly.
+GridQuantizer constant_grid(float constant, std::size_t count) {
+  const float scale = constant == 0.0F ? 1.0F : std::fabs(constant);
+  return {scale, consecutive(std::copysign(constant == 0.0F ? 0.0 : 1.0, constant), count)};
+}
+
 }  // namespace
 
 void fake_quantize(const GridQuantizer& quantizer, std::span<float> values) {
@@ -141,19 +154,27 @@ void fake_quantize(const GridQuantizer& quantizer, std::span<float> values) {
 
 GridQuantizer calibrate_code_book(std::span<const float> values,
                                   std::span<const float> channel_weights, int bits) {
+  const std::size_t count = std::size_t{1} << bits;
+  const auto [low, high] = std::minmax_element(values.begin(), values.end());
+  if (*low == *high) {
+    return constant_grid(*low, count);
+  }
   const Histogram histogram = weigh(values, channel_weights);
-  std::vector<double> points = companded(histogram, std::size_t{1} << bits);
+  std::vector<double> points = companded(histogram, count);
   improve(histogram, points);
-  // A span that leaves room for points that had to move apart.
-  const double span = std::max(points.back() - points.front(), 1e-9);
-  GridQuantizer best;
+  const double span = points.back() - points.front();
+  // Levels are 16-bit integers, however far from 0 the values lie.
+  const double farthest = std::max(std::fabs(points.front()), std::fabs(points.back()));
+  const double least_scale = farthest / kLargestLevel;
   for (int steps = kLargestLevelSpan - 1; steps >= (1 << bits) - 1; --steps) {
-    best = to_integers(points, span / steps);
-    if (best.levels.back() - best.levels.front() <= kLargestLevelSpan) {
-      break;
+    // Room is left for points that had to move apart.
+    GridQuantizer book = to_integers(points, std::max(span / steps, least_scale));
+    if (book.levels.back() - book.levels.front() <= kLargestLevelSpan) {
+      return book;
     }
   }
-  return best;
+  const double scale = std::max(span / static_cast<double>(count - 1), least_scale);
+  return {static_cast<float>(scale), consecutive(std::nearbyint(points.front() / scale), count)};
 }
 
 GridQuantizer calibrate_grid_scale(std::span<const float> values,
