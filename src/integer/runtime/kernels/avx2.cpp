@@ -169,10 +169,13 @@ template <std::size_t Rows, std::size_t Lanes>
 void multiply_tile(const std::uint8_t* first, std::size_t input_stride, const Panel& panel,
                    std::size_t steps_in_16_bits, std::size_t c, std::int32_t* sums,
                    std::size_t stride) {
+  // Every loop over sums is unrolled, or they would not stay in registers.
   __m256i wide[Rows][Lanes];
-  for (auto& row : wide) {
-    for (__m256i& total : row) {
-      total = _mm256_setzero_si256();
+#pragma GCC unroll 8
+  for (std::size_t r = 0; r < Rows; ++r) {
+#pragma GCC unroll 8
+    for (std::size_t l = 0; l < Lanes; ++l) {
+      wide[r][l] = _mm256_setzero_si256();
     }
   }
   const std::size_t steps = panel.steps();
@@ -180,9 +183,11 @@ void multiply_tile(const std::uint8_t* first, std::size_t input_stride, const Pa
   for (std::size_t begin = 0; begin < steps; begin += steps_in_16_bits) {
     const std::size_t end = begin + steps_in_16_bits < steps ? begin + steps_in_16_bits : steps;
     __m256i totals[Rows][Lanes];
-    for (auto& row : totals) {
-      for (__m256i& total : row) {
-        total = _mm256_setzero_si256();
+#pragma GCC unroll 8
+    for (std::size_t r = 0; r < Rows; ++r) {
+#pragma GCC unroll 8
+      for (std::size_t l = 0; l < Lanes; ++l) {
+        totals[r][l] = _mm256_setzero_si256();
       }
     }
     for (std::size_t step = begin; step < end; ++step) {
@@ -206,7 +211,9 @@ void multiply_tile(const std::uint8_t* first, std::size_t input_stride, const Pa
       }
     }
   }
+#pragma GCC unroll 8
   for (std::size_t r = 0; r < Rows; ++r) {
+#pragma GCC unroll 8
     for (std::size_t l = 0; l < Lanes; ++l) {
       store(sums + r * stride + c + l * kValues, wide[r][l]);
     }
@@ -589,15 +596,16 @@ void apply(const AttentionRule& rule, const Weights& weights, const Panel& value
 std::uint64_t multiply_in_registers(std::uint64_t rounds) {
   constexpr std::size_t kSums = 12;
   __m256i sums[kSums];
-  for (__m256i& sum : sums) {
-    sum = _mm256_setzero_si256();
+#pragma GCC unroll 12
+  for (std::size_t i = 0; i < kSums; ++i) {
+    sums[i] = _mm256_setzero_si256();
   }
   __m256i values = _mm256_set1_epi8(3);
-  for (std::uint64_t i = 0; i < rounds; ++i) {
+  for (std::uint64_t round = 0; round < rounds; ++round) {
 #pragma GCC unroll 12
-    for (__m256i& sum : sums) {
-      sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(values, values));
-      asm volatile("" : "+x"(sum), "+x"(values));  // so that every product is made
+    for (std::size_t i = 0; i < kSums; ++i) {
+      sums[i] = _mm256_add_epi16(sums[i], _mm256_maddubs_epi16(values, values));
+      asm volatile("" : "+x"(sums[i]), "+x"(values));  // so that every product is made
     }
   }
   return rounds * kSums * kBytes;

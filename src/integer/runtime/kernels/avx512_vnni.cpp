@@ -156,10 +156,13 @@ void pack_columns(const Codes& codes, std::size_t channels, std::int32_t offset,
 template <std::size_t Rows, std::size_t Lanes>
 void multiply_tile(const std::uint8_t* first, std::size_t input_stride, const Panel& panel,
                    std::int32_t* sums, std::size_t stride) {
+  // Every loop over `totals` is unrolled, or it would not stay in registers.
   __m512i totals[Rows][Lanes];
-  for (auto& row : totals) {
-    for (__m512i& total : row) {
-      total = _mm512_setzero_si512();
+#pragma GCC unroll 8
+  for (std::size_t r = 0; r < Rows; ++r) {
+#pragma GCC unroll 8
+    for (std::size_t l = 0; l < Lanes; ++l) {
+      totals[r][l] = _mm512_setzero_si512();
     }
   }
   const std::int8_t* values = panel.values;
@@ -182,7 +185,9 @@ void multiply_tile(const std::uint8_t* first, std::size_t input_stride, const Pa
     }
     values += Lanes * kBytes;
   }
+#pragma GCC unroll 8
   for (std::size_t r = 0; r < Rows; ++r) {
+#pragma GCC unroll 8
     for (std::size_t l = 0; l < Lanes; ++l) {
       _mm512_storeu_si512(sums + r * stride + l * kLane, totals[r][l]);
     }
@@ -562,15 +567,16 @@ void apply(const AttentionRule& rule, const Weights& weights, const Panel& value
 std::uint64_t multiply_in_registers(std::uint64_t rounds) {
   constexpr std::size_t kSums = 24;
   __m512i sums[kSums];
-  for (__m512i& sum : sums) {
-    sum = _mm512_setzero_si512();
+#pragma GCC unroll 24
+  for (std::size_t i = 0; i < kSums; ++i) {
+    sums[i] = _mm512_setzero_si512();
   }
   const __m512i values = _mm512_set1_epi8(3);
-  for (std::uint64_t i = 0; i < rounds; ++i) {
+  for (std::uint64_t round = 0; round < rounds; ++round) {
 #pragma GCC unroll 24
-    for (__m512i& sum : sums) {
-      sum = _mm512_dpbusd_epi32(sum, values, values);
-      asm volatile("" : "+v"(sum));  // so that every product is made
+    for (std::size_t i = 0; i < kSums; ++i) {
+      sums[i] = _mm512_dpbusd_epi32(sums[i], values, values);
+      asm volatile("" : "+v"(sums[i]));  // so that every product is made
     }
   }
   return rounds * kSums * kBytes;

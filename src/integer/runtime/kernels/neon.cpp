@@ -37,10 +37,13 @@ template <std::size_t Rows>
 void multiply_tile(const std::uint8_t* first, std::size_t input_stride, uint8x16_t flip,
                    const Panel& panel, std::size_t c, const int32x4_t (&start)[4],
                    std::int32_t* sums, std::size_t stride) {
+  // Every loop over `totals` is unrolled, or it would not stay in registers.
   int32x4_t totals[Rows][4];
-  for (auto& row : totals) {
+#pragma GCC unroll 4
+  for (std::size_t r = 0; r < Rows; ++r) {
+#pragma GCC unroll 4
     for (std::size_t l = 0; l < 4; ++l) {
-      row[l] = start[l];
+      totals[r][l] = start[l];
     }
   }
   const std::int8_t* values = panel.values + c * kDepthStep;
@@ -60,7 +63,9 @@ void multiply_tile(const std::uint8_t* first, std::size_t input_stride, uint8x16
     }
     values += panel.width * kDepthStep;
   }
+#pragma GCC unroll 4
   for (std::size_t r = 0; r < Rows; ++r) {
+#pragma GCC unroll 4
     for (std::size_t l = 0; l < 4; ++l) {
       vst1q_s32(sums + r * stride + c + l * kValues, totals[r][l]);
     }
@@ -289,15 +294,16 @@ void apply(const AttentionRule& rule, const Weights& weights, const Panel& value
 std::uint64_t multiply_in_registers(std::uint64_t rounds) {
   constexpr std::size_t kSums = 16;
   int32x4_t sums[kSums];
-  for (int32x4_t& sum : sums) {
-    sum = vdupq_n_s32(0);
+#pragma GCC unroll 16
+  for (std::size_t i = 0; i < kSums; ++i) {
+    sums[i] = vdupq_n_s32(0);
   }
   const int8x16_t values = vdupq_n_s8(3);
-  for (std::uint64_t i = 0; i < rounds; ++i) {
+  for (std::uint64_t round = 0; round < rounds; ++round) {
 #pragma GCC unroll 16
-    for (int32x4_t& sum : sums) {
-      sum = vdotq_s32(sum, values, values);
-      asm volatile("" : "+w"(sum));  // so that every product is made
+    for (std::size_t i = 0; i < kSums; ++i) {
+      sums[i] = vdotq_s32(sums[i], values, values);
+      asm volatile("" : "+w"(sums[i]));  // so that every product is made
     }
   }
   return rounds * kSums * kBytes;
