@@ -162,6 +162,42 @@ void pack_rows(const Codes& codes, std::size_t channels, const std::int32_t* off
   }
 }
 
+/// Sixteen channels of the rows from the k-th on, four deep.
+void pack_four_rows(const Codes& codes, std::size_t k, std::size_t c, __m128i offset,
+                    const Panel& panel) {
+  __m128i rows[kDepthStep];
+  for (std::size_t i = 0; i < kDepthStep; ++i) {
+    rows[i] = _mm_setzero_si128();
+    if (k + i < panel.depth) {
+      const std::uint8_t* row = codes.first + (k + i) * codes.stride + c;
+      rows[i] = _mm_sub_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(row)), offset);
+    }
+  }
+  const __m128i first = _mm_unpacklo_epi8(rows[0], rows[1]);
+  const __m128i second = _mm_unpackhi_epi8(rows[0], rows[1]);
+  const __m128i third = _mm_unpacklo_epi8(rows[2], rows[3]);
+  const __m128i fourth = _mm_unpackhi_epi8(rows[2], rows[3]);
+  std::int8_t* target = panel.values + k * panel.width + c * kDepthStep;
+  store(target,
+        _mm256_set_m128i(_mm_unpackhi_epi16(first, third), _mm_unpacklo_epi16(first, third)));
+  store(target + kBytes,
+        _mm256_set_m128i(_mm_unpackhi_epi16(second, fourth), _mm_unpacklo_epi16(second, fourth)));
+}
+
+void pack_columns(const Codes& codes, std::size_t channels, std::int32_t offset,
+                  const Panel& panel) {
+  if (channels != panel.width) {
+    // The edge, and with it everything: shapes of real networks have none.
+    return portable::pack_columns(codes, channels, offset, panel);
+  }
+  const __m128i offsets = _mm_set1_epi8(static_cast<char>(offset));
+  for (std::size_t k = 0; k < panel.depth; k += kDepthStep) {
+    for (std::size_t c = 0; c < panel.width; c += kLane) {
+      pack_four_rows(codes, k, c, offsets, panel);
+    }
+  }
+}
+
 // --- products ---
 
 /// Adds up pairs of products in 16 bits as long as those hold them.
@@ -201,6 +237,8 @@ void multiply_tile(const std::uint8_t* first, std::size_t input_stride, const Pa
         for (std::size_t l = 0; l < Lanes; ++l) {
           const __m256i pairs = _mm256_maddubs_epi16(row, load(values + l * kBytes));
           totals[r][l] = _mm256_add_epi16(totals[r][l], pairs);
+          // Or GCC makes all products first, and has no registers left for the totals.
+          asm volatile("" : "+x"(totals[r][l]));
         }
       }
     }
@@ -597,12 +635,14 @@ std::uint64_t multiply_in_registers(std::uint64_t rounds) {
   constexpr std::size_t kSums = 12;
   __m256i sums[kSums];
 #pragma GCC unroll 12
+  // NOLINTNEXTLINE(modernize-loop-convert): only loops over indices unroll
   for (std::size_t i = 0; i < kSums; ++i) {
     sums[i] = _mm256_setzero_si256();
   }
   __m256i values = _mm256_set1_epi8(3);
   for (std::uint64_t round = 0; round < rounds; ++round) {
 #pragma GCC unroll 12
+    // NOLINTNEXTLINE(modernize-loop-convert): only loops over indices unroll
     for (std::size_t i = 0; i < kSums; ++i) {
       sums[i] = _mm256_add_epi16(sums[i], _mm256_maddubs_epi16(values, values));
       asm volatile("" : "+x"(sums[i]), "+x"(values));  // so that every product is made
@@ -617,20 +657,13 @@ const Kernels& avx2_kernels();
 
 const Kernels& avx2_kernels() {
   static constexpr Kernels kKernels = {
-      "avx2",
-      pack_rows,
-      portable::pack_columns,
-      multiply,
-      sum_rows,
-      rescale,
-      narrow,
-      portable::look_up,
-      decode,
-      accumulate,
-      normalise,
-      weigh,
-      apply,
-      multiply_in_registers,
+      "avx2",       pack_rows,
+      pack_columns, multiply,
+      sum_rows,     rescale,
+      narrow,       portable::look_up,
+      decode,       accumulate,
+      normalise,    weigh,
+      apply,        multiply_in_registers,
   };
   return kKernels;
 }

@@ -568,12 +568,14 @@ std::uint64_t multiply_in_registers(std::uint64_t rounds) {
   constexpr std::size_t kSums = 24;
   __m512i sums[kSums];
 #pragma GCC unroll 24
+  // NOLINTNEXTLINE(modernize-loop-convert): only loops over indices unroll
   for (std::size_t i = 0; i < kSums; ++i) {
     sums[i] = _mm512_setzero_si512();
   }
   const __m512i values = _mm512_set1_epi8(3);
   for (std::uint64_t round = 0; round < rounds; ++round) {
 #pragma GCC unroll 24
+    // NOLINTNEXTLINE(modernize-loop-convert): only loops over indices unroll
     for (std::size_t i = 0; i < kSums; ++i) {
       sums[i] = _mm512_dpbusd_epi32(sums[i], values, values);
       asm volatile("" : "+v"(sums[i]));  // so that every product is made
