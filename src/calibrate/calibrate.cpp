@@ -10,7 +10,7 @@ Calibration calibrate(Model model, const QuantizationSettings& settings,
                       const CalibrationProgress& progress) {
   return settings.recipe.is_repq()
              ? calibrate_repq(std::move(model), settings, images, pool, progress)
-             : calibrate_sequentially(std::move(model), settings, images, pool, progress);
+             : calibrate_sequentially(model, settings, images, pool, progress);
 }
 
 }  // namespace bitlog2

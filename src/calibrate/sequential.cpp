@@ -222,8 +222,8 @@ class SequentialOps {
   }
 
   Tensor merge_patches(std::size_t grid, const Tensor& x) {
-    return {exact_ops_.merge_patches(grid, x.exact),
-            quantized_ops_.merge_patches(grid, x.quantized)};
+    FloatTensor exact = exact_ops_.merge_patches(grid, x.exact);
+    return {std::move(exact), quantized_ops_.merge_patches(grid, x.quantized)};
   }
   Tensor class_token(const Tensor& x) {
     row_weights_.assign(1, 1.0F);
@@ -457,7 +457,7 @@ class SequentialOps {
 
 }  // namespace
 
-Calibration calibrate_sequentially(Model model, const QuantizationSettings& settings,
+Calibration calibrate_sequentially(const Model& model, const QuantizationSettings& settings,
                                    std::span<const float> images, ThreadPool& pool,
                                    const CalibrationProgress& progress) {
   SequentialOps ops(model, settings, images, pool, progress);

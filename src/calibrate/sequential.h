@@ -9,7 +9,7 @@ namespace bitlog2 {
 /// calibrate() for any recipe. In order of execution, each layer's input quantizer and weights
 /// are found so that its output, from what the quantized network above really gives it, comes
 /// close to the float network's.
-Calibration calibrate_sequentially(Model model, const QuantizationSettings& settings,
+Calibration calibrate_sequentially(const Model& model, const QuantizationSettings& settings,
                                    std::span<const float> images, ThreadPool& pool,
                                    const CalibrationProgress& progress);
 

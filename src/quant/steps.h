@@ -51,12 +51,12 @@ struct BitLog2Step {
   std::uint32_t half;       // of the last kept bit, or 0
   float largest;            // m^
 
-  BitLog2Step(float delta_, int multiplier_, int fraction_bits, bool to_nearest, float largest_)
-      : delta(delta_),
-        multiplier(static_cast<float>(multiplier_)),
+  BitLog2Step(float delta, int multiplier, int fraction_bits, bool to_nearest, float largest)
+      : delta(delta),
+        multiplier(static_cast<float>(multiplier)),
         kept_bits(~0U << (23 - fraction_bits)),
         half(to_nearest ? 1U << (22 - fraction_bits) : 0U),
-        largest(largest_) {}
+        largest(largest) {}
 
   /// m^, an integer.
   float level(float x) const {
