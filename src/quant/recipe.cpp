@@ -25,7 +25,7 @@ Recipe find_recipe(std::string_view name) {
 
 void set_recipe_part(Recipe& recipe, std::string_view part, std::string_view value) {
   if (part == kGeluSchemePart) {
-    const auto scheme = std::ranges::find(kGeluSchemes, value);
+    const auto* const scheme = std::ranges::find(kGeluSchemes, value);
     if (scheme == kGeluSchemes.end()) {
       throw Error(fmt::format("unknown {} '{}'; choose one of {}", part, value,
                               fmt::join(kGeluSchemes, ", ")));
@@ -33,7 +33,7 @@ void set_recipe_part(Recipe& recipe, std::string_view part, std::string_view val
     recipe.gelu_scheme = static_cast<Recipe::GeluScheme>(scheme - kGeluSchemes.begin());
     return;
   }
-  const auto found = std::ranges::find(kRecipeParts, part, &RecipePart::name);
+  const auto* const found = std::ranges::find(kRecipeParts, part, &RecipePart::name);
   if (found == kRecipeParts.end()) {
     throw Error(fmt::format("unknown part '{}' of a recipe", part));
   }

@@ -33,7 +33,7 @@ constexpr std::size_t kValues = 16;  // int32 in a register
 constexpr __mmask16 kOddLanes = 0xAAAA;
 
 __mmask16 first_values(std::size_t count) {
-  return count >= kValues ? 0xFFFF : static_cast<__mmask16>((1U << count) - 1U);
+  return static_cast<__mmask16>(count >= kValues ? 0xFFFFU : (1U << count) - 1U);
 }
 
 __mmask64 first_bytes(std::size_t count) {
