@@ -125,9 +125,10 @@ void print_header() {
 }
 
 void print_row(const BenchRow& row) {
-  fmt::print("{:<9} {:<12} {:>7} {:>9.2f} {:>9.2f} {:>9.2f} {:>9.1f} {:>9.1f} {:>8}\n", row.engine,
+  fmt::print("{:<9} {:<12} {:>7} {:>9.2f} {:>9.2f} {:>9.2f} {:>9.1f} {:>9} {:>8}\n", row.engine,
              row.isa, row.threads, 1e3 * row.latency.best, 1e3 * row.latency.median,
-             1e3 * row.latency.p95, row.images_per_second, row.rate() / 1e9,
+             1e3 * row.latency.p95, row.images_per_second,
+             row.rate() > 0 ? fmt::format("{:.1f}", row.rate() / 1e9) : "-",
              row.share() > 0 ? fmt::format("{:.0f} %", 100 * row.share()) : "-");
   std::fflush(stdout);
 }

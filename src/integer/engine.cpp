@@ -162,7 +162,7 @@ const runtime::Kernels& choose_kernels(std::string isa) {
       return *kernels;
     }
   }
-  throw Error(fmt::format("instruction set '{}' (BITLOG2_ISA): this machine runs {}", isa,
+  throw Error(fmt::format("instruction set '{}' (--isa, BITLOG2_ISA): this machine runs {}", isa,
                           fmt::join(available_isas(), ", ")));
 }
 

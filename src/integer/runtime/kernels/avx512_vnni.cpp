@@ -545,23 +545,7 @@ void apply(const AttentionRule& rule, const Weights& weights, const Panel& value
   if (rule.kind == AttentionKind::sqrt2) {
     return portable::apply(rule, weights, values, zero, context);
   }
-  const Planes planes(weights);
-  const std::size_t width = values.width;
-  multiply({planes.low, planes.stride, 255}, weights.rows, values, context, width);
-  std::int32_t high[kRowChunk * kPanelWidth];
-  if (*planes.has_high != 0) {
-    multiply({planes.high, planes.stride, 255}, weights.rows, values, high, width);
-  }
-  for (std::size_t r = 0; r < weights.rows; ++r) {
-    const __m512i correction = _mm512_set1_epi32(zero * planes.totals[r]);
-    for (std::size_t c = r * width; c < (r + 1) * width; c += kValues) {
-      __m512i sum = _mm512_sub_epi32(_mm512_loadu_si512(context + c), correction);
-      if (*planes.has_high != 0) {
-        sum = _mm512_add_epi32(sum, _mm512_slli_epi32(_mm512_loadu_si512(high + c), 8));
-      }
-      _mm512_storeu_si512(context + c, sum);
-    }
-  }
+  apply_planes(multiply, weights, values, zero, context);
 }
 
 std::uint64_t multiply_in_registers(std::uint64_t rounds) {

@@ -272,23 +272,7 @@ void apply(const AttentionRule& rule, const Weights& weights, const Panel& value
   if (rule.kind == AttentionKind::sqrt2) {
     return portable::apply(rule, weights, values, zero, context);
   }
-  const Planes planes(weights);
-  const std::size_t width = values.width;
-  multiply({planes.low, planes.stride, 255}, weights.rows, values, context, width);
-  std::int32_t high[kRowChunk * kPanelWidth];
-  if (*planes.has_high != 0) {
-    multiply({planes.high, planes.stride, 255}, weights.rows, values, high, width);
-  }
-  for (std::size_t r = 0; r < weights.rows; ++r) {
-    const int32x4_t correction = vdupq_n_s32(zero * planes.totals[r]);
-    for (std::size_t c = r * width; c < (r + 1) * width; c += kValues) {
-      int32x4_t sum = vsubq_s32(vld1q_s32(context + c), correction);
-      if (*planes.has_high != 0) {
-        sum = vaddq_s32(sum, vshlq_n_s32(vld1q_s32(high + c), 8));
-      }
-      vst1q_s32(context + c, sum);
-    }
-  }
+  apply_planes(multiply, weights, values, zero, context);
 }
 
 std::uint64_t multiply_in_registers(std::uint64_t rounds) {

@@ -21,4 +21,25 @@ struct Planes {
   std::uint8_t* high;
 };
 
+/// Attention times V by a table's own multiply(): what Kernels::apply is for BitLog2.
+inline void apply_planes(decltype(Kernels::multiply) multiply, const Weights& weights,
+                         const Panel& values, std::int32_t zero, std::int32_t* context) {
+  constexpr std::int32_t kLargestByte = 255;
+  const Planes planes(weights);
+  const std::size_t width = values.width;
+  multiply({planes.low, planes.stride, kLargestByte}, weights.rows, values, context, width);
+  if (*planes.has_high != 0) {
+    std::int32_t high[kRowChunk * kPanelWidth];
+    multiply({planes.high, planes.stride, kLargestByte}, weights.rows, values, high, width);
+    for (std::size_t i = 0; i < weights.rows * width; ++i) {
+      context[i] += high[i] * 256;
+    }
+  }
+  for (std::size_t r = 0; r < weights.rows; ++r) {
+    for (std::size_t c = r * width; c < (r + 1) * width; ++c) {
+      context[c] -= zero * planes.totals[r];
+    }
+  }
+}
+
 }  // namespace bitlog2::runtime
