@@ -50,7 +50,8 @@ std::uint64_t work(const runtime::Op& op) {
 /// Networks that take long are valid, but teach the fuzzer nothing.
 bool is_quick(const runtime::Network& network) {
   if (runtime::arena_size(network) > kLargestArena || network.header.op_count > kMostOps ||
-      network.input_bytes() > kLargestArena || network.header.num_classes > kLargestArena) {
+      runtime::prepared_size(network) > kLargestArena || network.input_bytes() > kLargestArena ||
+      network.header.num_classes > kLargestArena) {
     return false;
   }
   std::uint64_t total = 0;
@@ -61,13 +62,17 @@ bool is_quick(const runtime::Network& network) {
 }
 
 std::vector<std::int32_t> run_on_zeros(const runtime::Network& network,
-                                       const runtime::Kernels& kernels) {
+                                       const runtime::Kernels& kernels,
+                                       std::byte* prepared = nullptr) {
   // One byte behind a multiple of 64, so that aligning takes all the room there is for it.
   std::vector<std::byte> arena(runtime::arena_size(network) + 1);
   const std::vector<std::uint8_t> pixels(network.input_bytes());
   std::vector<std::int32_t> logits(network.header.num_classes);
-  const runtime::Status status = runtime::run(network, pixels, std::span(arena).subspan(1), logits,
-                                              {.kernels = &kernels, .team = {}});
+  runtime::RunOptions options;
+  options.kernels = &kernels;
+  options.prepared = prepared;
+  const runtime::Status status =
+      runtime::run(network, pixels, std::span(arena).subspan(1), logits, options);
   if (status != runtime::Status::ok) {
     __builtin_trap();  // an opened network runs
   }
@@ -77,7 +82,10 @@ std::vector<std::int32_t> run_on_zeros(const runtime::Network& network,
 void run_with_all_kernels(const runtime::Network& network) {
   const auto expected = run_on_zeros(network, runtime::portable_kernels());
   for (const runtime::Kernels* kernels : runtime::available_kernels()) {
-    if (run_on_zeros(network, *kernels) != expected) {
+    std::vector<std::byte> prepared(runtime::prepared_size(network));
+    runtime::prepare(network, *kernels, prepared);
+    if (run_on_zeros(network, *kernels) != expected ||
+        run_on_zeros(network, *kernels, prepared.data()) != expected) {
       __builtin_trap();  // the same bits everywhere
     }
   }

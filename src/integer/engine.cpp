@@ -62,6 +62,7 @@ struct IntegerEngine::State {
   std::vector<std::string> layers;  // one name per operation
   const runtime::Kernels* kernels = nullptr;
   std::string isa;
+  std::vector<std::byte> prepared;
   ArenaPool arenas;
   std::atomic<std::uint64_t> saturations = 0;
 };
@@ -166,6 +167,23 @@ const runtime::Kernels& choose_kernels(std::string isa) {
                           fmt::join(available_isas(), ", ")));
 }
 
+/// Unpacks the weights, unless a damaged file's operations share them more than real ones do.
+void prepare_weights(IntegerEngine::State& state) {
+  constexpr std::size_t kMostGrowth = 8;
+  const std::size_t bytes = runtime::prepared_size(state.network);
+  if (bytes / kMostGrowth <= state.bytes.size()) {
+    state.prepared.resize(bytes);
+    runtime::prepare(state.network, *state.kernels, state.prepared);
+  }
+}
+
+runtime::RunOptions run_options(IntegerEngine::State& state) {
+  runtime::RunOptions options;
+  options.kernels = state.kernels;
+  options.prepared = state.prepared.empty() ? nullptr : state.prepared.data();
+  return options;
+}
+
 void open_state(IntegerEngine::State& state, const std::string& isa) {
   state.kernels = &choose_kernels(isa);
   state.isa = state.kernels->name;
@@ -183,6 +201,7 @@ void open_state(IntegerEngine::State& state, const std::string& isa) {
                     state.name, state.info.settings.name()));
   }
   state.layers = layer_names(file, state.network.header.op_count);
+  prepare_weights(state);
 }
 
 /// What observe() passes through the runtime's callback.
@@ -245,9 +264,10 @@ std::vector<std::int32_t> run_alone(IntegerEngine::State& state, const RgbImage&
   std::vector<std::int32_t> logits(state.network.header.num_classes);
   runtime::RunStatistics statistics;
   state.arenas.with_arena(runtime::arena_size(state.network), [&](std::span<std::byte> arena) {
-    require_ok(runtime::run(
-        state.network, crop.pixels, arena, logits,
-        {.kernels = state.kernels, .statistics = &statistics, .observer = observer, .team = {}}));
+    runtime::RunOptions options = run_options(state);
+    options.statistics = &statistics;
+    options.observer = observer;
+    require_ok(runtime::run(state.network, crop.pixels, arena, logits, options));
   });
   state.saturations += statistics.saturations;
   return logits;
@@ -264,9 +284,11 @@ std::vector<std::int32_t> run_together(IntegerEngine::State& state, const RgbIma
     // As many members as threads, and none returns before all have come.
     pool.parallel_for(team.members, 1, [&](std::size_t member, std::size_t) {
       runtime::RunStatistics statistics;
-      require_ok(runtime::run(
-          state.network, crop.pixels, arena, logits,
-          {.kernels = state.kernels, .statistics = &statistics, .team = team, .member = member}));
+      runtime::RunOptions options = run_options(state);
+      options.statistics = &statistics;
+      options.team = team;
+      options.member = member;
+      require_ok(runtime::run(state.network, crop.pixels, arena, logits, options));
       barrier.wait();
       state.saturations += statistics.saturations;
     });
@@ -418,6 +440,10 @@ std::vector<OperationCost> IntegerEngine::profile(const RgbImage& crop) const {
 
 std::size_t IntegerEngine::arena_bytes() const {
   return runtime::arena_size(state_->network);
+}
+
+std::size_t IntegerEngine::prepared_bytes() const {
+  return state_->prepared.size();
 }
 
 std::size_t IntegerEngine::file_bytes() const {

@@ -9,12 +9,14 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <numeric>
 #include <set>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "integer/runtime/bitlog2_runtime.h"
+#include "integer/runtime/kernels/select.h"
 #include "integer/runtime/network.h"
 #include "tiny_networks.h"
 
@@ -296,6 +298,28 @@ TEST_P(Open, ArenaContentAndAddressDoNotMatter) {
     results.insert(logits);
   }
   EXPECT_EQ(results.size(), 1U);
+}
+
+TEST_P(Open, PreparedWeightsChangeNoBit) {
+  Network network;
+  ASSERT_EQ(open(file(), network), Status::ok);
+  std::vector<std::uint8_t> pixels(network.input_bytes());
+  std::iota(pixels.begin(), pixels.end(), std::uint8_t{3});
+  std::vector<std::byte> arena(arena_size(network));
+  std::vector<std::int32_t> expected(network.header.num_classes);
+  ASSERT_EQ(run(network, pixels, arena, expected), Status::ok);
+  for (const Kernels* kernels : available_kernels()) {
+    // One byte behind a multiple of 16, so that aligning takes all the room there is for it.
+    std::vector<std::byte> memory(prepared_size(network) + 1, std::byte{0x5A});
+    const auto prepared = std::span(memory).subspan(1);
+    prepare(network, *kernels, prepared);
+    std::vector<std::int32_t> logits(expected.size());
+    RunOptions options;
+    options.kernels = kernels;
+    options.prepared = prepared.data();
+    ASSERT_EQ(run(network, pixels, arena, logits, options), Status::ok);
+    EXPECT_EQ(logits, expected) << kernels->name;
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(

@@ -72,8 +72,17 @@ struct Observer {
 
 struct Kernels;
 
+/// Bytes that prepare() fills. They grow with the number of operations, which may share weights
+/// in a file that is out to fill memory.
+std::size_t prepared_size(const Network& network);
+
+/// Works out once what run() otherwise does again for every image: all weights as bytes, in the
+/// order in which kernels take them. `memory` has at least prepared_size() bytes.
+void prepare(const Network& network, const Kernels& kernels, std::span<std::byte> memory);
+
 struct RunOptions {
   const Kernels* kernels = nullptr;  // none: the portable ones
+  std::byte* prepared = nullptr;     // what prepare() has filled, for any kernels; none: nothing
   RunStatistics* statistics = nullptr;
   const Observer* observer = nullptr;  // of a team of one
   Team team;

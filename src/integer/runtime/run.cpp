@@ -4,6 +4,7 @@
 #include "kernels/kernels.h"
 #include "network.h"
 #include "scratch.h"
+#include "weight_panels.h"
 
 namespace bitlog2::runtime {
 namespace {
@@ -68,14 +69,15 @@ class Accesses {
 class Runner {
  public:
   Runner(const Network& network, std::span<const std::uint8_t> pixels, std::byte* arena,
-         std::span<std::int32_t> logits, const Kernels& kernels, const Team& team,
-         std::size_t member, RunStatistics& statistics)
+         std::span<std::int32_t> logits, const Kernels& kernels, const RunOptions& options,
+         RunStatistics& statistics)
       : network_(network),
         pixels_(pixels),
         logits_(logits),
         kernels_(kernels),
-        team_(team),
-        member_(member),
+        team_(options.team),
+        member_(options.member),
+        prepared_(options.prepared == nullptr ? nullptr : aligned(options.prepared)),
         statistics_(statistics),
         rule_{static_cast<AttentionKind>(network.header.attention_kind),
               network.header.attention_multiplier, network.header.attention_top,
@@ -84,24 +86,16 @@ class Runner {
     residual_ = carver.take<std::int32_t>(network.residual_values);
     codes_a_ = carver.take<std::uint8_t>(network.codes_a_bytes + kInputSlack);
     codes_b_ = carver.take<std::uint8_t>(network.codes_b_bytes + kInputSlack);
-    for (std::size_t i = 0; i <= member; ++i) {
+    for (std::size_t i = 0; i <= member_; ++i) {
       scratch_ = carver.take<std::byte>(network.scratch_bytes);
     }
   }
 
   void run(const Op& op) {
     wait_for_others(op);
-    switch (static_cast<OpKind>(op.kind)) {
-      case OpKind::embed:
-        return embed(op, my_share(op.rows));
-      case OpKind::layer_norm:
-        return layer_norm(op, my_share(op.rows));
-      case OpKind::linear:
-        return linear(op, my_share(op.rows));
-      case OpKind::attention:
-        return attention(op);
-      case OpKind::mean:
-        return mean(op, my_share(op.rows));
+    work(op);
+    if (prepared_ != nullptr) {
+      prepared_ += prepared_bytes(op);
     }
   }
 
@@ -118,9 +112,24 @@ class Runner {
   }
 
  private:
+  void work(const Op& op) {
+    switch (static_cast<OpKind>(op.kind)) {
+      case OpKind::embed:
+        return embed(op, my_share(op.rows));
+      case OpKind::layer_norm:
+        return layer_norm(op, my_share(op.rows));
+      case OpKind::linear:
+        return linear(op, my_share(op.rows));
+      case OpKind::attention:
+        return attention(op);
+      case OpKind::mean:
+        return mean(op, my_share(op.rows));
+    }
+  }
+
   template <class T>
   const T* tensor(std::uint32_t offset) const {
-    return reinterpret_cast<const T*>(network_.data + offset);
+    return runtime::tensor<T>(network_, offset);
   }
 
   std::uint8_t* codes(std::uint32_t place) const {
@@ -168,75 +177,15 @@ class Runner {
 
   // --- products of codes and weights ---
 
-  /// What is taken from codes in [0, top] so that they fit signed bytes: their zero point, or
-  /// as near to it as that can be.
-  static std::int32_t signed_offset(std::int32_t top, std::int32_t zero) {
-    const std::int32_t least = top > 127 ? top - 127 : 0;
-    return zero < least ? least : zero > 128 ? 128 : zero;
-  }
-
-  /// How large codes are then.
-  static std::int32_t signed_largest(std::int32_t top, std::int32_t offset) {
-    return top - offset > offset ? top - offset : offset;
-  }
-
-  /// Turns the input codes' meaning, decode[code], into a byte: decode[code] - smallest.
-  struct InputBytes {
-    InputBytes(const std::int16_t* decode, std::size_t size) : size(size), smallest(decode[0]) {
-      for (std::size_t i = 1; i < size; ++i) {
-        smallest = decode[i] < smallest ? decode[i] : smallest;
-      }
-      for (std::size_t i = 0; i < size; ++i) {
-        largest = decode[i] - smallest > largest ? decode[i] - smallest : largest;
-        table[i] = static_cast<std::uint8_t>(decode[i] - smallest);
-        is_identity = is_identity && decode[i] == static_cast<std::int32_t>(i);
-      }
+  /// A panel of weights for outputs from `first` on: the next prepared one, or one made now.
+  WeightPanel weight_panel(const Op& op, const InputBytes& bytes, std::size_t first,
+                           const ProductScratch& scratch, Carver& prepared) const {
+    if (prepared_ != nullptr) {
+      return {prepared, op};
     }
-
-    std::size_t size;
-    std::int32_t smallest;
-    std::int32_t largest = 0;  // of the bytes
-    bool is_identity = true;
-    std::uint8_t table[256];
-  };
-
-  /// A panel of weights and how its sums are rescaled, for channels from `first` on.
-  Panel take_panel(const Op& op, const InputBytes& bytes, std::size_t first,
-                   const ProductScratch& scratch, bool& has_zeros) const {
-    const std::size_t left = op.out_features - first;
-    const std::size_t channels = left < kPanelWidth ? left : kPanelWidth;
-    const bool nibbles = op.weight_bits <= 4;
-    const std::size_t row_bytes = nibbles ? (std::size_t{op.in_features} + 1) / 2 : op.in_features;
-    // A packed half byte is at most 15, whatever the nominal width.
-    const std::int32_t top = nibbles ? 15 : 255;
-    const RescaleArrays& arrays = scratch.rescale;
-    Panel panel = {scratch.panel, op.in_features, round_up(channels, kLane), 0};
-    for (std::size_t c = 0; c < channels; ++c) {
-      const std::int32_t zero = tensor<std::int16_t>(op.zero_points)[first + c];
-      scratch.offsets[c] = signed_offset(top, zero);
-      arrays.zeros[c] = zero - scratch.offsets[c];
-      const std::int32_t largest = signed_largest(top, scratch.offsets[c]);
-      panel.largest = largest > panel.largest ? largest : panel.largest;
-    }
-    kernels_.pack_rows({tensor<std::uint8_t>(op.weights) + first * row_bytes, row_bytes, nibbles},
-                       channels, scratch.offsets, panel, scratch.panel_sums);
-    has_zeros = false;
-    for (std::size_t c = 0; c < panel.width; ++c) {
-      const bool exists = c < channels;
-      const std::size_t at = first + c;
-      arrays.zeros[c] = exists ? arrays.zeros[c] : 0;
-      has_zeros = has_zeros || arrays.zeros[c] != 0;
-      // sum (w - z) (u + smallest): the part of `smallest`
-      const auto depth = static_cast<std::uint32_t>(op.in_features);
-      arrays.constants[c] =
-          static_cast<std::int32_t>(static_cast<std::uint32_t>(bytes.smallest) *
-                                    (static_cast<std::uint32_t>(scratch.panel_sums[c]) -
-                                     depth * static_cast<std::uint32_t>(arrays.zeros[c])));
-      arrays.multipliers[c] = exists ? tensor<std::int32_t>(op.multipliers)[at] : 0;
-      arrays.offsets[c] =
-          exists ? rounding_offset(tensor<std::int32_t>(op.bias)[at], op.bias_shift, op.shift) : 0;
-    }
-    return panel;
+    fill_weight_panel(network_, op, bytes, first, kernels_, scratch.offsets, scratch.panel_sums,
+                      scratch.weights);
+    return scratch.weights;
   }
 
   static Rescale rescale_of(const RescaleArrays& arrays, unsigned shift, std::int32_t low,
@@ -261,16 +210,17 @@ class Runner {
     ProductScratch scratch(scratch_, op);
     const bool to_codes = writes_codes(op);
     const auto high = static_cast<std::int32_t>(output_limits(op).end);
-    Rescale rescale =
-        rescale_of(scratch.rescale, op.shift, to_codes ? 0 : kLowest, to_codes ? high : kHighest);
     for (std::size_t first = rows.begin; first < rows.end; first += kRowGroup) {
       const std::size_t count = rows.end - first < kRowGroup ? rows.end - first : kRowGroup;
       const Inputs inputs = {fill(first, count, scratch.inputs), op.in_features, bytes.largest};
       kernels_.sum_rows(inputs, count, op.in_features, scratch.row_sums);
+      Carver prepared(prepared_);
       for (std::size_t c = 0; c < op.out_features; c += kPanelWidth) {
-        bool has_zeros = false;
-        const Panel panel = take_panel(op, bytes, c, scratch, has_zeros);
-        rescale.zeros = has_zeros ? scratch.rescale.zeros : nullptr;
+        const WeightPanel weights = weight_panel(op, bytes, c, scratch, prepared);
+        const Panel panel = weights.panel(op, c);
+        Rescale rescale = rescale_of(weights.rescale, op.shift, to_codes ? 0 : kLowest,
+                                     to_codes ? high : kHighest);
+        rescale.zeros = weights.summary->has_zeros ? weights.rescale.zeros : nullptr;
         for (std::size_t r = 0; r < count; r += kRowChunk) {
           const std::size_t chunk = count - r < kRowChunk ? count - r : kRowChunk;
           kernels_.multiply({inputs.row(r), inputs.stride, inputs.largest}, chunk, panel,
@@ -698,6 +648,7 @@ class Runner {
   const Kernels& kernels_;
   const Team& team_;
   std::size_t member_;
+  std::byte* prepared_;  // of the next operation, if any
   RunStatistics& statistics_;
   AttentionRule rule_;
   std::int32_t* residual_;
@@ -724,10 +675,9 @@ Status run(const Network& network, std::span<const std::uint8_t> pixels, std::sp
     return Status::wrong_size;
   }
   RunStatistics uncounted;
-  const auto address = reinterpret_cast<std::uintptr_t>(arena.data());
-  Runner runner(network, pixels, arena.data() + (align(address) - address), logits,
-                options.kernels != nullptr ? *options.kernels : portable_kernels(), options.team,
-                options.member, options.statistics != nullptr ? *options.statistics : uncounted);
+  Runner runner(network, pixels, aligned(arena.data()), logits,
+                options.kernels != nullptr ? *options.kernels : portable_kernels(), options,
+                options.statistics != nullptr ? *options.statistics : uncounted);
   for (std::size_t i = 0; i < network.header.op_count; ++i) {
     const Op op = operation(network, i);
     runner.run(op);

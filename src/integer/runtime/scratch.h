@@ -20,6 +20,12 @@ constexpr std::size_t align(std::size_t bytes) {
   return round_up(bytes, kAlignment);
 }
 
+/// The first address from `memory` on where parts may start.
+inline std::byte* aligned(std::byte* memory) {
+  const auto address = reinterpret_cast<std::uintptr_t>(memory);
+  return memory + (align(address) - address);
+}
+
 /// Tokens that are attended to at a time.
 constexpr std::size_t group_tokens(const Op& op) {
   return op.window == 0 ? op.grid : std::size_t{op.window} * op.window;
@@ -58,6 +64,44 @@ struct RescaleArrays {
   std::int64_t* offsets;
 };
 
+/// The weights of up to kPanelWidth outputs of an embed or linear, unpacked, and what their
+/// sums need to become outputs.
+struct WeightPanel {
+  struct Summary {
+    std::int32_t largest;  // no weight's magnitude is above it
+    bool has_zeros;        // whether any of rescale.zeros is not 0
+  };
+
+  WeightPanel(Carver& carver, const Op& op)
+      : summary(carver.take<Summary>(1)),
+        values(carver.take<std::int8_t>(kPanelWidth * round_up(op.in_features, kDepthStep))),
+        rescale(carver, kPanelWidth) {}
+
+  /// As a kernel takes it; `first` is its first output.
+  Panel panel(const Op& op, std::size_t first) const {
+    const std::size_t left = op.out_features - first;
+    return {values, op.in_features, left < kPanelWidth ? round_up(left, kLane) : kPanelWidth,
+            summary->largest};
+  }
+
+  Summary* summary;
+  std::int8_t* values;
+  RescaleArrays rescale;
+};
+
+constexpr bool has_weights(const Op& op) {
+  const auto kind = static_cast<OpKind>(op.kind);
+  return kind == OpKind::embed || kind == OpKind::linear;
+}
+
+/// What prepare() needs for one operation.
+inline std::size_t prepared_bytes(const Op& op) {
+  Carver carver(nullptr);
+  const WeightPanel panel(carver, op);
+  const std::size_t panels = (op.out_features + kPanelWidth - 1) / kPanelWidth;
+  return has_weights(op) ? panels * carver.used() : 0;
+}
+
 /// embed, linear
 struct ProductScratch {
   ProductScratch(std::byte* memory, const Op& op)
@@ -65,21 +109,19 @@ struct ProductScratch {
         row_group(op.rows < kRowGroup ? op.rows : kRowGroup),
         inputs(carver.take<std::uint8_t>(row_group * op.in_features + kInputSlack)),
         row_sums(carver.take<std::int32_t>(row_group)),
-        panel(carver.take<std::int8_t>(kPanelWidth * round_up(op.in_features, kDepthStep))),
+        weights(carver, op),
         offsets(carver.take<std::int32_t>(kPanelWidth)),
         panel_sums(carver.take<std::int32_t>(kPanelWidth)),
-        sums(carver.take<std::int32_t>(kRowChunk * kPanelWidth)),
-        rescale(carver, kPanelWidth) {}
+        sums(carver.take<std::int32_t>(kRowChunk * kPanelWidth)) {}
 
   Carver carver;
   std::size_t row_group;
   std::uint8_t* inputs;
   std::int32_t* row_sums;
-  std::int8_t* panel;
+  WeightPanel weights;  // where none are prepared
   std::int32_t* offsets;
   std::int32_t* panel_sums;
   std::int32_t* sums;
-  RescaleArrays rescale;
 };
 
 /// layer_norm

@@ -1,0 +1,84 @@
+#include "weight_panels.h"
+
+#include "fixed_point.h"
+
+namespace bitlog2::runtime {
+
+InputBytes::InputBytes(const std::int16_t* decode, std::size_t count)
+    : size(count), smallest(decode[0]) {
+  for (std::size_t i = 1; i < size; ++i) {
+    smallest = decode[i] < smallest ? decode[i] : smallest;
+  }
+  for (std::size_t i = 0; i < size; ++i) {
+    largest = decode[i] - smallest > largest ? decode[i] - smallest : largest;
+    table[i] = static_cast<std::uint8_t>(decode[i] - smallest);
+    is_identity = is_identity && decode[i] == static_cast<std::int32_t>(i);
+  }
+}
+
+void fill_weight_panel(const Network& network, const Op& op, const InputBytes& bytes,
+                       std::size_t first, const Kernels& kernels, std::int32_t* offsets,
+                       std::int32_t* sums, const WeightPanel& result) {
+  const std::size_t left = op.out_features - first;
+  const std::size_t channels = left < kPanelWidth ? left : kPanelWidth;
+  const bool nibbles = op.weight_bits <= 4;
+  const std::size_t row_bytes = nibbles ? (std::size_t{op.in_features} + 1) / 2 : op.in_features;
+  // A packed half byte is at most 15, whatever the nominal width.
+  const std::int32_t top = nibbles ? 15 : 255;
+  const RescaleArrays& arrays = result.rescale;
+  *result.summary = {};
+  for (std::size_t c = 0; c < channels; ++c) {
+    const std::int32_t zero = tensor<std::int16_t>(network, op.zero_points)[first + c];
+    offsets[c] = signed_offset(top, zero);
+    arrays.zeros[c] = zero - offsets[c];
+    const std::int32_t largest = signed_largest(top, offsets[c]);
+    result.summary->largest = largest > result.summary->largest ? largest : result.summary->largest;
+  }
+  const Panel panel = result.panel(op, first);
+  kernels.pack_rows(
+      {tensor<std::uint8_t>(network, op.weights) + first * row_bytes, row_bytes, nibbles}, channels,
+      offsets, panel, sums);
+  for (std::size_t c = 0; c < panel.width; ++c) {
+    const bool exists = c < channels;
+    const std::size_t at = first + c;
+    arrays.zeros[c] = exists ? arrays.zeros[c] : 0;
+    result.summary->has_zeros = result.summary->has_zeros || arrays.zeros[c] != 0;
+    // sum (w - z) (u + smallest): the part of `smallest`
+    const auto depth = static_cast<std::uint32_t>(op.in_features);
+    arrays.constants[c] =
+        static_cast<std::int32_t>(static_cast<std::uint32_t>(bytes.smallest) *
+                                  (static_cast<std::uint32_t>(sums[c]) -
+                                   depth * static_cast<std::uint32_t>(arrays.zeros[c])));
+    arrays.multipliers[c] = exists ? tensor<std::int32_t>(network, op.multipliers)[at] : 0;
+    arrays.offsets[c] = exists ? rounding_offset(tensor<std::int32_t>(network, op.bias)[at],
+                                                 op.bias_shift, op.shift)
+                               : 0;
+  }
+}
+
+std::size_t prepared_size(const Network& network) {
+  std::size_t bytes = kAlignment;
+  for (std::size_t i = 0; i < network.header.op_count; ++i) {
+    bytes += prepared_bytes(operation(network, i));
+  }
+  return bytes;
+}
+
+void prepare(const Network& network, const Kernels& kernels, std::span<std::byte> memory) {
+  std::int32_t offsets[kPanelWidth];
+  std::int32_t sums[kPanelWidth];
+  Carver carver(aligned(memory.data()));
+  for (std::size_t i = 0; i < network.header.op_count; ++i) {
+    const Op op = operation(network, i);
+    if (!has_weights(op)) {
+      continue;
+    }
+    const InputBytes bytes(tensor<std::int16_t>(network, op.decode), op.decode_size);
+    for (std::size_t first = 0; first < op.out_features; first += kPanelWidth) {
+      const WeightPanel panel(carver, op);
+      fill_weight_panel(network, op, bytes, first, kernels, offsets, sums, panel);
+    }
+  }
+}
+
+}  // namespace bitlog2::runtime

@@ -1,0 +1,49 @@
+// Weights as the kernels multiply them: unpacked into panels, beside what turns their sums into
+// outputs. run() makes a panel when it needs it, in scratch memory; prepare() makes all of them
+// once, for those who have the memory.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/kernels.h"
+#include "network.h"
+#include "scratch.h"
+
+namespace bitlog2::runtime {
+
+template <class T>
+const T* tensor(const Network& network, std::uint32_t offset) {
+  return reinterpret_cast<const T*>(network.data + offset);
+}
+
+/// What is taken from codes in [0, top] so that they fit signed bytes: their zero point, or
+/// as near to it as that can be.
+constexpr std::int32_t signed_offset(std::int32_t top, std::int32_t zero) {
+  const std::int32_t least = top > 127 ? top - 127 : 0;
+  return zero < least ? least : zero > 128 ? 128 : zero;
+}
+
+/// How large codes are then.
+constexpr std::int32_t signed_largest(std::int32_t top, std::int32_t offset) {
+  return top - offset > offset ? top - offset : offset;
+}
+
+/// What an operation's input codes stand for, as bytes: decode[code] - smallest.
+struct InputBytes {
+  InputBytes(const std::int16_t* decode, std::size_t size);
+
+  std::size_t size;
+  std::int32_t smallest;
+  std::int32_t largest = 0;  // of the bytes
+  bool is_identity = true;
+  std::uint8_t table[256];
+};
+
+/// Unpacks the weights of an operation's outputs from `first` on, which expect `bytes` as
+/// inputs, into `result`. `offsets` and `sums` have room for kPanelWidth values.
+void fill_weight_panel(const Network& network, const Op& op, const InputBytes& bytes,
+                       std::size_t first, const Kernels& kernels, std::int32_t* offsets,
+                       std::int32_t* sums, const WeightPanel& result);
+
+}  // namespace bitlog2::runtime
