@@ -16,6 +16,7 @@
 #include <string_view>
 
 #include "integer/runtime/kernels/select.h"
+#include "integer/runtime/weight_panels.h"
 
 namespace {
 
@@ -27,6 +28,7 @@ constexpr std::size_t kFeatures = 192;
 constexpr std::size_t kHidden = 768;
 constexpr std::size_t kHeadDim = 64;
 constexpr std::int32_t kTopCode = 15;
+constexpr std::int32_t kGeluTableSize = 4096;
 constexpr AttentionRule kRule = {AttentionKind::bitlog2, 256, 0, 1, false};
 constexpr std::size_t kScoreWidth = round_up(kTokens, kPanelWidth);
 
@@ -161,6 +163,14 @@ void count_products(const Kernels& kernels) {
   const Memory<std::int32_t> constants(kPanelWidth, -1000, 1000);
   const Memory<std::int32_t> multipliers(kPanelWidth, 1 << 29, 1 << 30);
   const Memory<std::int64_t> offsets(kPanelWidth, -(std::int64_t{1} << 31), std::int64_t{1} << 31);
+  const Memory<std::int32_t> totals(sums.size());
+  const Memory<std::uint8_t> gelu(kGeluTableSize);
+  for (std::size_t i = 0; i < gelu.size(); ++i) {
+    gelu.data()[i] = static_cast<std::uint8_t>(i * (kTopCode + 1) / gelu.size());
+  }
+  CodeRuns runs;
+  make_code_runs(gelu.data(), gelu.size(), runs);
+  const Sums given_sums = {sums.data(), kPanelWidth, row_sums.data(), kRowChunk, kPanelWidth};
   for (const bool to_codes : {true, false}) {
     const std::int32_t low = to_codes ? 0 : std::numeric_limits<std::int32_t>::min();
     const std::int32_t high = to_codes ? kTopCode : std::numeric_limits<std::int32_t>::max();
@@ -173,35 +183,44 @@ void count_products(const Kernels& kernels) {
                              high};
     const Memory<std::int32_t> given(sums.size(), -20000, 20000);
     count(
-        "rescale",
-        fmt::format("{} x {}, to {}", kRowChunk, kPanelWidth, to_codes ? "codes" : "32 bits"),
-        "values", sums.size(),
+        to_codes ? "rescale_to_codes" : "rescale_and_add",
+        fmt::format("{} x {}", kRowChunk, kPanelWidth), "values", sums.size(),
         [&] {
-          kernels.rescale(rescale, row_sums.data(), kRowChunk, kPanelWidth, sums.data(),
-                          kPanelWidth);
+          if (to_codes) {
+            kernels.rescale_to_codes(rescale, given_sums, {}, codes.data(), kPanelWidth);
+          } else {
+            kernels.rescale_and_add(rescale, given_sums, totals.data(), kPanelWidth);
+          }
         },
         [&] { copy(given, sums); });
   }
+  const Memory<std::int32_t> given(sums.size(), -20000, 20000);
+  const Rescale rescale = {
+      zeros.data(),      constants.data(), multipliers.data(), offsets.data(), 32U, 0,
+      kGeluTableSize - 1};
+  count(
+      "rescale_to_codes", fmt::format("{} x {}, GELU", kRowChunk, kPanelWidth), "values",
+      sums.size(),
+      [&] {
+        kernels.rescale_to_codes(rescale, given_sums, {gelu.data(), gelu.size(), &runs},
+                                 codes.data(), kPanelWidth);
+      },
+      [&] { copy(given, sums); });
 }
 
 void count_elements(const Kernels& kernels) {
-  const Memory<std::uint8_t> table(256, 0, kTopCode);
+  const Memory<std::uint8_t> table(kTopCode + 1, 0, kTopCode);
   const Memory<std::uint8_t> codes(kRowChunk * kFeatures, 0, kTopCode);
   const Memory<std::uint8_t> results(kRowChunk * kFeatures);
-  const Memory<std::int32_t> bytes(kPanelWidth, 0, 255);
-  count("narrow", fmt::format("{}", kPanelWidth), "values", kPanelWidth,
-        [&] { kernels.narrow(bytes.data(), kPanelWidth, results.data()); });
-  count("look_up", fmt::format("{} (GELU)", kPanelWidth), "values", kPanelWidth,
-        [&] { kernels.look_up(bytes.data(), kPanelWidth, table.data(), results.data()); });
   count("decode", fmt::format("{}, of 16", codes.size()), "values", codes.size(),
         [&] { kernels.decode(codes.data(), codes.size(), table.data(), 16, results.data()); });
-  const Memory<std::int32_t> values(kFeatures, -100000, 100000);
-  const Memory<std::int32_t> totals(kFeatures);
-  count("accumulate", fmt::format("{}", kPanelWidth), "values", kPanelWidth,
-        [&] { kernels.accumulate(values.data(), kPanelWidth, totals.data()); });
+  constexpr std::size_t kRows = 4;
+  const Memory<std::int32_t> values(kRows * kFeatures, -100000, 100000);
+  const Memory<std::int32_t> normalised(kRows * kFeatures);
   constexpr std::uint64_t kEpsilon = std::uint64_t{1} << 20;
-  count("normalise", fmt::format("{}", kFeatures), "values", kFeatures,
-        [&] { kernels.normalise(values.data(), kFeatures, kEpsilon, totals.data()); });
+  count("normalise", fmt::format("{} x {}", kRows, kFeatures), "values", kRows * kFeatures, [&] {
+    kernels.normalise(values.data(), kRows, kFeatures, kEpsilon, normalised.data(), kFeatures);
+  });
 }
 
 void count_attention(const Kernels& kernels) {

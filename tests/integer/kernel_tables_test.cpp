@@ -12,6 +12,7 @@
 
 #include "integer/runtime/kernels/portable.h"
 #include "integer/runtime/kernels/select.h"
+#include "integer/runtime/weight_panels.h"
 
 namespace bitlog2::runtime {
 namespace {
@@ -154,68 +155,166 @@ TEST_P(KernelTable, SumRows) {
   }
 }
 
-TEST_P(KernelTable, Rescale) {
-  for (unsigned shift = 1; shift <= 62; ++shift) {
-    const std::size_t width = kLane * static_cast<std::size_t>(number(1, 5));
-    const auto rows = static_cast<std::size_t>(number(1, 7));
-    const auto zeros = numbers<std::int32_t>(width, -4224, 4096);
-    const auto constants = extremes(width);
-    const auto multipliers = extremes(width);
-    const auto biases = extremes(width);
+/// What rescale() takes, with its own memory.
+struct OwnRescale {
+  std::vector<std::int32_t> zeros;
+  std::vector<std::int32_t> constants;
+  std::vector<std::int32_t> multipliers;
+  std::vector<std::int64_t> offsets;
+  Rescale rescale = {};
+};
+
+class RescaleKernels : public KernelTable {
+ protected:
+  OwnRescale draw_rescale(std::size_t channels, unsigned shift) {
+    const std::size_t width = round_up(channels, kLane);
+    OwnRescale own = {
+        numbers<std::int32_t>(width, -4224, 4096), extremes(width), extremes(width), {}, {}};
     const auto bias_shift = static_cast<unsigned>(number(0, 30));
-    std::vector<std::int64_t> offsets;
-    for (const std::int32_t bias : biases) {
-      offsets.push_back((std::int64_t{bias} << bias_shift) + (std::int64_t{1} << (shift - 1)));
+    for (const std::int32_t bias : extremes(width)) {
+      own.offsets.push_back((std::int64_t{bias} << bias_shift) + (std::int64_t{1} << (shift - 1)));
     }
-    const auto row_sums = extremes(rows);
-    std::vector<std::int32_t> expected = extremes(rows * (width + 3));
-    std::vector<std::int32_t> found = expected;
-    Rescale rescale = {zeros.data(), constants.data(), multipliers.data(), offsets.data(), shift,
-                       kLowest,      kHighest};
-    if (shift % 2 == 0) {
+    own.rescale = {number(0, 1) == 0 ? nullptr : own.zeros.data(),
+                   own.constants.data(),
+                   own.multipliers.data(),
+                   own.offsets.data(),
+                   shift,
+                   kLowest,
+                   kHighest};
+    return own;
+  }
+
+  /// Calls check(rescale, sums of one copy, of another, what to say) for all shifts.
+  template <class Check>
+  void with_sums(Check check) {
+    for (unsigned shift = 1; shift <= 62; ++shift) {
+      const auto channels = static_cast<std::size_t>(number(1, 85));
+      const auto rows = static_cast<std::size_t>(number(1, 7));
+      const std::size_t stride = round_up(channels, kLane) + static_cast<std::size_t>(number(0, 3));
+      const OwnRescale own = draw_rescale(channels, shift);
+      const auto row_sums = extremes(rows);
+      // Small sums, too: products of large ones are mostly beyond all limits.
+      auto first = number(0, 1) == 0 ? extremes(rows * stride)
+                                     : numbers<std::int32_t>(rows * stride, -5000, 5000);
+      auto second = first;
+      check(own.rescale, Sums{first.data(), stride, row_sums.data(), rows, channels},
+            Sums{second.data(), stride, row_sums.data(), rows, channels});
+      if (HasFatalFailure()) {
+        FAIL() << "shift " << shift << ", " << rows << " rows of " << channels;
+      }
+    }
+  }
+};
+
+TEST_P(RescaleKernels, Rescale) {
+  with_sums([&](Rescale rescale, const Sums& expected, const Sums& found) {
+    if (number(0, 1) == 0) {
       rescale.low = 0;
       rescale.high = 15;
     }
-    if (number(0, 1) == 0) {
-      rescale.zeros = nullptr;
+    portable::rescale(rescale, expected);
+    kernels_.rescale(rescale, found);
+    for (std::size_t i = 0; i < expected.rows * expected.stride; ++i) {
+      if (i % expected.stride < expected.channels) {
+        ASSERT_EQ(found.values[i], expected.values[i]) << i;
+      }
     }
-    portable::rescale(rescale, row_sums.data(), rows, width, expected.data(), width + 3);
-    kernels_.rescale(rescale, row_sums.data(), rows, width, found.data(), width + 3);
-    ASSERT_EQ(found, expected) << "shift " << shift;
-  }
+  });
 }
 
-TEST_P(KernelTable, NarrowLookUpAndDecode) {
+TEST_P(RescaleKernels, ToCodes) {
+  with_sums([&](Rescale rescale, const Sums& expected, const Sums& found) {
+    rescale.low = 0;
+    rescale.high = number(0, 1) == 0 ? 255 : number(1, 254);
+    const std::size_t stride = expected.channels + 3;
+    std::vector<std::uint8_t> expected_codes(expected.rows * stride, 77);
+    std::vector<std::uint8_t> codes = expected_codes;
+    portable::rescale_to_codes(rescale, expected, {}, expected_codes.data(), stride);
+    kernels_.rescale_to_codes(rescale, found, {}, codes.data(), stride);
+    ASSERT_EQ(codes, expected_codes);
+  });
+}
+
+/// A table in which codes change about every `run` entries.
+std::vector<std::uint8_t> draw_table(std::mt19937& random, std::size_t size, std::size_t run) {
+  std::vector<std::uint8_t> table(size);
+  std::uint8_t code = 0;
+  for (std::uint8_t& entry : table) {
+    code = random() % run == 0 ? static_cast<std::uint8_t>(random()) : code;
+    entry = code;
+  }
+  return table;
+}
+
+TEST_P(RescaleKernels, ToCodesByTable) {
+  std::size_t with_runs = 0;
+  for (const std::size_t size : {1U, 5U, 256U, 257U, 1000U, 4096U, 32768U, 65536U}) {
+    with_sums([&](Rescale rescale, const Sums& expected, const Sums& found) {
+      rescale.low = 0;
+      rescale.high = static_cast<std::int32_t>(size) - 1;
+      const auto table = draw_table(random_, size, number(0, 1) == 0 ? 2 : size);
+      CodeRuns runs;
+      const bool has_runs = make_code_runs(table.data(), size, runs);
+      with_runs += has_runs ? 1 : 0;
+      const std::size_t stride = expected.channels;
+      std::vector<std::uint8_t> expected_codes(expected.rows * stride, 77);
+      std::vector<std::uint8_t> codes = expected_codes;
+      portable::rescale_to_codes(rescale, expected, {table.data(), size, nullptr},
+                                 expected_codes.data(), stride);
+      kernels_.rescale_to_codes(rescale, found, {table.data(), size, has_runs ? &runs : nullptr},
+                                codes.data(), stride);
+      ASSERT_EQ(codes, expected_codes) << "a table of " << size;
+    });
+  }
+  EXPECT_GT(with_runs, 100U);
+}
+
+TEST_P(RescaleKernels, AndAdd) {
+  std::uint64_t saturations = 0;
+  with_sums([&](const Rescale& rescale, const Sums& expected, const Sums& found) {
+    const std::size_t stride = expected.channels + 1;
+    std::vector<std::int32_t> expected_totals = extremes(expected.rows * stride);
+    std::vector<std::int32_t> totals = expected_totals;
+    const std::uint64_t cut =
+        portable::rescale_and_add(rescale, expected, expected_totals.data(), stride);
+    ASSERT_EQ(kernels_.rescale_and_add(rescale, found, totals.data(), stride), cut);
+    ASSERT_EQ(totals, expected_totals);
+    saturations += cut;
+  });
+  EXPECT_GT(saturations, 0U);
+}
+
+TEST(CodeRuns, HoldTheTable) {
+  std::mt19937 random(3);
+  std::size_t held = 0;
+  for (int i = 0; i < 2000; ++i) {
+    const std::size_t size = 1 + random() % 33000;
+    const auto table = draw_table(random, size, 1 + random() % size);
+    CodeRuns runs;
+    if (!make_code_runs(table.data(), size, runs)) {
+      continue;
+    }
+    ++held;
+    for (std::size_t v = 0; v < size; ++v) {
+      const std::size_t run = v >> runs.shift;
+      const std::size_t rest = v - (run << runs.shift);
+      ASSERT_EQ(rest < runs.change[run] ? runs.first[run] : runs.second[run], table[v]) << v;
+    }
+  }
+  EXPECT_GT(held, 500U);
+}
+
+TEST_P(KernelTable, Decode) {
   for (const std::size_t count : {0U, 1U, 7U, 8U, 15U, 16U, 31U, 33U, 64U, 100U}) {
-    const auto values = numbers<std::int32_t>(count, 0, 255);
-    const auto table = numbers<std::uint8_t>(256, 0, 255);
-    std::vector<std::uint8_t> expected(count + 1, 77);
-    std::vector<std::uint8_t> found = expected;
-    portable::narrow(values.data(), count, expected.data());
-    kernels_.narrow(values.data(), count, found.data());
-    ASSERT_EQ(found, expected) << count;
-    portable::look_up(values.data(), count, table.data(), expected.data());
-    kernels_.look_up(values.data(), count, table.data(), found.data());
-    ASSERT_EQ(found, expected) << count;
     for (const std::size_t size : {1U, 5U, 15U, 16U, 17U, 256U}) {
+      const auto table = numbers<std::uint8_t>(size, 0, 255);
       const auto codes = numbers<std::uint8_t>(count, 0, static_cast<int>(size) - 1);
-      const std::vector<std::uint8_t> small(table.begin(),
-                                            table.begin() + static_cast<std::ptrdiff_t>(size));
-      portable::decode(codes.data(), count, small.data(), size, expected.data());
-      kernels_.decode(codes.data(), count, small.data(), size, found.data());
+      std::vector<std::uint8_t> expected(count + 1, 77);
+      std::vector<std::uint8_t> found = expected;
+      portable::decode(codes.data(), count, table.data(), size, expected.data());
+      kernels_.decode(codes.data(), count, table.data(), size, found.data());
       ASSERT_EQ(found, expected) << count << " of " << size;
     }
-  }
-}
-
-TEST_P(KernelTable, Accumulate) {
-  for (std::size_t count = 0; count < 70; ++count) {
-    const auto values = extremes(count);
-    std::vector<std::int32_t> expected = extremes(count + 1);
-    std::vector<std::int32_t> found = expected;
-    const std::uint64_t cut = portable::accumulate(values.data(), count, expected.data());
-    EXPECT_EQ(kernels_.accumulate(values.data(), count, found.data()), cut);
-    ASSERT_EQ(found, expected) << count;
   }
 }
 
@@ -224,14 +323,16 @@ TEST_P(KernelTable, Normalise) {
     for (unsigned width = 0; width < 32; ++width) {
       for (const std::uint64_t epsilon :
            {std::uint64_t{0}, std::uint64_t{1} << 34, std::uint64_t{1} << 60}) {
-        std::vector<std::int32_t> row = extremes(count);
-        for (std::int32_t& value : row) {
+        const auto rows = static_cast<std::size_t>(number(1, 5));
+        std::vector<std::int32_t> x = extremes(rows * count);
+        for (std::int32_t& value : x) {
           value >>= width;
         }
-        std::vector<std::int32_t> expected(count + 1, 9);
+        const std::size_t stride = count + static_cast<std::size_t>(number(0, 3));
+        std::vector<std::int32_t> expected(rows * stride + 1, 9);
         std::vector<std::int32_t> found = expected;
-        portable::normalise(row.data(), count, epsilon, expected.data());
-        kernels_.normalise(row.data(), count, epsilon, found.data());
+        portable::normalise(x.data(), rows, count, epsilon, expected.data(), stride);
+        kernels_.normalise(x.data(), rows, count, epsilon, found.data(), stride);
         ASSERT_EQ(found, expected) << count << " values of " << 32 - width << " bits";
       }
     }
@@ -287,6 +388,11 @@ TEST_P(KernelTable, WeighAndApply) {
     }
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Isa, RescaleKernels,
+                         ::testing::ValuesIn(available_kernels().begin(),
+                                             available_kernels().end()),
+                         [](const auto& test) { return std::string(test.param->name); });
 
 INSTANTIATE_TEST_SUITE_P(Isa, KernelTable,
                          ::testing::ValuesIn(available_kernels().begin(),

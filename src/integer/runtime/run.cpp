@@ -204,9 +204,11 @@ class Runner {
   }
 
   /// Multiplies a share of input rows by all weights. `fill(row, count, inputs)` gives rows as
-  /// bytes [count, in], either in `inputs` or wherever it says.
-  template <class Fill, class Store>
-  void multiply(const Op& op, const InputBytes& bytes, Range rows, Fill fill, Store store) {
+  /// bytes [count, in], either in `inputs` or wherever it says; `finish(row, channel, rescale,
+  /// sums)` stores what sums from that row and channel on stand for.
+  template <class Fill, class Finish>
+  void multiply(const Op& op, const InputBytes& bytes, Range rows, std::byte* prepared_panels,
+                Fill fill, Finish finish) {
     ProductScratch scratch(scratch_, op);
     const bool to_codes = writes_codes(op);
     const auto high = static_cast<std::int32_t>(output_limits(op).end);
@@ -214,10 +216,11 @@ class Runner {
       const std::size_t count = rows.end - first < kRowGroup ? rows.end - first : kRowGroup;
       const Inputs inputs = {fill(first, count, scratch.inputs), op.in_features, bytes.largest};
       kernels_.sum_rows(inputs, count, op.in_features, scratch.row_sums);
-      Carver prepared(prepared_);
+      Carver prepared(prepared_panels);
       for (std::size_t c = 0; c < op.out_features; c += kPanelWidth) {
         const WeightPanel weights = weight_panel(op, bytes, c, scratch, prepared);
         const Panel panel = weights.panel(op, c);
+        const std::size_t left = op.out_features - c;
         Rescale rescale = rescale_of(weights.rescale, op.shift, to_codes ? 0 : kLowest,
                                      to_codes ? high : kHighest);
         rescale.zeros = weights.summary->has_zeros ? weights.rescale.zeros : nullptr;
@@ -225,13 +228,9 @@ class Runner {
           const std::size_t chunk = count - r < kRowChunk ? count - r : kRowChunk;
           kernels_.multiply({inputs.row(r), inputs.stride, inputs.largest}, chunk, panel,
                             scratch.sums, panel.width);
-          kernels_.rescale(rescale, scratch.row_sums + r, chunk, panel.width, scratch.sums,
-                           panel.width);
-          const std::size_t left = op.out_features - c;
-          const std::size_t channels = left < kPanelWidth ? left : kPanelWidth;
-          for (std::size_t i = 0; i < chunk; ++i) {
-            store(first + r + i, c, scratch.sums + i * panel.width, channels);
-          }
+          finish(first + r, c, rescale,
+                 Sums{scratch.sums, panel.width, scratch.row_sums + r, chunk,
+                      left < kPanelWidth ? left : kPanelWidth});
         }
       }
     }
@@ -248,9 +247,9 @@ class Runner {
       unfold_patches(op, bytes, {first, first + count}, inputs);
       return inputs;
     };
-    multiply(op, bytes, patches, unfold,
-             [&](std::size_t row, std::size_t c, const std::int32_t* values, std::size_t count) {
-               add_to_residual(op, row + skip, c, values, count);
+    multiply(op, bytes, patches, prepared_, unfold,
+             [&](std::size_t row, std::size_t c, const Rescale& rescale, const Sums& sums) {
+               add_to_residual(op, row + skip, c, rescale, sums);
              });
   }
 
@@ -292,10 +291,10 @@ class Runner {
     }
   }
 
-  void add_to_residual(const Op& op, std::size_t row, std::size_t c, const std::int32_t* values,
-                       std::size_t count) {
-    statistics_.saturations +=
-        kernels_.accumulate(values, count, residual_ + row * op.out_features + c);
+  void add_to_residual(const Op& op, std::size_t row, std::size_t c, const Rescale& rescale,
+                       const Sums& sums) {
+    statistics_.saturations += kernels_.rescale_and_add(
+        rescale, sums, residual_ + row * op.out_features + c, op.out_features);
   }
 
   void linear(const Op& op, Range rows) {
@@ -313,29 +312,42 @@ class Runner {
       kernels_.decode(encoded, count * op.in_features, bytes.table, bytes.size, inputs);
       return inputs;
     };
-    const auto multiply_and = [&](auto store) { multiply(op, bytes, rows, decode_rows, store); };
-    using Row = const std::int32_t*;
+    CodeTable table = {};
+    std::byte* panels = prepared_;
+    if (has_code_table(op)) {
+      table = {tensor<std::uint8_t>(op.table), op.table_size, nullptr};
+    }
+    if (prepared_ != nullptr) {
+      Carver carver(prepared_);
+      const PreparedOp prepared(carver, op);
+      panels += carver.used();
+      table.runs = has_code_table(op) && *prepared.has_runs ? prepared.runs : nullptr;
+    }
+    const auto multiply_and = [&](auto finish) {
+      multiply(op, bytes, rows, panels, decode_rows, finish);
+    };
     if (writes_codes(op)) {
       std::uint8_t* target = codes(op.destination);
-      const auto* table = tensor<std::uint8_t>(op.table);
-      return multiply_and([&](std::size_t row, std::size_t c, Row values, std::size_t count) {
-        std::uint8_t* at = target + row * op.out_features + c;
-        op.table != 0 ? kernels_.look_up(values, count, table, at)
-                      : kernels_.narrow(values, count, at);
-      });
+      return multiply_and(
+          [&](std::size_t row, std::size_t c, const Rescale& rescale, const Sums& sums) {
+            kernels_.rescale_to_codes(rescale, sums, table, target + row * op.out_features + c,
+                                      op.out_features);
+          });
     }
     const auto place = static_cast<Place>(op.destination);
     if (place == Place::logits) {
-      return multiply_and([&](std::size_t, std::size_t c, Row values, std::size_t count) {
-        clear(logits_.data() + c, count);
-        statistics_.saturations += kernels_.accumulate(values, count, logits_.data() + c);
-      });
+      clear(logits_.data(), op.out_features);
+      return multiply_and(
+          [&](std::size_t, std::size_t c, const Rescale& rescale, const Sums& sums) {
+            statistics_.saturations +=
+                kernels_.rescale_and_add(rescale, sums, logits_.data() + c, op.out_features);
+          });
     }
     if (place == Place::residual) {
       clear(residual_ + rows.begin * op.out_features, rows.size() * op.out_features);
     }
-    multiply_and([&](std::size_t row, std::size_t c, Row values, std::size_t count) {
-      add_to_residual(op, row, c, values, count);
+    multiply_and([&](std::size_t row, std::size_t c, const Rescale& rescale, const Sums& sums) {
+      add_to_residual(op, row, c, rescale, sums);
     });
   }
 
@@ -369,28 +381,27 @@ class Runner {
       arrays.multipliers[c] = exists ? tensor<std::int32_t>(op.multipliers)[c] : 0;
       arrays.offsets[c] =
           exists ? rounding_offset(tensor<std::int32_t>(op.bias)[c], op.bias_shift, op.shift) : 0;
-      scratch.normalised[c] = 0;
     }
     const bool to_codes = writes_codes(op);
     const auto top = static_cast<std::int32_t>(op.output_top);
     const Rescale rescale =
         rescale_of(arrays, op.shift, to_codes ? 0 : kLowest, to_codes ? top : kHighest);
     const std::uint64_t epsilon = std::uint64_t{op.epsilon_high} << 32 | op.epsilon_low;
-    constexpr std::int32_t kNoSum = 0;
-    for (std::size_t r = rows.begin; r < rows.end; ++r) {
-      std::int32_t* stream = residual_ + r * op.in_features;
-      if (op.grid != 0) {
-        gather_row(op, r, scratch.row);
+    for (std::size_t first = rows.begin; first < rows.end; first += kNormRows) {
+      const std::size_t count = rows.end - first < kNormRows ? rows.end - first : kNormRows;
+      const std::int32_t* x = residual_ + first * op.in_features;
+      for (std::size_t i = 0; i < count && op.grid != 0; ++i) {
+        gather_row(op, first + i, scratch.gathered + i * op.in_features);
+        x = scratch.gathered;
       }
-      kernels_.normalise(op.grid != 0 ? scratch.row : stream, op.in_features, epsilon,
-                         scratch.normalised);
-      kernels_.rescale(rescale, &kNoSum, 1, scratch.width, scratch.normalised, scratch.width);
+      kernels_.normalise(x, count, op.in_features, epsilon, scratch.normalised, scratch.width);
+      const Sums sums = {scratch.normalised, scratch.width, nullptr, count, op.in_features};
       if (to_codes) {
-        kernels_.narrow(scratch.normalised, op.in_features,
-                        codes(op.destination) + r * op.in_features);
+        kernels_.rescale_to_codes(rescale, sums, {}, codes(op.destination) + first * op.in_features,
+                                  op.in_features);
       } else {
-        clear(stream, op.in_features);
-        add_to_residual(op, r, 0, scratch.normalised, op.in_features);
+        clear(residual_ + first * op.in_features, count * op.in_features);
+        add_to_residual(op, first, 0, rescale, sums);
       }
     }
   }
@@ -571,8 +582,8 @@ class Runner {
     }
     Rescale rescale = rescale_of(scratch.score_rescale, op.score_shift, kLowest, kHighest);
     rescale.zeros = scratch.score_rescale.zeros[0] != 0 ? scratch.score_rescale.zeros : nullptr;
-    kernels_.rescale(rescale, scratch.query_sums, queries.size(), scratch.score_width,
-                     scratch.scores, scratch.score_width);
+    kernels_.rescale(rescale, {scratch.scores, scratch.score_width, scratch.query_sums,
+                               queries.size(), scratch.tokens});
     for (std::size_t i = queries.begin; i < queries.end && op.window != 0; ++i) {
       add_bias_and_mask(op, group, h, i,
                         scratch.scores + (i - queries.begin) * scratch.score_width);
@@ -600,7 +611,6 @@ class Runner {
   void write_context(const Op& op, const Group& group, std::size_t h, const HeadRecord& head,
                      const HeadCodes& parts, Range queries, const Weights& weights,
                      const AttentionScratch& scratch) {
-    constexpr std::int32_t kNoSums[kRowChunk] = {};
     const Rescale rescale =
         rescale_of(scratch.context_rescale, op.shift, 0, static_cast<std::int32_t>(op.output_top));
     for (std::size_t first = 0; first < scratch.head_dim; first += kPanelWidth) {
@@ -609,12 +619,16 @@ class Runner {
       const std::size_t channels = left < kPanelWidth ? left : kPanelWidth;
       kernels_.apply(rule_, weights, values,
                      head.value_zero - signed_offset(parts.top, head.value_zero), scratch.context);
-      kernels_.rescale(rescale, kNoSums, queries.size(), values.width, scratch.context,
-                       values.width);
-      for (std::size_t i = queries.begin; i < queries.end; ++i) {
-        kernels_.narrow(scratch.context + (i - queries.begin) * values.width, channels,
-                        codes(op.destination) + group.token(i) * op.out_features +
-                            h * scratch.head_dim + first);
+      // Tokens of a window do not follow each other.
+      const std::size_t together = op.window == 0 ? queries.size() : 1;
+      for (std::size_t i = 0; i < queries.size(); i += together) {
+        std::uint8_t* target = codes(op.destination) +
+                               group.token(queries.begin + i) * op.out_features +
+                               h * scratch.head_dim + first;
+        kernels_.rescale_to_codes(
+            rescale,
+            {scratch.context + i * values.width, values.width, nullptr, together, channels}, {},
+            target, op.out_features);
       }
     }
   }

@@ -94,12 +94,30 @@ constexpr bool has_weights(const Op& op) {
   return kind == OpKind::embed || kind == OpKind::linear;
 }
 
-/// What prepare() needs for one operation.
+/// Whether outputs are looked up in a table of codes.
+constexpr bool has_code_table(const Op& op) {
+  return static_cast<OpKind>(op.kind) == OpKind::linear && op.table != 0;
+}
+
+/// What prepare() makes of an operation before its panels, one behind the other, follow.
+struct PreparedOp {
+  PreparedOp(Carver& carver, const Op& op)
+      : has_runs(carver.take<bool>(has_code_table(op) ? 1 : 0)),
+        runs(carver.take<CodeRuns>(has_code_table(op) ? 1 : 0)) {}
+
+  bool* has_runs;
+  CodeRuns* runs;  // of the table behind the layer, if it has runs
+};
+
 inline std::size_t prepared_bytes(const Op& op) {
-  Carver carver(nullptr);
-  const WeightPanel panel(carver, op);
-  const std::size_t panels = (op.out_features + kPanelWidth - 1) / kPanelWidth;
-  return has_weights(op) ? panels * carver.used() : 0;
+  if (!has_weights(op)) {
+    return 0;
+  }
+  Carver head(nullptr);
+  Carver panel(nullptr);
+  static_cast<void>(PreparedOp(head, op));
+  static_cast<void>(WeightPanel(panel, op));
+  return head.used() + (op.out_features + kPanelWidth - 1) / kPanelWidth * panel.used();
 }
 
 /// embed, linear
@@ -124,18 +142,20 @@ struct ProductScratch {
   std::int32_t* sums;
 };
 
-/// layer_norm
+/// Rows that layer_norm takes at a time.
+inline constexpr std::size_t kNormRows = 4;
+
 struct NormScratch {
   NormScratch(std::byte* memory, const Op& op)
       : carver(memory),
         width(round_up(op.in_features, kLane)),
-        row(carver.take<std::int32_t>(width)),
-        normalised(carver.take<std::int32_t>(width)),
+        gathered(carver.take<std::int32_t>(op.grid == 0 ? 0 : kNormRows * op.in_features)),
+        normalised(carver.take<std::int32_t>(kNormRows * width)),
         rescale(carver, width) {}
 
   Carver carver;
   std::size_t width;
-  std::int32_t* row;
+  std::int32_t* gathered;  // rows that Swin merges
   std::int32_t* normalised;
   RescaleArrays rescale;
 };

@@ -56,6 +56,35 @@ void fill_weight_panel(const Network& network, const Op& op, const InputBytes& b
   }
 }
 
+bool make_code_runs(const std::uint8_t* entries, std::size_t size, CodeRuns& runs) {
+  constexpr unsigned kLargestShift = 7;
+  constexpr std::uint8_t kNowhere = 255;
+  runs.shift = 0;
+  while (runs.shift <= kLargestShift && size > CodeRuns::kMost << runs.shift) {
+    ++runs.shift;
+  }
+  if (runs.shift > kLargestShift) {
+    return false;
+  }
+  const std::size_t length = std::size_t{1} << runs.shift;
+  for (std::size_t run = 0; run < CodeRuns::kMost; ++run) {
+    const std::size_t begin = run * length < size ? run * length : size - 1;
+    runs.first[run] = runs.second[run] = entries[begin];
+    runs.change[run] = kNowhere;
+    for (std::size_t i = 1; i < length && begin + i < size; ++i) {
+      const std::uint8_t code = entries[begin + i];
+      if (code != runs.second[run]) {
+        if (runs.change[run] != kNowhere) {
+          return false;
+        }
+        runs.second[run] = code;
+        runs.change[run] = static_cast<std::uint8_t>(i);
+      }
+    }
+  }
+  return true;
+}
+
 std::size_t prepared_size(const Network& network) {
   std::size_t bytes = kAlignment;
   for (std::size_t i = 0; i < network.header.op_count; ++i) {
@@ -72,6 +101,11 @@ void prepare(const Network& network, const Kernels& kernels, std::span<std::byte
     const Op op = operation(network, i);
     if (!has_weights(op)) {
       continue;
+    }
+    const PreparedOp prepared(carver, op);
+    if (has_code_table(op)) {
+      const auto* entries = tensor<std::uint8_t>(network, op.table);
+      *prepared.has_runs = make_code_runs(entries, op.table_size, *prepared.runs);
     }
     const InputBytes bytes(tensor<std::int16_t>(network, op.decode), op.decode_size);
     for (std::size_t first = 0; first < op.out_features; first += kPanelWidth) {

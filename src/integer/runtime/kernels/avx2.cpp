@@ -336,8 +336,9 @@ __m256i clamp_64(__m256i value, __m256i low, __m256i high) {
   return _mm256_blendv_epi8(value, high, _mm256_cmpgt_epi64(value, high));
 }
 
-void rescale(const Rescale& rescale, const std::int32_t* row_sums, std::size_t rows,
-             std::size_t width, std::int32_t* sums, std::size_t stride) {
+/// Calls store(r, c, values) with eight values of every row after the other.
+template <class Store>
+void rescale_and(const Rescale& rescale, const Sums& sums, Store store_values) {
   const ShiftRight shift(rescale.shift);
   const __m256i low = _mm256_set1_epi64x(rescale.low);
   const __m256i high = _mm256_set1_epi64x(rescale.high);
@@ -346,7 +347,7 @@ void rescale(const Rescale& rescale, const std::int32_t* row_sums, std::size_t r
   const __m128i upper_shift = _mm_cvtsi32_si128(static_cast<int>(rescale.shift & 31));
   const __m256i low_32 = _mm256_set1_epi32(rescale.low);
   const __m256i high_32 = _mm256_set1_epi32(rescale.high);
-  for (std::size_t c = 0; c < width; c += kValues) {
+  for (std::size_t c = 0; c < sums.channels; c += kValues) {
     const __m256i zeros =
         rescale.zeros != nullptr ? load(rescale.zeros + c) : _mm256_setzero_si256();
     const __m256i constants = load(rescale.constants + c);
@@ -359,11 +360,11 @@ void rescale(const Rescale& rescale, const std::int32_t* row_sums, std::size_t r
         _mm256_permute4x64_epi64(_mm256_unpacklo_epi64(first, second), 0xD8);
     const __m256i odd_offsets =
         _mm256_permute4x64_epi64(_mm256_unpackhi_epi64(first, second), 0xD8);
-    for (std::size_t r = 0; r < rows; ++r) {
-      std::int32_t* at = sums + r * stride + c;
+    for (std::size_t r = 0; r < sums.rows; ++r) {
+      std::int32_t* at = sums.values + r * sums.stride + c;
       __m256i sum = _mm256_add_epi32(load(at), constants);
       if (rescale.zeros != nullptr) {
-        sum = _mm256_sub_epi32(sum, _mm256_mullo_epi32(zeros, _mm256_set1_epi32(row_sums[r])));
+        sum = _mm256_sub_epi32(sum, _mm256_mullo_epi32(zeros, _mm256_set1_epi32(sums.row_sums[r])));
       }
       const __m256i even = _mm256_add_epi64(_mm256_mul_epi32(sum, even_multipliers), even_offsets);
       const __m256i odd =
@@ -371,12 +372,19 @@ void rescale(const Rescale& rescale, const std::int32_t* row_sums, std::size_t r
       if (takes_upper) {
         const __m256i upper = _mm256_blend_epi32(odd_lanes(even), odd, 0xAA);
         const __m256i value = _mm256_sra_epi32(upper, upper_shift);
-        store(at, _mm256_min_epi32(_mm256_max_epi32(value, low_32), high_32));
+        store_values(r, c, _mm256_min_epi32(_mm256_max_epi32(value, low_32), high_32));
       } else {
-        store(at, interleave(clamp_64(shift(even), low, high), clamp_64(shift(odd), low, high)));
+        store_values(r, c,
+                     interleave(clamp_64(shift(even), low, high), clamp_64(shift(odd), low, high)));
       }
     }
   }
+}
+
+void rescale(const Rescale& how, const Sums& sums) {
+  rescale_and(how, sums, [&](std::size_t r, std::size_t c, __m256i values) {
+    store(sums.values + r * sums.stride + c, values);
+  });
 }
 
 /// Eight values in [0, 255] as bytes.
@@ -386,13 +394,44 @@ std::int64_t bytes_of(__m256i values) {
   return _mm_cvtsi128_si64(_mm_packus_epi16(words, words));
 }
 
-void narrow(const std::int32_t* values, std::size_t count, std::uint8_t* codes) {
-  std::size_t i = 0;
-  for (; i + kValues <= count; i += kValues) {
-    const std::int64_t bytes = bytes_of(load(values + i));
-    __builtin_memcpy(codes + i, &bytes, sizeof(bytes));
+void rescale_to_codes(const Rescale& how, const Sums& sums, const CodeTable& table,
+                      std::uint8_t* codes, std::size_t stride) {
+  if (table.entries != nullptr) {
+    rescale(how, sums);
+    return portable::store_codes(sums, table, codes, stride);
   }
-  portable::narrow(values + i, count - i, codes + i);
+  rescale_and(how, sums, [&](std::size_t r, std::size_t c, __m256i values) {
+    const std::int64_t bytes = bytes_of(values);
+    std::uint8_t* at = codes + r * stride + c;
+    const std::size_t left = sums.channels - c;
+    __builtin_memcpy(at, &bytes, left < sizeof(bytes) ? left : sizeof(bytes));
+  });
+}
+
+std::uint64_t rescale_and_add(const Rescale& how, const Sums& sums, std::int32_t* totals,
+                              std::size_t stride) {
+  const __m256i one = _mm256_set1_epi32(1);
+  std::uint64_t saturations = 0;
+  rescale_and(how, sums, [&](std::size_t r, std::size_t c, __m256i value) {
+    std::int32_t* at = totals + r * stride + c;
+    const std::size_t left = sums.channels - c;
+    const __m256i mask = first_values(left);
+    const __m256i total = load_values(at, mask);
+    const __m256i sum = _mm256_add_epi32(total, value);
+    // Negative where both have one sign and the sum the other, or the value is an end.
+    const __m256i overflow =
+        _mm256_and_si256(_mm256_xor_si256(sum, value), _mm256_xor_si256(sum, total));
+    const __m256i magnitude = _mm256_xor_si256(value, _mm256_srai_epi32(value, 31));
+    const __m256i cut = _mm256_or_si256(overflow, _mm256_add_epi32(magnitude, one));
+    if (_mm256_movemask_ps(_mm256_castsi256_ps(_mm256_and_si256(cut, mask))) != 0) [[unlikely]] {
+      std::int32_t values[kValues];
+      store(values, value);
+      saturations += portable::add({values, 0, nullptr, 1, left < kValues ? left : kValues}, at, 0);
+    } else {
+      store_values(at, mask, sum);
+    }
+  });
+  return saturations;
 }
 
 void decode(const std::uint8_t* codes, std::size_t count, const std::uint8_t* table,
@@ -414,33 +453,10 @@ void decode(const std::uint8_t* codes, std::size_t count, const std::uint8_t* ta
   portable::decode(codes + i, count - i, table, size, inputs + i);
 }
 
-std::uint64_t accumulate(const std::int32_t* values, std::size_t count, std::int32_t* totals) {
-  const __m256i lowest = _mm256_set1_epi32(std::numeric_limits<std::int32_t>::min());
-  const __m256i highest = _mm256_set1_epi32(std::numeric_limits<std::int32_t>::max());
-  std::uint64_t saturations = 0;
-  for (std::size_t i = 0; i < count; i += kValues) {
-    const __m256i mask = first_values(count - i);
-    const __m256i value = load_values(values + i, mask);
-    const __m256i total = load_values(totals + i, mask);
-    const __m256i sum = _mm256_add_epi32(total, value);
-    // Both have one sign and the sum the other.
-    const __m256i overflow = _mm256_srai_epi32(
-        _mm256_and_si256(_mm256_xor_si256(sum, value), _mm256_xor_si256(sum, total)), 31);
-    const __m256i cut =
-        _mm256_or_si256(_mm256_cmpeq_epi32(value, lowest), _mm256_cmpeq_epi32(value, highest));
-    const __m256i end = _mm256_xor_si256(_mm256_srai_epi32(value, 31), highest);
-    store_values(totals + i, mask, _mm256_blendv_epi8(sum, end, overflow));
-    const __m256i counted = _mm256_and_si256(_mm256_or_si256(overflow, cut), mask);
-    saturations += static_cast<std::uint64_t>(__builtin_popcount(
-        static_cast<unsigned>(_mm256_movemask_ps(_mm256_castsi256_ps(counted)))));
-  }
-  return saturations;
-}
-
 // --- LayerNorm ---
 
-void normalise(const std::int32_t* row, std::size_t count, std::uint64_t epsilon,
-               std::int32_t* normalised) {
+void normalise_row(const std::int32_t* row, std::size_t count, std::uint64_t epsilon,
+                   std::uint64_t root_of_count, std::int32_t* normalised) {
   __m256i sums = _mm256_setzero_si256();
   __m256i smallest = _mm256_set1_epi32(row[0]);
   __m256i largest = smallest;
@@ -455,7 +471,7 @@ void normalise(const std::int32_t* row, std::size_t count, std::uint64_t epsilon
   const portable::Normalisation begun = portable::begin_normalisation(
       sum_of_64(sums), smallest_lane(smallest), largest_lane(largest), count, epsilon);
   if (begun.down > 7) {  // differences may need more than 31 bits with the rounding
-    return portable::normalise(row, count, epsilon, normalised);
+    return portable::normalise_row(row, count, epsilon, root_of_count, normalised);
   }
   const __m256i mean = _mm256_set1_epi32(static_cast<std::int32_t>(begun.mean));
   const __m256i half = _mm256_set1_epi32(begun.down == 0 ? 0 : 1 << (begun.down - 1));
@@ -471,7 +487,7 @@ void normalise(const std::int32_t* row, std::size_t count, std::uint64_t epsilon
     squares = _mm256_add_epi64(squares, _mm256_mul_epi32(odd_lanes(d), odd_lanes(d)));
   }
   const portable::NormalisationScale scale = portable::end_normalisation(
-      begun.least + static_cast<std::uint64_t>(sum_of_64(squares)), count);
+      begun.least + static_cast<std::uint64_t>(sum_of_64(squares)), root_of_count);
   const __m256i factor = _mm256_set1_epi64x(scale.factor);
   const __m256i rounding = _mm256_set1_epi64x(std::int64_t{1} << (scale.shift - 1));
   const ShiftRight shift(scale.shift);
@@ -481,6 +497,14 @@ void normalise(const std::int32_t* row, std::size_t count, std::uint64_t epsilon
     const __m256i even = _mm256_add_epi64(_mm256_mul_epi32(d, factor), rounding);
     const __m256i odd = _mm256_add_epi64(_mm256_mul_epi32(odd_lanes(d), factor), rounding);
     store_values(normalised + c, mask, interleave(shift(even), shift(odd)));
+  }
+}
+
+void normalise(const std::int32_t* x, std::size_t rows, std::size_t count, std::uint64_t epsilon,
+               std::int32_t* normalised, std::size_t stride) {
+  const std::uint64_t root = portable::root_of_count(count);
+  for (std::size_t r = 0; r < rows; ++r) {
+    normalise_row(x + r * count, count, epsilon, root, normalised + r * stride);
   }
 }
 
@@ -641,13 +665,19 @@ const Kernels& avx2_kernels();
 
 const Kernels& avx2_kernels() {
   static constexpr Kernels kKernels = {
-      "avx2",       pack_rows,
-      pack_columns, multiply,
-      sum_rows,     rescale,
-      narrow,       portable::look_up,
-      decode,       accumulate,
-      normalise,    weigh,
-      apply,        multiply_in_registers,
+      "avx2",
+      pack_rows,
+      pack_columns,
+      multiply,
+      sum_rows,
+      rescale,
+      rescale_to_codes,
+      rescale_and_add,
+      decode,
+      normalise,
+      weigh,
+      apply,
+      multiply_in_registers,
   };
   return kKernels;
 }

@@ -288,62 +288,271 @@ void rescale_products(const RescaleLanes& lanes, __m512i sum, std::int32_t row_s
 
 /// Any shift: in 64 bits.
 template <bool HasZeros>
-void rescale_64(const Rescale& rescale, const std::int32_t* row_sums, std::size_t rows,
-                std::size_t width, std::int32_t* sums, std::size_t stride) {
-  const __m128i shift = _mm_cvtsi32_si128(static_cast<int>(rescale.shift));
-  const __m512i low = _mm512_set1_epi64(rescale.low);
-  const __m512i high = _mm512_set1_epi64(rescale.high);
-  for (std::size_t c = 0; c < width; c += kValues) {
-    const RescaleLanes lanes(rescale, c);
-    for (std::size_t r = 0; r < rows; ++r) {
-      std::int32_t* at = sums + r * stride + c;
-      __m512i even;
-      __m512i odd;
-      rescale_products<HasZeros>(lanes, _mm512_loadu_si512(at), row_sums[r], even, odd);
-      even = _mm512_min_epi64(_mm512_max_epi64(_mm512_sra_epi64(even, shift), low), high);
-      odd = _mm512_min_epi64(_mm512_max_epi64(_mm512_sra_epi64(odd, shift), low), high);
-      _mm512_storeu_si512(at, interleave(even, odd));
-    }
+class AnyShift {
+ public:
+  explicit AnyShift(const Rescale& rescale)
+      : shift_(_mm_cvtsi32_si128(static_cast<int>(rescale.shift))),
+        low_(_mm512_set1_epi64(rescale.low)),
+        high_(_mm512_set1_epi64(rescale.high)) {}
+
+  static constexpr bool kHasZeros = HasZeros;
+
+  __m512i operator()(const RescaleLanes& lanes, __m512i sum, std::int32_t row_sum) const {
+    __m512i even;
+    __m512i odd;
+    rescale_products<HasZeros>(lanes, sum, row_sum, even, odd);
+    even = _mm512_min_epi64(_mm512_max_epi64(_mm512_sra_epi64(even, shift_), low_), high_);
+    odd = _mm512_min_epi64(_mm512_max_epi64(_mm512_sra_epi64(odd, shift_), low_), high_);
+    return interleave(even, odd);
   }
-}
+
+ private:
+  __m128i shift_;
+  __m512i low_;
+  __m512i high_;
+};
 
 /// Shifts from 32 on: the products' upper halves are enough.
 template <bool HasZeros>
-void rescale_32(const Rescale& rescale, const std::int32_t* row_sums, std::size_t rows,
-                std::size_t width, std::int32_t* sums, std::size_t stride) {
-  const __m128i shift = _mm_cvtsi32_si128(static_cast<int>(rescale.shift) - 32);
-  const __m512i low = _mm512_set1_epi32(rescale.low);
-  const __m512i high = _mm512_set1_epi32(rescale.high);
-  for (std::size_t c = 0; c < width; c += kValues) {
-    const RescaleLanes lanes(rescale, c);
-    for (std::size_t r = 0; r < rows; ++r) {
-      std::int32_t* at = sums + r * stride + c;
-      __m512i even;
-      __m512i odd;
-      rescale_products<HasZeros>(lanes, _mm512_loadu_si512(at), row_sums[r], even, odd);
-      const __m512i upper = _mm512_mask_blend_epi32(kOddLanes, odd_lanes(even), odd);
-      const __m512i value = _mm512_sra_epi32(upper, shift);
-      _mm512_storeu_si512(at, _mm512_min_epi32(_mm512_max_epi32(value, low), high));
-    }
-  }
-}
+class LongShift {
+ public:
+  explicit LongShift(const Rescale& rescale)
+      : shift_(_mm_cvtsi32_si128(static_cast<int>(rescale.shift) - 32)),
+        low_(_mm512_set1_epi32(rescale.low)),
+        high_(_mm512_set1_epi32(rescale.high)) {}
 
-void rescale(const Rescale& rescale, const std::int32_t* row_sums, std::size_t rows,
-             std::size_t width, std::int32_t* sums, std::size_t stride) {
+  static constexpr bool kHasZeros = HasZeros;
+
+  __m512i operator()(const RescaleLanes& lanes, __m512i sum, std::int32_t row_sum) const {
+    __m512i even;
+    __m512i odd;
+    rescale_products<HasZeros>(lanes, sum, row_sum, even, odd);
+    const __m512i upper = _mm512_mask_blend_epi32(kOddLanes, odd_lanes(even), odd);
+    const __m512i value = _mm512_sra_epi32(upper, shift_);
+    return _mm512_min_epi32(_mm512_max_epi32(value, low_), high_);
+  }
+
+ private:
+  __m128i shift_;
+  __m512i low_;
+  __m512i high_;
+};
+
+/// Calls `use` with the way to rescale that suits.
+template <class Use>
+void choose_rescaling(const Rescale& rescale, Use use) {
   const bool has_zeros = rescale.zeros != nullptr;
   if (rescale.shift >= 32) {
-    return has_zeros ? rescale_32<true>(rescale, row_sums, rows, width, sums, stride)
-                     : rescale_32<false>(rescale, row_sums, rows, width, sums, stride);
+    has_zeros ? use(LongShift<true>(rescale)) : use(LongShift<false>(rescale));
+  } else {
+    has_zeros ? use(AnyShift<true>(rescale)) : use(AnyShift<false>(rescale));
   }
-  return has_zeros ? rescale_64<true>(rescale, row_sums, rows, width, sums, stride)
-                   : rescale_64<false>(rescale, row_sums, rows, width, sums, stride);
 }
 
-void narrow(const std::int32_t* values, std::size_t count, std::uint8_t* codes) {
-  for (std::size_t i = 0; i < count; i += kValues) {
-    const __mmask16 mask = first_values(count - i);
-    _mm512_mask_cvtepi32_storeu_epi8(codes + i, mask, _mm512_maskz_loadu_epi32(mask, values + i));
+template <class Rescaling>
+std::int32_t row_sum(const Sums& sums, std::size_t r) {
+  return Rescaling::kHasZeros ? sums.row_sums[r] : 0;
+}
+
+void rescale(const Rescale& how, const Sums& sums) {
+  choose_rescaling(how, [&]<class Rescaling>(const Rescaling& rescaling) {
+    for (std::size_t c = 0; c < sums.channels; c += kValues) {
+      const RescaleLanes lanes(how, c);
+      for (std::size_t r = 0; r < sums.rows; ++r) {
+        std::int32_t* at = sums.values + r * sums.stride + c;
+        const __m512i value = rescaling(lanes, _mm512_loadu_si512(at), row_sum<Rescaling>(sums, r));
+        _mm512_storeu_si512(at, value);
+      }
+    }
+  });
+}
+
+/// 64 values in [0, 65535] as bytes. Bytes lie as packing leaves them, quad by quad, until
+/// in_order().
+struct Words {
+  Words(const __m512i (&values)[4], __m512i largest)
+      : first(_mm512_min_epu16(_mm512_packus_epi32(values[0], values[1]), largest)),
+        second(_mm512_min_epu16(_mm512_packus_epi32(values[2], values[3]), largest)) {}
+
+  static __m512i in_order(__m512i bytes) {
+    const __m512i quads = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
+    return _mm512_permutexvar_epi32(quads, bytes);
   }
+
+  __m512i first;
+  __m512i second;
+};
+
+/// Values are codes.
+struct PlainCodes {
+  __m512i operator()(const Words& words) const {
+    return _mm512_packus_epi16(words.first, words.second);
+  }
+};
+
+/// Lanes of kLane channels at once, the rest of 64 filled up with zeros.
+template <std::size_t Lanes, class Rescaling, class ToBytes>
+[[gnu::always_inline]] inline void rescale_lanes_to_codes(const Rescale& how,
+                                                          const Rescaling& rescaling,
+                                                          const ToBytes& to_bytes, const Sums& sums,
+                                                          std::size_t c, std::uint8_t* codes,
+                                                          std::size_t stride) {
+  const RescaleLanes lanes[4] = {{how, c},
+                                 {how, c + (Lanes > 1 ? kLane : 0)},
+                                 {how, c + (Lanes > 2 ? 2 * kLane : 0)},
+                                 {how, c + (Lanes > 3 ? 3 * kLane : 0)}};
+  const __m512i largest = _mm512_set1_epi16(static_cast<std::int16_t>(how.high));
+  const __mmask64 mask = first_bytes(sums.channels - c);
+  for (std::size_t r = 0; r < sums.rows; ++r) {
+    const std::int32_t* at = sums.values + r * sums.stride + c;
+    const std::int32_t row = row_sum<Rescaling>(sums, r);
+    __m512i values[4];
+#pragma GCC unroll 4
+    for (std::size_t l = 0; l < 4; ++l) {
+      values[l] = l < Lanes ? rescaling(lanes[l], _mm512_loadu_si512(at + l * kLane), row)
+                            : _mm512_setzero_si512();
+    }
+    const __m512i bytes = Words::in_order(to_bytes(Words(values, largest)));
+    _mm512_mask_storeu_epi8(codes + r * stride + c, mask, bytes);
+  }
+}
+
+template <class Rescaling, class ToBytes>
+[[gnu::always_inline]] inline void rescale_all_to_codes(const Rescale& how,
+                                                        const Rescaling& rescaling,
+                                                        const ToBytes& to_bytes, const Sums& sums,
+                                                        std::uint8_t* codes, std::size_t stride) {
+  std::size_t c = 0;
+  for (; c + 4 * kLane <= sums.width(); c += 4 * kLane) {
+    rescale_lanes_to_codes<4>(how, rescaling, to_bytes, sums, c, codes, stride);
+  }
+  switch ((sums.width() - c) / kLane) {
+    case 3:
+      return rescale_lanes_to_codes<3>(how, rescaling, to_bytes, sums, c, codes, stride);
+    case 2:
+      return rescale_lanes_to_codes<2>(how, rescaling, to_bytes, sums, c, codes, stride);
+    case 1:
+      return rescale_lanes_to_codes<1>(how, rescaling, to_bytes, sums, c, codes, stride);
+    default:
+      return;
+  }
+}
+
+// What needs VBMI, which not every CPU with VNNI has.
+#if defined(__clang__)
+#pragma clang attribute push(                                                                     \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx512vnni,avx512vbmi"))), \
+    apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx512vbmi")
+#endif
+
+/// 256 bytes in registers.
+class ByteTable {
+ public:
+  explicit ByteTable(const std::uint8_t* bytes) {
+    for (std::size_t i = 0; i < 4; ++i) {
+      quarters_[i] = _mm512_loadu_si512(bytes + i * kBytes);
+    }
+  }
+
+  __m512i operator()(__m512i index) const {
+    const __m512i low = _mm512_permutex2var_epi8(quarters_[0], index, quarters_[1]);
+    const __m512i high = _mm512_permutex2var_epi8(quarters_[2], index, quarters_[3]);
+    return _mm512_mask_blend_epi8(_mm512_movepi8_mask(index), low, high);
+  }
+
+ private:
+  __m512i quarters_[4];
+};
+
+class RunCodes {
+ public:
+  explicit RunCodes(const CodeRuns& runs)
+      : first_(runs.first),
+        second_(runs.second),
+        change_(runs.change),
+        shift_(_mm_cvtsi32_si128(static_cast<int>(runs.shift))),
+        rest_(_mm512_set1_epi16(static_cast<std::int16_t>((1U << runs.shift) - 1))) {}
+
+  __m512i operator()(const Words& words) const {
+    const __m512i run = _mm512_packus_epi16(_mm512_srl_epi16(words.first, shift_),
+                                            _mm512_srl_epi16(words.second, shift_));
+    const __m512i rest = _mm512_packus_epi16(_mm512_and_si512(words.first, rest_),
+                                             _mm512_and_si512(words.second, rest_));
+    const __mmask64 changed = _mm512_cmpge_epu8_mask(rest, change_(run));
+    return _mm512_mask_blend_epi8(changed, first_(run), second_(run));
+  }
+
+ private:
+  ByteTable first_;
+  ByteTable second_;
+  ByteTable change_;
+  __m128i shift_;
+  __m512i rest_;
+};
+
+void rescale_to_codes_by_runs(const Rescale& how, const Sums& sums, const CodeRuns& runs,
+                              std::uint8_t* codes, std::size_t stride) {
+  const RunCodes to_bytes(runs);
+  choose_rescaling(how, [&](const auto& rescaling) {
+    rescale_all_to_codes(how, rescaling, to_bytes, sums, codes, stride);
+  });
+}
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+
+void rescale_to_codes(const Rescale& how, const Sums& sums, const CodeTable& table,
+                      std::uint8_t* codes, std::size_t stride) {
+  if (table.entries == nullptr) {
+    choose_rescaling(how, [&](const auto& rescaling) {
+      rescale_all_to_codes(how, rescaling, PlainCodes(), sums, codes, stride);
+    });
+  } else if (table.runs != nullptr && __builtin_cpu_supports("avx512vbmi") != 0) {
+    rescale_to_codes_by_runs(how, sums, *table.runs, codes, stride);
+  } else {
+    rescale(how, sums);
+    portable::store_codes(sums, table, codes, stride);
+  }
+}
+
+std::uint64_t rescale_and_add(const Rescale& how, const Sums& sums, std::int32_t* totals,
+                              std::size_t stride) {
+  const __m512i one = _mm512_set1_epi32(1);
+  std::uint64_t saturations = 0;
+  choose_rescaling(how, [&]<class Rescaling>(const Rescaling& rescaling) {
+    for (std::size_t c = 0; c < sums.channels; c += kValues) {
+      const RescaleLanes lanes(how, c);
+      const std::size_t left = sums.channels - c;
+      const __mmask16 mask = first_values(left);
+      for (std::size_t r = 0; r < sums.rows; ++r) {
+        std::int32_t* from = sums.values + r * sums.stride + c;
+        std::int32_t* to = totals + r * stride + c;
+        const __m512i value =
+            rescaling(lanes, _mm512_loadu_si512(from), row_sum<Rescaling>(sums, r));
+        const __m512i total = _mm512_maskz_loadu_epi32(mask, to);
+        const __m512i sum = _mm512_add_epi32(total, value);
+        // Negative where both have one sign and the sum the other, or the value is an end.
+        const __m512i overflow =
+            _mm512_and_si512(_mm512_xor_si512(sum, value), _mm512_xor_si512(sum, total));
+        const __m512i magnitude = _mm512_xor_si512(value, _mm512_srai_epi32(value, 31));
+        const __m512i cut = _mm512_or_si512(overflow, _mm512_add_epi32(magnitude, one));
+        if ((_mm512_movepi32_mask(cut) & mask) != 0) [[unlikely]] {
+          _mm512_storeu_si512(from, value);
+          const std::size_t count = left < kValues ? left : kValues;
+          saturations += portable::add({from, 0, nullptr, 1, count}, to, 0);
+        } else {
+          _mm512_mask_storeu_epi32(to, mask, sum);
+        }
+      }
+    }
+  });
+  return saturations;
 }
 
 void decode(const std::uint8_t* codes, std::size_t count, const std::uint8_t* table,
@@ -360,31 +569,10 @@ void decode(const std::uint8_t* codes, std::size_t count, const std::uint8_t* ta
   }
 }
 
-std::uint64_t accumulate(const std::int32_t* values, std::size_t count, std::int32_t* totals) {
-  const __m512i lowest = _mm512_set1_epi32(std::numeric_limits<std::int32_t>::min());
-  const __m512i highest = _mm512_set1_epi32(std::numeric_limits<std::int32_t>::max());
-  std::uint64_t saturations = 0;
-  for (std::size_t i = 0; i < count; i += kValues) {
-    const __mmask16 mask = first_values(count - i);
-    const __m512i value = _mm512_maskz_loadu_epi32(mask, values + i);
-    const __m512i total = _mm512_maskz_loadu_epi32(mask, totals + i);
-    const __m512i sum = _mm512_add_epi32(total, value);
-    // Both have one sign and the sum the other.
-    const __mmask16 overflow = _mm512_movepi32_mask(
-        _mm512_and_si512(_mm512_xor_si512(sum, value), _mm512_xor_si512(sum, total)));
-    const auto cut = static_cast<__mmask16>(_mm512_cmpeq_epi32_mask(value, lowest) |
-                                            _mm512_cmpeq_epi32_mask(value, highest));
-    const __m512i end = _mm512_xor_si512(_mm512_srai_epi32(value, 31), highest);
-    _mm512_mask_storeu_epi32(totals + i, mask, _mm512_mask_blend_epi32(overflow, sum, end));
-    saturations += static_cast<std::uint64_t>(__builtin_popcount((overflow | cut) & mask));
-  }
-  return saturations;
-}
-
 // --- LayerNorm ---
 
-void normalise(const std::int32_t* row, std::size_t count, std::uint64_t epsilon,
-               std::int32_t* normalised) {
+void normalise_row(const std::int32_t* row, std::size_t count, std::uint64_t epsilon,
+                   std::uint64_t root_of_count, std::int32_t* normalised) {
   __m512i sum_low = _mm512_setzero_si512();
   __m512i sum_high = _mm512_setzero_si512();
   __m512i smallest = _mm512_set1_epi32(row[0]);
@@ -401,7 +589,7 @@ void normalise(const std::int32_t* row, std::size_t count, std::uint64_t epsilon
       _mm512_reduce_add_epi64(_mm512_add_epi64(sum_low, sum_high)),
       _mm512_reduce_min_epi32(smallest), _mm512_reduce_max_epi32(largest), count, epsilon);
   if (begun.down > 7) {  // differences may need more than 31 bits with the rounding
-    return portable::normalise(row, count, epsilon, normalised);
+    return portable::normalise_row(row, count, epsilon, root_of_count, normalised);
   }
   const __m512i mean = _mm512_set1_epi32(static_cast<std::int32_t>(begun.mean));
   const __m512i half = _mm512_set1_epi32(begun.down == 0 ? 0 : 1 << (begun.down - 1));
@@ -417,7 +605,7 @@ void normalise(const std::int32_t* row, std::size_t count, std::uint64_t epsilon
     squares = _mm512_add_epi64(squares, _mm512_mul_epi32(odd_lanes(d), odd_lanes(d)));
   }
   const portable::NormalisationScale scale = portable::end_normalisation(
-      begun.least + static_cast<std::uint64_t>(_mm512_reduce_add_epi64(squares)), count);
+      begun.least + static_cast<std::uint64_t>(_mm512_reduce_add_epi64(squares)), root_of_count);
   const __m512i factor = _mm512_set1_epi64(scale.factor);
   const __m512i rounding = _mm512_set1_epi64(std::int64_t{1} << (scale.shift - 1));
   const __m128i shift = _mm_cvtsi32_si128(static_cast<int>(scale.shift));
@@ -429,6 +617,14 @@ void normalise(const std::int32_t* row, std::size_t count, std::uint64_t epsilon
     _mm512_mask_storeu_epi32(
         normalised + c, mask,
         interleave(_mm512_sra_epi64(even, shift), _mm512_sra_epi64(odd, shift)));
+  }
+}
+
+void normalise(const std::int32_t* x, std::size_t rows, std::size_t count, std::uint64_t epsilon,
+               std::int32_t* normalised, std::size_t stride) {
+  const std::uint64_t root = portable::root_of_count(count);
+  for (std::size_t r = 0; r < rows; ++r) {
+    normalise_row(x + r * count, count, epsilon, root, normalised + r * stride);
   }
 }
 
@@ -574,13 +770,9 @@ const Kernels& avx512_vnni_kernels();
 
 const Kernels& avx512_vnni_kernels() {
   static constexpr Kernels kKernels = {
-      "avx512_vnni", pack_rows,
-      pack_columns,  multiply,
-      sum_rows,      rescale,
-      narrow,        portable::look_up,
-      decode,        accumulate,
-      normalise,     weigh,
-      apply,         multiply_in_registers,
+      "avx512_vnni",         pack_rows,       pack_columns, multiply,  sum_rows, rescale,
+      rescale_to_codes,      rescale_and_add, decode,       normalise, weigh,    apply,
+      multiply_in_registers,
   };
   return kKernels;
 }

@@ -55,9 +55,22 @@ struct Inputs {
   const std::uint8_t* row(std::size_t index) const { return first + index * stride; }
 };
 
+/// Integer sums of some rows and channels; overwritten by whatever reads them. There is room for
+/// round_up(channels, kLane) in every row.
+struct Sums {
+  std::int32_t* values;
+  std::size_t stride;            // values from row to row
+  const std::int32_t* row_sums;  // of every row's inputs; not read where Rescale has no zeros
+  std::size_t rows;
+  std::size_t channels;
+
+  std::size_t width() const { return round_up(channels, kLane); }
+};
+
 /// From integer sums to what they stand for: of channel c,
 ///   y = clamp((s * multipliers[c] + offsets[c]) >> shift, low, high)
 ///   s = sum - zeros[c] * row_sum + constants[c], wrapping
+/// The arrays have room for round_up(channels, kLane).
 struct Rescale {
   const std::int32_t* zeros;  // none: all are 0
   const std::int32_t* constants;
@@ -66,6 +79,23 @@ struct Rescale {
   unsigned shift;               // 1..62
   std::int32_t low;
   std::int32_t high;
+};
+
+/// A table of codes in short: runs of 2^shift entries in which codes change once at most.
+struct CodeRuns {
+  static constexpr std::size_t kMost = 256;
+
+  std::uint8_t first[kMost];   // the code that a run begins with
+  std::uint8_t second[kMost];  // the one after the change
+  std::uint8_t change[kMost];  // where in the run that is; 255: nowhere
+  std::uint32_t shift;         // at most 7
+};
+
+/// What rescaled values become.
+struct CodeTable {
+  const std::uint8_t* entries;  // code of every value in [0, size); none: values are codes
+  std::size_t size;
+  const CodeRuns* runs;  // the same, or none
 };
 
 /// How probabilities become weights.
@@ -108,29 +138,28 @@ struct Kernels {
   /// sums[r] = sum of a row's `count` inputs.
   void (*sum_rows)(const Inputs& inputs, std::size_t rows, std::size_t count, std::int32_t* sums);
 
-  /// sums [rows, width] <- what they stand for; `width` a multiple of kLane.
-  void (*rescale)(const Rescale& rescale, const std::int32_t* row_sums, std::size_t rows,
-                  std::size_t width, std::int32_t* sums, std::size_t stride);
+  /// Every sum becomes what it stands for.
+  void (*rescale)(const Rescale& rescale, const Sums& sums);
 
-  /// codes[i] = values[i], all of them in [0, 255].
-  void (*narrow)(const std::int32_t* values, std::size_t count, std::uint8_t* codes);
+  /// codes[r * stride + c] = what sum (r, c) stands for, in [low, high] within [0, 255], or the
+  /// table's entry for that.
+  void (*rescale_to_codes)(const Rescale& rescale, const Sums& sums, const CodeTable& table,
+                           std::uint8_t* codes, std::size_t stride);
 
-  /// codes[i] = table[values[i]].
-  void (*look_up)(const std::int32_t* values, std::size_t count, const std::uint8_t* table,
-                  std::uint8_t* codes);
+  /// totals[r * stride + c] += what sum (r, c) stands for, saturating. Returns how often it did,
+  /// counting summands at int32's ends, which are taken to have been cut there.
+  std::uint64_t (*rescale_and_add)(const Rescale& rescale, const Sums& sums, std::int32_t* totals,
+                                   std::size_t stride);
 
   /// codes[i] = table[codes[i]], a table of `size` entries.
   void (*decode)(const std::uint8_t* codes, std::size_t count, const std::uint8_t* table,
                  std::size_t size, std::uint8_t* inputs);
 
-  /// totals[i] <- totals[i] + values[i], saturating. Returns how often it did, counting values
-  /// at int32's ends, which are taken to have been cut there.
-  std::uint64_t (*accumulate)(const std::int32_t* values, std::size_t count, std::int32_t* totals);
-
-  /// LayerNorm of one row without its factors: n = (x - mean) sqrt(C) / sqrt(sum (x - mean)^2 +
-  /// epsilon), kNormFraction fraction bits; `count` C at least 1.
-  void (*normalise)(const std::int32_t* row, std::size_t count, std::uint64_t epsilon,
-                    std::int32_t* normalised);
+  /// LayerNorm without its factors of x [rows, count]:
+  ///   n = (x - mean) sqrt(C) / sqrt(sum (x - mean)^2 + epsilon), kNormFraction fraction bits,
+  /// C the `count`, at least 1; normalised [rows, stride].
+  void (*normalise)(const std::int32_t* x, std::size_t rows, std::size_t count,
+                    std::uint64_t epsilon, std::int32_t* normalised, std::size_t stride);
 
   /// Softmax and the attention map's quantization of every row.
   ///  scores [weights.rows, stride]: log2 units with kScoreFraction fraction bits; overwritten

@@ -125,22 +125,21 @@ int64x2_t clamp_64(int64x2_t value, int64x2_t low, int64x2_t high) {
   return vbslq_s64(vcgtq_s64(value, high), high, value);
 }
 
-void rescale(const Rescale& rescale, const std::int32_t* row_sums, std::size_t rows,
-             std::size_t width, std::int32_t* sums, std::size_t stride) {
+void rescale(const Rescale& rescale, const Sums& sums) {
   const int64x2_t shift = vdupq_n_s64(-static_cast<std::int64_t>(rescale.shift));
   const int64x2_t low = vdupq_n_s64(rescale.low);
   const int64x2_t high = vdupq_n_s64(rescale.high);
-  for (std::size_t c = 0; c < width; c += kValues) {
+  for (std::size_t c = 0; c < sums.channels; c += kValues) {
     const int32x4_t zeros =
         rescale.zeros != nullptr ? vld1q_s32(rescale.zeros + c) : vdupq_n_s32(0);
     const int32x4_t constants = vld1q_s32(rescale.constants + c);
     const int32x4_t multipliers = vld1q_s32(rescale.multipliers + c);
     const int64x2_t first_offsets = vld1q_s64(rescale.offsets + c);
     const int64x2_t second_offsets = vld1q_s64(rescale.offsets + c + 2);
-    for (std::size_t r = 0; r < rows; ++r) {
-      std::int32_t* at = sums + r * stride + c;
-      const int32x4_t sum = vaddq_s32(
-          vmlsq_n_s32(vld1q_s32(at), zeros, rescale.zeros != nullptr ? row_sums[r] : 0), constants);
+    for (std::size_t r = 0; r < sums.rows; ++r) {
+      std::int32_t* at = sums.values + r * sums.stride + c;
+      const std::int32_t row_sum = rescale.zeros != nullptr ? sums.row_sums[r] : 0;
+      const int32x4_t sum = vaddq_s32(vmlsq_n_s32(vld1q_s32(at), zeros, row_sum), constants);
       const int64x2_t first =
           vaddq_s64(vmull_s32(vget_low_s32(sum), vget_low_s32(multipliers)), first_offsets);
       const int64x2_t second = vaddq_s64(vmull_high_s32(sum, multipliers), second_offsets);
@@ -150,14 +149,20 @@ void rescale(const Rescale& rescale, const std::int32_t* row_sums, std::size_t r
   }
 }
 
-void narrow(const std::int32_t* values, std::size_t count, std::uint8_t* codes) {
-  std::size_t i = 0;
-  for (; i + 8 <= count; i += 8) {
-    const uint16x4_t first = vmovn_u32(vreinterpretq_u32_s32(vld1q_s32(values + i)));
-    const uint16x4_t second = vmovn_u32(vreinterpretq_u32_s32(vld1q_s32(values + i + 4)));
-    vst1_u8(codes + i, vmovn_u16(vcombine_u16(first, second)));
+void rescale_to_codes(const Rescale& how, const Sums& sums, const CodeTable& table,
+                      std::uint8_t* codes, std::size_t stride) {
+  rescale(how, sums);
+  if (table.entries != nullptr || sums.channels % 8 != 0) {
+    return portable::store_codes(sums, table, codes, stride);
   }
-  portable::narrow(values + i, count - i, codes + i);
+  for (std::size_t r = 0; r < sums.rows; ++r) {
+    const std::int32_t* row = sums.values + r * sums.stride;
+    for (std::size_t c = 0; c < sums.channels; c += 8) {
+      const uint16x4_t first = vmovn_u32(vreinterpretq_u32_s32(vld1q_s32(row + c)));
+      const uint16x4_t second = vmovn_u32(vreinterpretq_u32_s32(vld1q_s32(row + c + 4)));
+      vst1_u8(codes + r * stride + c, vmovn_u16(vcombine_u16(first, second)));
+    }
+  }
 }
 
 void decode(const std::uint8_t* codes, std::size_t count, const std::uint8_t* table,
@@ -177,30 +182,34 @@ void decode(const std::uint8_t* codes, std::size_t count, const std::uint8_t* ta
   portable::decode(codes + i, count - i, table, size, inputs + i);
 }
 
-std::uint64_t accumulate(const std::int32_t* values, std::size_t count, std::int32_t* totals) {
+std::uint64_t rescale_and_add(const Rescale& how, const Sums& sums, std::int32_t* totals,
+                              std::size_t stride) {
+  rescale(how, sums);
+  if (sums.channels % kValues != 0) {
+    return portable::add(sums, totals, stride);
+  }
   const int32x4_t lowest = vdupq_n_s32(std::numeric_limits<std::int32_t>::min());
   const int32x4_t highest = vdupq_n_s32(std::numeric_limits<std::int32_t>::max());
   std::uint64_t saturations = 0;
-  std::size_t i = 0;
-  for (; i + kValues <= count; i += kValues) {
-    const int32x4_t value = vld1q_s32(values + i);
-    const int32x4_t total = vld1q_s32(totals + i);
-    const int32x4_t sum = vqaddq_s32(total, value);
-    const uint32x4_t overflow = vmvnq_u32(vceqq_s32(sum, vaddq_s32(total, value)));
-    const uint32x4_t cut = vorrq_u32(vceqq_s32(value, lowest), vceqq_s32(value, highest));
-    saturations += vaddvq_u32(vshrq_n_u32(vorrq_u32(overflow, cut), 31));
-    vst1q_s32(totals + i, sum);
+  for (std::size_t r = 0; r < sums.rows; ++r) {
+    for (std::size_t c = 0; c < sums.channels; c += kValues) {
+      std::int32_t* at = totals + r * stride + c;
+      const int32x4_t value = vld1q_s32(sums.values + r * sums.stride + c);
+      const int32x4_t total = vld1q_s32(at);
+      const int32x4_t sum = vqaddq_s32(total, value);
+      const uint32x4_t overflow = vmvnq_u32(vceqq_s32(sum, vaddq_s32(total, value)));
+      const uint32x4_t cut = vorrq_u32(vceqq_s32(value, lowest), vceqq_s32(value, highest));
+      saturations += vaddvq_u32(vshrq_n_u32(vorrq_u32(overflow, cut), 31));
+      vst1q_s32(at, sum);
+    }
   }
-  return saturations + portable::accumulate(values + i, count - i, totals + i);
+  return saturations;
 }
 
 // --- LayerNorm ---
 
-void normalise(const std::int32_t* row, std::size_t count, std::uint64_t epsilon,
-               std::int32_t* normalised) {
-  if (count % kValues != 0) {
-    return portable::normalise(row, count, epsilon, normalised);
-  }
+void normalise_row(const std::int32_t* row, std::size_t count, std::uint64_t epsilon,
+                   std::uint64_t root_of_count, std::int32_t* normalised) {
   int64x2_t sums = vdupq_n_s64(0);
   int32x4_t smallest = vld1q_s32(row);
   int32x4_t largest = smallest;
@@ -213,7 +222,7 @@ void normalise(const std::int32_t* row, std::size_t count, std::uint64_t epsilon
   const portable::Normalisation begun = portable::begin_normalisation(
       vaddvq_s64(sums), vminvq_s32(smallest), vmaxvq_s32(largest), count, epsilon);
   if (begun.down > 7) {  // differences may need more than 31 bits with the rounding
-    return portable::normalise(row, count, epsilon, normalised);
+    return portable::normalise_row(row, count, epsilon, root_of_count, normalised);
   }
   const int32x4_t mean = vdupq_n_s32(static_cast<std::int32_t>(begun.mean));
   const int32x4_t half = vdupq_n_s32(begun.down == 0 ? 0 : 1 << (begun.down - 1));
@@ -227,7 +236,7 @@ void normalise(const std::int32_t* row, std::size_t count, std::uint64_t epsilon
     squares = vmlal_high_s32(squares, d, d);
   }
   const portable::NormalisationScale scale = portable::end_normalisation(
-      begun.least + static_cast<std::uint64_t>(vaddvq_s64(squares)), count);
+      begun.least + static_cast<std::uint64_t>(vaddvq_s64(squares)), root_of_count);
   const auto factor = static_cast<std::int32_t>(scale.factor);
   const int64x2_t rounding = vdupq_n_s64(std::int64_t{1} << (scale.shift - 1));
   const int64x2_t shift = vdupq_n_s64(-static_cast<std::int64_t>(scale.shift));
@@ -237,6 +246,17 @@ void normalise(const std::int32_t* row, std::size_t count, std::uint64_t epsilon
     const int64x2_t second = vaddq_s64(vmull_n_s32(vget_high_s32(d), factor), rounding);
     vst1q_s32(normalised + c, vcombine_s32(vmovn_s64(vshlq_s64(first, shift)),
                                            vmovn_s64(vshlq_s64(second, shift))));
+  }
+}
+
+void normalise(const std::int32_t* x, std::size_t rows, std::size_t count, std::uint64_t epsilon,
+               std::int32_t* normalised, std::size_t stride) {
+  if (count % kValues != 0) {
+    return portable::normalise(x, rows, count, epsilon, normalised, stride);
+  }
+  const std::uint64_t root = portable::root_of_count(count);
+  for (std::size_t r = 0; r < rows; ++r) {
+    normalise_row(x + r * count, count, epsilon, root, normalised + r * stride);
   }
 }
 
@@ -305,10 +325,9 @@ const Kernels& neon_kernels() {
       multiply,
       sum_rows,
       rescale,
-      narrow,
-      portable::look_up,
+      rescale_to_codes,
+      rescale_and_add,
       decode,
-      accumulate,
       normalise,
       weigh,
       apply,

@@ -191,37 +191,67 @@ void sum_rows(const Inputs& inputs, std::size_t rows, std::size_t count, std::in
   }
 }
 
-void rescale(const Rescale& rescale, const std::int32_t* row_sums, std::size_t rows,
-             std::size_t width, std::int32_t* sums, std::size_t stride) {
-  for (std::size_t r = 0; r < rows; ++r) {
-    for (std::size_t c = 0; c < width; ++c) {
-      const std::size_t at = r * stride + c;
+void rescale(const Rescale& rescale, const Sums& sums) {
+  for (std::size_t r = 0; r < sums.rows; ++r) {
+    for (std::size_t c = 0; c < sums.channels; ++c) {
+      std::int32_t& sum = sums.values[r * sums.stride + c];
       const std::uint32_t zeros = rescale.zeros == nullptr
                                       ? 0
                                       : static_cast<std::uint32_t>(rescale.zeros[c]) *
-                                            static_cast<std::uint32_t>(row_sums[r]);
-      const std::uint32_t corrected = static_cast<std::uint32_t>(sums[at]) - zeros +
+                                            static_cast<std::uint32_t>(sums.row_sums[r]);
+      const std::uint32_t corrected = static_cast<std::uint32_t>(sum) - zeros +
                                       static_cast<std::uint32_t>(rescale.constants[c]);
       const std::int64_t value =
           rescaled(static_cast<std::int32_t>(corrected), rescale.multipliers[c], rescale.offsets[c],
                    rescale.shift);
-      sums[at] = static_cast<std::int32_t>(clamp(value, rescale.low, rescale.high));
+      sum = static_cast<std::int32_t>(clamp(value, rescale.low, rescale.high));
     }
   }
 }
 
-void narrow(const std::int32_t* values, std::size_t count, std::uint8_t* codes) {
-  for (std::size_t i = 0; i < count; ++i) {
-    codes[i] = static_cast<std::uint8_t>(values[i]);
+void store_codes(const Sums& values, const CodeTable& table, std::uint8_t* codes,
+                 std::size_t stride) {
+  for (std::size_t r = 0; r < values.rows; ++r) {
+    const std::int32_t* row = values.values + r * values.stride;
+    std::uint8_t* target = codes + r * stride;
+    if (table.entries == nullptr) {
+      for (std::size_t c = 0; c < values.channels; ++c) {
+        target[c] = static_cast<std::uint8_t>(row[c]);
+      }
+      continue;
+    }
+#pragma GCC unroll 8
+    for (std::size_t c = 0; c < values.channels; ++c) {
+      target[c] = table.entries[static_cast<std::uint32_t>(row[c])];
+    }
   }
 }
 
-void look_up(const std::int32_t* values, std::size_t count, const std::uint8_t* table,
-             std::uint8_t* codes) {
-#pragma GCC unroll 8
-  for (std::size_t i = 0; i < count; ++i) {
-    codes[i] = table[static_cast<std::uint32_t>(values[i])];
+void rescale_to_codes(const Rescale& how, const Sums& sums, const CodeTable& table,
+                      std::uint8_t* codes, std::size_t stride) {
+  rescale(how, sums);
+  store_codes(sums, table, codes, stride);
+}
+
+std::uint64_t add(const Sums& values, std::int32_t* totals, std::size_t stride) {
+  std::uint64_t saturations = 0;
+  for (std::size_t r = 0; r < values.rows; ++r) {
+    for (std::size_t c = 0; c < values.channels; ++c) {
+      const std::int32_t value = values.values[r * values.stride + c];
+      std::int32_t& total = totals[r * stride + c];
+      const std::uint64_t before = saturations;
+      total = saturate(std::int64_t{total} + value, saturations);
+      const bool is_end = value == kLowest || value == kHighest;
+      saturations += is_end && saturations == before ? 1 : 0;
+    }
   }
+  return saturations;
+}
+
+std::uint64_t rescale_and_add(const Rescale& how, const Sums& sums, std::int32_t* totals,
+                              std::size_t stride) {
+  rescale(how, sums);
+  return add(sums, totals, stride);
 }
 
 void decode(const std::uint8_t* codes, std::size_t count, const std::uint8_t* table, std::size_t,
@@ -229,17 +259,6 @@ void decode(const std::uint8_t* codes, std::size_t count, const std::uint8_t* ta
   for (std::size_t i = 0; i < count; ++i) {
     inputs[i] = table[codes[i]];
   }
-}
-
-std::uint64_t accumulate(const std::int32_t* values, std::size_t count, std::int32_t* totals) {
-  std::uint64_t saturations = 0;
-  for (std::size_t i = 0; i < count; ++i) {
-    const std::uint64_t before = saturations;
-    totals[i] = saturate(std::int64_t{totals[i]} + values[i], saturations);
-    const bool is_end = values[i] == kLowest || values[i] == kHighest;
-    saturations += is_end && saturations == before ? 1 : 0;
-  }
-  return saturations;
 }
 
 Normalisation begin_normalisation(std::int64_t sum, std::int32_t smallest, std::int32_t largest,
@@ -255,23 +274,24 @@ Normalisation begin_normalisation(std::int64_t sum, std::int32_t smallest, std::
   return {mean, down, epsilon >> (2 * down)};
 }
 
-NormalisationScale end_normalisation(std::uint64_t squares, std::size_t count) {
+std::uint64_t root_of_count(std::size_t count) {
+  const auto size = static_cast<std::uint64_t>(count);
+  const unsigned up = static_cast<unsigned>(62 - bit_width(size)) / 2;
+  return square_root_of_62_bits(size << (2 * up)) >> (up - 20);
+}
+
+NormalisationScale end_normalisation(std::uint64_t squares, std::uint64_t root_of_count) {
   // 2^16 sqrt(C) / sqrt(squares): with squares * 4^up in [2^60, 2^62), its root has 31 bits.
   squares = squares == 0 ? 1 : squares;
   const unsigned up = static_cast<unsigned>(62 - bit_width(squares)) / 2;
   const std::uint64_t root = square_root_of_62_bits(squares << (2 * up));
-  // The square root of C with 20 fraction bits.
-  const auto size = static_cast<std::uint64_t>(count);
-  const unsigned size_up = static_cast<unsigned>(62 - bit_width(size)) / 2;
-  const std::uint64_t root_of_count =
-      square_root_of_62_bits(size << (2 * size_up)) >> (size_up - 20);
   assert_proven(squares < std::uint64_t{1} << 62 && up <= 30);
   // sqrt(C) / sqrt(squares) with 50 - up fraction bits; up is at most 30.
   return {static_cast<std::int64_t>((root_of_count << 30) / root), 50 - up - kNormFraction};
 }
 
-void normalise(const std::int32_t* row, std::size_t count, std::uint64_t epsilon,
-               std::int32_t* normalised) {
+void normalise_row(const std::int32_t* row, std::size_t count, std::uint64_t epsilon,
+                   std::uint64_t root_of_count, std::int32_t* normalised) {
   std::int64_t sum = 0;
   std::int32_t smallest = row[0];
   std::int32_t largest = row[0];
@@ -288,10 +308,18 @@ void normalise(const std::int32_t* row, std::size_t count, std::uint64_t epsilon
     normalised[c] = static_cast<std::int32_t>(shortened);
     squares += static_cast<std::uint64_t>(shortened * shortened);
   }
-  const NormalisationScale scale = end_normalisation(squares, count);
+  const NormalisationScale scale = end_normalisation(squares, root_of_count);
   for (std::size_t c = 0; c < count; ++c) {
     normalised[c] =
         static_cast<std::int32_t>(round_shift(normalised[c] * scale.factor, scale.shift));
+  }
+}
+
+void normalise(const std::int32_t* x, std::size_t rows, std::size_t count, std::uint64_t epsilon,
+               std::int32_t* normalised, std::size_t stride) {
+  const std::uint64_t root = root_of_count(count);
+  for (std::size_t r = 0; r < rows; ++r) {
+    normalise_row(x + r * count, count, epsilon, root, normalised + r * stride);
   }
 }
 
@@ -368,10 +396,9 @@ const Kernels& portable_kernels() {
       portable::multiply,
       portable::sum_rows,
       portable::rescale,
-      portable::narrow,
-      portable::look_up,
+      portable::rescale_to_codes,
+      portable::rescale_and_add,
       portable::decode,
-      portable::accumulate,
       portable::normalise,
       portable::weigh,
       portable::apply,

@@ -12,22 +12,33 @@ void pack_columns(const Codes& codes, std::size_t channels, std::int32_t offset,
 void multiply(const Inputs& inputs, std::size_t rows, const Panel& panel, std::int32_t* sums,
               std::size_t stride);
 void sum_rows(const Inputs& inputs, std::size_t rows, std::size_t count, std::int32_t* sums);
-void rescale(const Rescale& rescale, const std::int32_t* row_sums, std::size_t rows,
-             std::size_t width, std::int32_t* sums, std::size_t stride);
-void narrow(const std::int32_t* values, std::size_t count, std::uint8_t* codes);
-void look_up(const std::int32_t* values, std::size_t count, const std::uint8_t* table,
-             std::uint8_t* codes);
+void rescale(const Rescale& rescale, const Sums& sums);
+void rescale_to_codes(const Rescale& rescale, const Sums& sums, const CodeTable& table,
+                      std::uint8_t* codes, std::size_t stride);
+std::uint64_t rescale_and_add(const Rescale& rescale, const Sums& sums, std::int32_t* totals,
+                              std::size_t stride);
 void decode(const std::uint8_t* codes, std::size_t count, const std::uint8_t* table,
             std::size_t size, std::uint8_t* inputs);
-std::uint64_t accumulate(const std::int32_t* values, std::size_t count, std::int32_t* totals);
-void normalise(const std::int32_t* row, std::size_t count, std::uint64_t epsilon,
-               std::int32_t* normalised);
+void normalise(const std::int32_t* x, std::size_t rows, std::size_t count, std::uint64_t epsilon,
+               std::int32_t* normalised, std::size_t stride);
 void weigh(const AttentionRule& rule, std::int32_t log2_delta, std::int32_t* scores,
            std::size_t stride, const Weights& weights);
 void apply(const AttentionRule& rule, const Weights& weights, const Panel& values,
            std::int32_t zero, std::int32_t* context);
 
 std::uint64_t multiply_in_registers(std::uint64_t rounds);
+
+/// The second halves of rescale_to_codes() and rescale_and_add(): of values, no longer sums.
+void store_codes(const Sums& values, const CodeTable& table, std::uint8_t* codes,
+                 std::size_t stride);
+std::uint64_t add(const Sums& values, std::int32_t* totals, std::size_t stride);
+
+/// One row of normalise().
+void normalise_row(const std::int32_t* row, std::size_t count, std::uint64_t epsilon,
+                   std::uint64_t root_of_count, std::int32_t* normalised);
+
+/// The square root of C with 20 fraction bits.
+std::uint64_t root_of_count(std::size_t count);
 
 /// The scale of one row in normalise(): what its values minus the mean are multiplied by.
 struct Normalisation {
@@ -47,7 +58,7 @@ struct NormalisationScale {
 };
 
 /// From the sum of the squares of d.
-NormalisationScale end_normalisation(std::uint64_t squares, std::size_t count);
+NormalisationScale end_normalisation(std::uint64_t squares, std::uint64_t root_of_count);
 
 /// M / total of BitLog2 with 46 fraction bits, in 32 bits: m = power * this >> 46. `total`, the
 /// sum of a row's powers, is at least 2^30.
