@@ -15,8 +15,8 @@
 #include <string>
 #include <string_view>
 
+#include "integer/runtime/kernels/code_runs.h"
 #include "integer/runtime/kernels/select.h"
-#include "integer/runtime/weight_panels.h"
 
 namespace {
 

@@ -10,9 +10,9 @@
 #include <string>
 #include <vector>
 
+#include "integer/runtime/kernels/code_runs.h"
 #include "integer/runtime/kernels/portable.h"
 #include "integer/runtime/kernels/select.h"
-#include "integer/runtime/weight_panels.h"
 
 namespace bitlog2::runtime {
 namespace {

@@ -215,7 +215,7 @@ class Runner {
     for (std::size_t first = rows.begin; first < rows.end; first += kRowGroup) {
       const std::size_t count = rows.end - first < kRowGroup ? rows.end - first : kRowGroup;
       const Inputs inputs = {fill(first, count, scratch.inputs), op.in_features, bytes.largest};
-      kernels_.sum_rows(inputs, count, op.in_features, scratch.row_sums);
+      bool has_row_sums = false;
       Carver prepared(prepared_panels);
       for (std::size_t c = 0; c < op.out_features; c += kPanelWidth) {
         const WeightPanel weights = weight_panel(op, bytes, c, scratch, prepared);
@@ -223,7 +223,13 @@ class Runner {
         const std::size_t left = op.out_features - c;
         Rescale rescale = rescale_of(weights.rescale, op.shift, to_codes ? 0 : kLowest,
                                      to_codes ? high : kHighest);
-        rescale.zeros = weights.summary->has_zeros ? weights.rescale.zeros : nullptr;
+        if (weights.summary->has_zeros) {
+          rescale.zeros = weights.rescale.zeros;
+          if (!has_row_sums) {
+            kernels_.sum_rows(inputs, count, op.in_features, scratch.row_sums);
+            has_row_sums = true;
+          }
+        }
         for (std::size_t r = 0; r < count; r += kRowChunk) {
           const std::size_t chunk = count - r < kRowChunk ? count - r : kRowChunk;
           kernels_.multiply({inputs.row(r), inputs.stride, inputs.largest}, chunk, panel,
@@ -254,13 +260,22 @@ class Runner {
   }
 
   void start_from_positions(const Op& op, Range rows) {
-    const Range values = {rows.begin * op.out_features, rows.end * op.out_features};
-    const auto* positions = op.positions == 0 ? nullptr : tensor<std::int16_t>(op.positions);
-    for (std::size_t i = values.begin; i < values.end; ++i) {
-      residual_[i] =
-          positions == nullptr
-              ? 0
-              : saturate(std::int64_t{positions[i]} << op.position_shift, statistics_.saturations);
+    const std::size_t first = rows.begin * op.out_features;
+    const std::size_t count = rows.size() * op.out_features;
+    if (op.positions == 0) {
+      return clear(residual_ + first, count);
+    }
+    const auto* positions = tensor<std::int16_t>(op.positions) + first;
+    std::int32_t* values = residual_ + first;
+    if (op.position_shift < 16) {  // 16 bits, shifted, fit
+      for (std::size_t i = 0; i < count; ++i) {
+        values[i] = std::int32_t{positions[i]} * (1 << op.position_shift);
+      }
+      return;
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+      values[i] =
+          saturate(std::int64_t{positions[i]} << op.position_shift, statistics_.saturations);
     }
   }
 
@@ -575,13 +590,15 @@ class Runner {
   void score(const Op& op, const Group& group, std::size_t h, const HeadRecord& head,
              const HeadCodes& parts, Range queries, const AttentionScratch& scratch) const {
     const Inputs inputs = {parts.parts[0] + queries.begin * parts.stride, parts.stride, parts.top};
-    kernels_.sum_rows(inputs, queries.size(), scratch.head_dim, scratch.query_sums);
     for (std::size_t first = 0; first < scratch.tokens; first += kPanelWidth) {
       kernels_.multiply(inputs, queries.size(), key_panel(scratch, parts, head, first),
                         scratch.scores + first, scratch.score_width);
     }
     Rescale rescale = rescale_of(scratch.score_rescale, op.score_shift, kLowest, kHighest);
-    rescale.zeros = scratch.score_rescale.zeros[0] != 0 ? scratch.score_rescale.zeros : nullptr;
+    if (scratch.score_rescale.zeros[0] != 0) {
+      rescale.zeros = scratch.score_rescale.zeros;
+      kernels_.sum_rows(inputs, queries.size(), scratch.head_dim, scratch.query_sums);
+    }
     kernels_.rescale(rescale, {scratch.scores, scratch.score_width, scratch.query_sums,
                                queries.size(), scratch.tokens});
     for (std::size_t i = queries.begin; i < queries.end && op.window != 0; ++i) {

@@ -40,9 +40,6 @@ struct InputBytes {
   std::uint8_t table[256];
 };
 
-/// Fills `runs` with a table, if codes change once at most in every run.
-bool make_code_runs(const std::uint8_t* entries, std::size_t size, CodeRuns& runs);
-
 /// Unpacks the weights of an operation's outputs from `first` on, which expect `bytes` as
 /// inputs, into `result`. `offsets` and `sums` have room for kPanelWidth values.
 void fill_weight_panel(const Network& network, const Op& op, const InputBytes& bytes,

@@ -571,60 +571,98 @@ void decode(const std::uint8_t* codes, std::size_t count, const std::uint8_t* ta
 
 // --- LayerNorm ---
 
-void normalise_row(const std::int32_t* row, std::size_t count, std::uint64_t epsilon,
-                   std::uint64_t root_of_count, std::int32_t* normalised) {
+/// Calls use(at, which lanes) for sixteen values after the other.
+template <class Use>
+[[gnu::always_inline]] inline void for_each_sixteen(std::size_t count, Use use) {
+  std::size_t c = 0;
+  for (; c + kValues <= count; c += kValues) {
+    use(c, __mmask16{0xFFFF});
+  }
+  if (c < count) {
+    use(c, first_values(count - c));
+  }
+}
+
+portable::Normalisation begin_row(const std::int32_t* row, std::size_t count,
+                                  std::uint64_t epsilon) {
   __m512i sum_low = _mm512_setzero_si512();
   __m512i sum_high = _mm512_setzero_si512();
   __m512i smallest = _mm512_set1_epi32(row[0]);
   __m512i largest = smallest;
-  for (std::size_t c = 0; c < count; c += kValues) {
-    const __mmask16 mask = first_values(count - c);
+  for_each_sixteen(count, [&](std::size_t c, __mmask16 mask) {
     const __m512i x = _mm512_maskz_loadu_epi32(mask, row + c);
     sum_low = _mm512_add_epi64(sum_low, _mm512_cvtepi32_epi64(_mm512_castsi512_si256(x)));
     sum_high = _mm512_add_epi64(sum_high, _mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64(x, 1)));
     smallest = _mm512_mask_min_epi32(smallest, mask, smallest, x);
     largest = _mm512_mask_max_epi32(largest, mask, largest, x);
-  }
-  const portable::Normalisation begun = portable::begin_normalisation(
-      _mm512_reduce_add_epi64(_mm512_add_epi64(sum_low, sum_high)),
-      _mm512_reduce_min_epi32(smallest), _mm512_reduce_max_epi32(largest), count, epsilon);
-  if (begun.down > 7) {  // differences may need more than 31 bits with the rounding
-    return portable::normalise_row(row, count, epsilon, root_of_count, normalised);
-  }
+  });
+  return portable::begin_normalisation(_mm512_reduce_add_epi64(_mm512_add_epi64(sum_low, sum_high)),
+                                       _mm512_reduce_min_epi32(smallest),
+                                       _mm512_reduce_max_epi32(largest), count, epsilon);
+}
+
+/// normalised <- shortened differences from the mean; returns their squares' sum.
+std::uint64_t take_differences(const portable::Normalisation& begun, const std::int32_t* row,
+                               std::size_t count, std::int32_t* normalised) {
   const __m512i mean = _mm512_set1_epi32(static_cast<std::int32_t>(begun.mean));
   const __m512i half = _mm512_set1_epi32(begun.down == 0 ? 0 : 1 << (begun.down - 1));
   const __m128i down = _mm_cvtsi32_si128(static_cast<int>(begun.down));
   __m512i squares = _mm512_setzero_si512();
-  for (std::size_t c = 0; c < count; c += kValues) {
-    const __mmask16 mask = first_values(count - c);
+  for_each_sixteen(count, [&](std::size_t c, __mmask16 mask) {
     const __m512i x = _mm512_maskz_loadu_epi32(mask, row + c);
     const __m512i centred = _mm512_maskz_sub_epi32(mask, x, mean);
     const __m512i d = _mm512_sra_epi32(_mm512_add_epi32(centred, half), down);
     _mm512_mask_storeu_epi32(normalised + c, mask, d);
     squares = _mm512_add_epi64(squares, _mm512_mul_epi32(d, d));
-    squares = _mm512_add_epi64(squares, _mm512_mul_epi32(odd_lanes(d), odd_lanes(d)));
-  }
-  const portable::NormalisationScale scale = portable::end_normalisation(
-      begun.least + static_cast<std::uint64_t>(_mm512_reduce_add_epi64(squares)), root_of_count);
+    const __m512i odd = odd_lanes(d);
+    squares = _mm512_add_epi64(squares, _mm512_mul_epi32(odd, odd));
+  });
+  return begun.least + static_cast<std::uint64_t>(_mm512_reduce_add_epi64(squares));
+}
+
+void scale_differences(const portable::NormalisationScale& scale, std::size_t count,
+                       std::int32_t* normalised) {
   const __m512i factor = _mm512_set1_epi64(scale.factor);
   const __m512i rounding = _mm512_set1_epi64(std::int64_t{1} << (scale.shift - 1));
   const __m128i shift = _mm_cvtsi32_si128(static_cast<int>(scale.shift));
-  for (std::size_t c = 0; c < count; c += kValues) {
-    const __mmask16 mask = first_values(count - c);
+  for_each_sixteen(count, [&](std::size_t c, __mmask16 mask) {
     const __m512i d = _mm512_maskz_loadu_epi32(mask, normalised + c);
     const __m512i even = _mm512_add_epi64(_mm512_mul_epi32(d, factor), rounding);
     const __m512i odd = _mm512_add_epi64(_mm512_mul_epi32(odd_lanes(d), factor), rounding);
     _mm512_mask_storeu_epi32(
         normalised + c, mask,
         interleave(_mm512_sra_epi64(even, shift), _mm512_sra_epi64(odd, shift)));
-  }
+  });
 }
 
 void normalise(const std::int32_t* x, std::size_t rows, std::size_t count, std::uint64_t epsilon,
                std::int32_t* normalised, std::size_t stride) {
+  // Between its passes a row waits for divisions; meanwhile others go on.
+  constexpr std::size_t kTogether = 4;
+  constexpr unsigned kMostDown = 7;  // beyond, differences may need 32 bits with the rounding
   const std::uint64_t root = portable::root_of_count(count);
-  for (std::size_t r = 0; r < rows; ++r) {
-    normalise_row(x + r * count, count, epsilon, root, normalised + r * stride);
+  for (std::size_t first = 0; first < rows; first += kTogether) {
+    const std::size_t together = rows - first < kTogether ? rows - first : kTogether;
+    portable::Normalisation begun[kTogether];
+    portable::NormalisationScale scales[kTogether];
+    for (std::size_t i = 0; i < together; ++i) {
+      begun[i] = begin_row(x + (first + i) * count, count, epsilon);
+    }
+    for (std::size_t i = 0; i < together; ++i) {
+      if (begun[i].down <= kMostDown) {
+        const std::uint64_t squares = take_differences(begun[i], x + (first + i) * count, count,
+                                                       normalised + (first + i) * stride);
+        scales[i] = portable::end_normalisation(squares, root);
+      }
+    }
+    for (std::size_t i = 0; i < together; ++i) {
+      if (begun[i].down <= kMostDown) {
+        scale_differences(scales[i], count, normalised + (first + i) * stride);
+      } else {
+        portable::normalise_row(x + (first + i) * count, count, epsilon, root,
+                                normalised + (first + i) * stride);
+      }
+    }
   }
 }
 
@@ -634,13 +672,16 @@ void normalise(const std::int32_t* x, std::size_t rows, std::size_t count, std::
 struct PowerTable {
   PowerTable() {
     for (std::size_t half = 0; half < 2; ++half) {
-      std::uint32_t columns[2][kValues];
+      std::uint32_t columns[3][kValues];
       for (std::size_t i = 0; i < kValues; ++i) {
-        columns[0][i] = kPowerTable[kValues * half + i].value;
-        columns[1][i] = kPowerTable[kValues * half + i].step;
+        const PowerEntry& entry = kPowerTable[kValues * half + i];
+        columns[0][i] = entry.value;
+        columns[1][i] = entry.step;
+        columns[2][i] = (entry.value >> 18) * kSag;
       }
       values[half] = _mm512_loadu_si512(columns[0]);
       steps[half] = _mm512_loadu_si512(columns[1]);
+      sags[half] = _mm512_loadu_si512(columns[2]);
     }
   }
 
@@ -649,57 +690,92 @@ struct PowerTable {
     const __m512i index = _mm512_srli_epi32(exponents, 11);  // its low five bits count
     const __m512i value = _mm512_permutex2var_epi32(values[0], index, values[1]);
     const __m512i step = _mm512_permutex2var_epi32(steps[0], index, steps[1]);
+    const __m512i depth = _mm512_permutex2var_epi32(sags[0], index, sags[1]);
     const __m512i rest = _mm512_and_si512(exponents, _mm512_set1_epi32(2047));
     const __m512i line = _mm512_srli_epi32(_mm512_mullo_epi32(step, rest), 7);
     const __m512i other = _mm512_sub_epi32(_mm512_set1_epi32(2048), rest);
     const __m512i bow = _mm512_srli_epi32(_mm512_mullo_epi32(rest, other), 8);
-    const __m512i depth = _mm512_mullo_epi32(bow, _mm512_srli_epi32(value, 18));
-    const __m512i sag =
-        _mm512_srli_epi32(_mm512_mullo_epi32(depth, _mm512_set1_epi32(static_cast<int>(kSag))), 16);
+    const __m512i sag = _mm512_srli_epi32(_mm512_mullo_epi32(bow, depth), 16);
     const __m512i mantissa = _mm512_sub_epi32(value, _mm512_add_epi32(line, sag));
     return _mm512_srlv_epi32(mantissa, _mm512_srli_epi32(exponents, 16));
   }
 
   __m512i values[2];
   __m512i steps[2];
+  __m512i sags[2];  // what t (1 - t) is multiplied by
 };
 
-/// scores <- their powers of two relative to the largest; returns the powers' sum.
-std::uint64_t take_powers(const PowerTable& table, std::int32_t* scores, std::size_t tokens) {
-  __m512i top = _mm512_set1_epi32(scores[0]);
-  for (std::size_t j = 0; j < tokens; j += kValues) {
-    const __mmask16 mask = first_values(tokens - j);
-    top = _mm512_mask_max_epi32(top, mask, top, _mm512_maskz_loadu_epi32(mask, scores + j));
+std::int32_t largest_of(const std::int32_t* scores, std::size_t tokens) {
+  __m512i largest = _mm512_set1_epi32(scores[0]);
+  std::size_t j = 0;
+  for (; j + kValues <= tokens; j += kValues) {
+    largest = _mm512_max_epi32(largest, _mm512_loadu_si512(scores + j));
   }
-  top = _mm512_set1_epi32(_mm512_reduce_max_epi32(top));
+  const __mmask16 rest = first_values(tokens - j);
+  largest =
+      _mm512_mask_max_epi32(largest, rest, largest, _mm512_maskz_loadu_epi32(rest, scores + j));
+  return _mm512_reduce_max_epi32(largest);
+}
+
+/// scores <- their powers of two relative to the largest, 0 up to a whole register; returns the
+/// powers' sum.
+std::uint64_t take_powers(const PowerTable& table, std::int32_t* scores, std::size_t tokens) {
+  const __m512i top = _mm512_set1_epi32(largest_of(scores, tokens));
   const __m512i low_half = _mm512_set1_epi64(0xFFFFFFFF);
   __m512i sums = _mm512_setzero_si512();
-  for (std::size_t j = 0; j < tokens; j += kValues) {
-    const __mmask16 mask = first_values(tokens - j);
-    const __m512i score = _mm512_maskz_loadu_epi32(mask, scores + j);
+  const auto take = [&](std::size_t j, __mmask16 mask) {
+    const __m512i score = _mm512_loadu_si512(scores + j);
     const __m512i power = _mm512_maskz_mov_epi32(mask, table.power(_mm512_sub_epi32(top, score)));
-    _mm512_mask_storeu_epi32(scores + j, mask, power);
+    _mm512_storeu_si512(scores + j, power);
     sums = _mm512_add_epi64(sums, _mm512_and_si512(power, low_half));
     sums = _mm512_add_epi64(sums, odd_lanes(power));
+  };
+  std::size_t j = 0;
+  for (; j + kValues <= tokens; j += kValues) {
+    take(j, 0xFFFF);
+  }
+  if (j < tokens) {
+    take(j, first_values(tokens - j));
   }
   return static_cast<std::uint64_t>(_mm512_reduce_add_epi64(sums));
 }
 
-/// rounded_weight() of sixteen values.
+/// rounded_weight() of sixteen values, which may also be the multiplier itself: it is cut like
+/// the largest value below it.
 __m512i round_weights(const portable::Rounding& rounding, __m512i m) {
-  // Ones from the highest bit down, then only where bits are dropped.
-  __m512i dropped = _mm512_or_si512(m, _mm512_srli_epi32(m, 1));
-  dropped = _mm512_or_si512(dropped, _mm512_srli_epi32(dropped, 2));
-  dropped = _mm512_or_si512(dropped, _mm512_srli_epi32(dropped, 4));
-  dropped = _mm512_or_si512(dropped, _mm512_srli_epi32(dropped, 8));
-  dropped =
-      _mm512_srl_epi32(dropped, _mm_cvtsi32_si128(static_cast<int>(rounding.fraction_bits) + 1));
+  // Ones where bits are dropped.
+  const __m512i kept = _mm512_set1_epi32(static_cast<int>(rounding.fraction_bits) + 1);
+  const __m512i dropped =
+      _mm512_srlv_epi32(_mm512_set1_epi32(-1), _mm512_add_epi32(_mm512_lzcnt_epi32(m), kept));
   if (rounding.nearest) {
     const __m512i step = _mm512_add_epi32(dropped, _mm512_set1_epi32(1));
     m = _mm512_add_epi32(m, _mm512_srli_epi32(step, 1));
   }
   return _mm512_min_epi32(_mm512_andnot_si512(dropped, m),
                           _mm512_set1_epi32(static_cast<int>(rounding.largest)));
+}
+
+/// A row of powers as weights; returns what they add up to.
+template <bool HasHigh>
+std::int32_t weigh_row(const portable::Rounding& rounding, std::uint64_t reciprocal,
+                       const std::int32_t* powers, std::size_t tokens, std::uint8_t* low,
+                       std::uint8_t* high) {
+  const __m512i factor = _mm512_set1_epi64(static_cast<long long>(reciprocal));
+  __m512i total = _mm512_setzero_si512();
+  for (std::size_t j = 0; j < tokens; j += kValues) {
+    const __m512i power = _mm512_loadu_si512(powers + j);
+    const __m512i even = _mm512_srli_epi64(_mm512_mul_epu32(power, factor), 46);
+    // 32 bits less, which leaves the result in the odd lanes.
+    const __m512i odd = _mm512_srli_epi64(_mm512_mul_epu32(odd_lanes(power), factor), 46 - 32);
+    const __m512i weight = round_weights(rounding, _mm512_mask_blend_epi32(kOddLanes, even, odd));
+    total = _mm512_add_epi32(total, weight);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(low + j), _mm512_cvtepi32_epi8(weight));
+    if constexpr (HasHigh) {
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(high + j),
+                       _mm512_cvtepi32_epi8(_mm512_srli_epi32(weight, 8)));
+    }
+  }
+  return _mm512_reduce_add_epi32(total);
 }
 
 void weigh(const AttentionRule& rule, std::int32_t log2_delta, std::int32_t* scores,
@@ -710,30 +786,15 @@ void weigh(const AttentionRule& rule, std::int32_t log2_delta, std::int32_t* sco
   const PowerTable table;
   const portable::Rounding rounding = portable::rounding_of(rule);
   const Planes planes(weights);
-  const __m512i largest_m = _mm512_set1_epi32(static_cast<int>(rule.multiplier - 1));
-  __m512i all = _mm512_setzero_si512();
+  const auto weigh_one = rounding.largest > 255 ? weigh_row<true> : weigh_row<false>;
+  *planes.has_high = rounding.largest > 255 ? 1 : 0;
   for (std::size_t r = 0; r < weights.rows; ++r) {
     std::int32_t* row = scores + r * stride;
     const std::uint64_t sum = take_powers(table, row, weights.tokens);
-    const auto reciprocal = static_cast<long long>(portable::reciprocal_of(rule, sum));
-    const __m512i factor = _mm512_set1_epi64(reciprocal);
-    __m512i total = _mm512_setzero_si512();
-    for (std::size_t j = 0; j < weights.tokens; j += kValues) {
-      const __m512i power = _mm512_maskz_loadu_epi32(first_values(weights.tokens - j), row + j);
-      const __m512i even = _mm512_srli_epi64(_mm512_mul_epu32(power, factor), 46);
-      const __m512i odd = _mm512_srli_epi64(_mm512_mul_epu32(odd_lanes(power), factor), 46);
-      const __m512i m = _mm512_min_epi32(interleave(even, odd), largest_m);
-      const __m512i weight = round_weights(rounding, m);
-      total = _mm512_add_epi32(total, weight);
-      all = _mm512_or_si512(all, weight);
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(planes.low + r * planes.stride + j),
-                       _mm512_cvtepi32_epi8(weight));
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(planes.high + r * planes.stride + j),
-                       _mm512_cvtepi32_epi8(_mm512_srli_epi32(weight, 8)));
-    }
-    planes.totals[r] = _mm512_reduce_add_epi32(total);
+    const std::size_t at = r * planes.stride;
+    planes.totals[r] = weigh_one(rounding, portable::reciprocal_of(rule, sum), row, weights.tokens,
+                                 planes.low + at, planes.high + at);
   }
-  *planes.has_high = _mm512_reduce_or_epi32(all) >> 8;
 }
 
 void apply(const AttentionRule& rule, const Weights& weights, const Panel& values,
