@@ -236,9 +236,9 @@ void multiply_tile(const std::uint8_t* first, std::size_t input_stride, const Pa
 #pragma GCC unroll 8
         for (std::size_t l = 0; l < Lanes; ++l) {
           const __m256i pairs = _mm256_maddubs_epi16(row, load(values + l * kBytes));
-          totals[r][l] = _mm256_add_epi16(totals[r][l], pairs);
-          // Or GCC makes all products first, and has no registers left for the totals.
-          asm volatile("" : "+x"(totals[r][l]));
+          // totals[r][l] = _mm256_add_epi16(totals[r][l], pairs), of which GCC makes a sum in
+          // another register and a copy, where it does not run out of registers.
+          asm volatile("vpaddw %1, %0, %0" : "+x"(totals[r][l]) : "x"(pairs));
         }
       }
     }
@@ -403,8 +403,11 @@ void rescale_to_codes(const Rescale& how, const Sums& sums, const CodeTable& tab
   rescale_and(how, sums, [&](std::size_t r, std::size_t c, __m256i values) {
     const std::int64_t bytes = bytes_of(values);
     std::uint8_t* at = codes + r * stride + c;
-    const std::size_t left = sums.channels - c;
-    __builtin_memcpy(at, &bytes, left < sizeof(bytes) ? left : sizeof(bytes));
+    if (sums.channels - c >= sizeof(bytes)) [[likely]] {
+      __builtin_memcpy(at, &bytes, sizeof(bytes));
+    } else {
+      __builtin_memcpy(at, &bytes, sums.channels - c);
+    }
   });
 }
 
@@ -451,6 +454,18 @@ void decode(const std::uint8_t* codes, std::size_t count, const std::uint8_t* ta
     store(inputs + i, _mm256_shuffle_epi8(all, load(codes + i)));
   }
   portable::decode(codes + i, count - i, table, size, inputs + i);
+}
+
+/// Calls use(at, which lanes) for eight values after the other.
+template <class Use>
+void for_each_eight(std::size_t count, Use use) {
+  std::size_t i = 0;
+  for (; i + kValues <= count; i += kValues) {
+    use(i, _mm256_set1_epi32(-1));
+  }
+  if (i < count) {
+    use(i, first_values(count - i));
+  }
 }
 
 // --- LayerNorm ---
@@ -558,28 +573,33 @@ struct PowerTables {
   }
 };
 
-/// scores <- their powers of two relative to the largest; returns the powers' sum.
+std::int32_t largest_of(const std::int32_t* scores, std::size_t tokens) {
+  __m256i largest = _mm256_set1_epi32(scores[0]);
+  for_each_eight(tokens, [&](std::size_t j, __m256i mask) {
+    const __m256i score = load_values(scores + j, mask);
+    largest = _mm256_max_epi32(largest, _mm256_blendv_epi8(largest, score, mask));
+  });
+  return largest_lane(largest);
+}
+
+/// scores <- their powers of two relative to the largest, 0 up to a whole register; returns the
+/// powers' sum.
 std::uint64_t take_powers(const PowerTables& tables, std::int32_t* scores, std::size_t tokens) {
-  __m256i top = _mm256_set1_epi32(scores[0]);
-  for (std::size_t j = 0; j < tokens; j += kValues) {
-    const __m256i mask = first_values(tokens - j);
-    top = _mm256_max_epi32(top, _mm256_blendv_epi8(top, load_values(scores + j, mask), mask));
-  }
-  top = _mm256_set1_epi32(largest_lane(top));
+  const __m256i top = _mm256_set1_epi32(largest_of(scores, tokens));
   const __m256i low_half = _mm256_set1_epi64x(0xFFFFFFFF);
   __m256i sums = _mm256_setzero_si256();
-  for (std::size_t j = 0; j < tokens; j += kValues) {
-    const __m256i mask = first_values(tokens - j);
-    const __m256i score = load_values(scores + j, mask);
+  for_each_eight(tokens, [&](std::size_t j, __m256i mask) {
+    const __m256i score = load(scores + j);
     const __m256i power = _mm256_and_si256(tables.power(_mm256_sub_epi32(top, score)), mask);
-    store_values(scores + j, mask, power);
+    store(scores + j, power);
     sums = _mm256_add_epi64(sums, _mm256_and_si256(power, low_half));
     sums = _mm256_add_epi64(sums, odd_lanes(power));
-  }
+  });
   return static_cast<std::uint64_t>(sum_of_64(sums));
 }
 
-/// rounded_weight() of eight values.
+/// rounded_weight() of eight values, which may also be the multiplier itself: it is cut like the
+/// largest value below it.
 __m256i round_weights(const portable::Rounding& rounding, __m256i m) {
   // Ones from the highest bit down, then only where bits are dropped.
   __m256i dropped = _mm256_or_si256(m, _mm256_srli_epi32(m, 1));
@@ -596,6 +616,31 @@ __m256i round_weights(const portable::Rounding& rounding, __m256i m) {
                           _mm256_set1_epi32(static_cast<int>(rounding.largest)));
 }
 
+/// A row of powers as weights; returns what they add up to.
+template <bool HasHigh>
+std::int32_t weigh_row(const portable::Rounding& rounding, std::uint64_t reciprocal,
+                       const std::int32_t* powers, std::size_t tokens, std::uint8_t* low,
+                       std::uint8_t* high) {
+  const __m256i factor = _mm256_set1_epi64x(static_cast<long long>(reciprocal));
+  __m256i total = _mm256_setzero_si256();
+  for (std::size_t j = 0; j < tokens; j += kValues) {
+    const __m256i power = load(powers + j);
+    const __m256i even = _mm256_srli_epi64(_mm256_mul_epu32(power, factor), 46);
+    // 32 bits less, which leaves the result in the odd lanes.
+    const __m256i odd = _mm256_srli_epi64(_mm256_mul_epu32(odd_lanes(power), factor), 46 - 32);
+    const __m256i weight = round_weights(rounding, _mm256_blend_epi32(even, odd, 0xAA));
+    total = _mm256_add_epi32(total, weight);
+    const std::int64_t low_bytes =
+        bytes_of(HasHigh ? _mm256_and_si256(weight, _mm256_set1_epi32(255)) : weight);
+    __builtin_memcpy(low + j, &low_bytes, sizeof(low_bytes));
+    if constexpr (HasHigh) {
+      const std::int64_t high_bytes = bytes_of(_mm256_srli_epi32(weight, 8));
+      __builtin_memcpy(high + j, &high_bytes, sizeof(high_bytes));
+    }
+  }
+  return reduce(total, [](std::int32_t a, std::int32_t b) { return a + b; });
+}
+
 void weigh(const AttentionRule& rule, std::int32_t log2_delta, std::int32_t* scores,
            std::size_t stride, const Weights& weights) {
   if (rule.kind == AttentionKind::sqrt2) {
@@ -604,31 +649,15 @@ void weigh(const AttentionRule& rule, std::int32_t log2_delta, std::int32_t* sco
   const PowerTables tables;
   const portable::Rounding rounding = portable::rounding_of(rule);
   const Planes planes(weights);
-  const __m256i largest_m = _mm256_set1_epi32(static_cast<int>(rule.multiplier - 1));
-  const __m256i low_byte = _mm256_set1_epi32(255);
-  __m256i all = _mm256_setzero_si256();
+  const auto weigh_one = rounding.largest > 255 ? weigh_row<true> : weigh_row<false>;
+  *planes.has_high = rounding.largest > 255 ? 1 : 0;
   for (std::size_t r = 0; r < weights.rows; ++r) {
     std::int32_t* row = scores + r * stride;
     const std::uint64_t sum = take_powers(tables, row, weights.tokens);
-    const auto reciprocal = static_cast<long long>(portable::reciprocal_of(rule, sum));
-    const __m256i factor = _mm256_set1_epi64x(reciprocal);
-    __m256i total = _mm256_setzero_si256();
-    for (std::size_t j = 0; j < weights.tokens; j += kValues) {
-      const __m256i power = load_values(row + j, first_values(weights.tokens - j));
-      const __m256i even = _mm256_srli_epi64(_mm256_mul_epu32(power, factor), 46);
-      const __m256i odd = _mm256_srli_epi64(_mm256_mul_epu32(odd_lanes(power), factor), 46);
-      const __m256i m = _mm256_min_epi32(interleave(even, odd), largest_m);
-      const __m256i weight = round_weights(rounding, m);
-      total = _mm256_add_epi32(total, weight);
-      all = _mm256_or_si256(all, weight);
-      const std::int64_t low = bytes_of(_mm256_and_si256(weight, low_byte));
-      const std::int64_t high = bytes_of(_mm256_srli_epi32(weight, 8));
-      __builtin_memcpy(planes.low + r * planes.stride + j, &low, sizeof(low));
-      __builtin_memcpy(planes.high + r * planes.stride + j, &high, sizeof(high));
-    }
-    planes.totals[r] = reduce(total, [](std::int32_t a, std::int32_t b) { return a + b; });
+    const std::size_t at = r * planes.stride;
+    planes.totals[r] = weigh_one(rounding, portable::reciprocal_of(rule, sum), row, weights.tokens,
+                                 planes.low + at, planes.high + at);
   }
-  *planes.has_high = reduce(all, [](std::int32_t a, std::int32_t b) { return a | b; }) >> 8;
 }
 
 void apply(const AttentionRule& rule, const Weights& weights, const Panel& values,
