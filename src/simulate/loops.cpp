@@ -76,23 +76,15 @@ inline float sum_terms(std::size_t count, Term term) {
   return sum_of(lanes);
 }
 
+/// By way of integers in the same order, whose maximum the compiler knows how to vectorize.
 inline float maximum(std::span<const float> row) {
-  Lanes lanes;
-  lanes.fill(row[0]);
-  const std::size_t whole = row.size() / kLanes * kLanes;
-  for (std::size_t i = 0; i < whole; i += kLanes) {
-    for (std::size_t lane = 0; lane < kLanes; ++lane) {
-      lanes[lane] = std::max(lanes[lane], row[i + lane]);
-    }
+  constexpr std::int32_t kAllButSign = 0x7FFFFFFF;
+  const auto ordered = [](std::int32_t bits) { return bits ^ ((bits >> 31) & kAllButSign); };
+  std::int32_t largest = ordered(std::bit_cast<std::int32_t>(row[0]));
+  for (const float value : row) {
+    largest = std::max(largest, ordered(std::bit_cast<std::int32_t>(value)));
   }
-  float result = row[0];
-  for (const float lane : lanes) {
-    result = std::max(result, lane);
-  }
-  for (std::size_t i = whole; i < row.size(); ++i) {
-    result = std::max(result, row[i]);
-  }
-  return result;
+  return std::bit_cast<float>(ordered(largest));
 }
 
 }  // namespace
