@@ -86,8 +86,9 @@ TEST_P(NanoGoldens, EveryCase) {
     EXPECT_LE(distance, 0.75 * noise) << name;
     untouched_by_flips += distance <= 1e-4 ? 1 : 0;
   }
-  // Most cases meet no flip at all and are then equal to float32 rounding.
-  EXPECT_GE(untouched_by_flips, nano.parameters.at("cases").size() / 2);
+  // Many cases meet no flip at all and are then equal to float32 rounding. How many is chance,
+  // and OpenBLAS's: of Swin's 10 it is 5 with its kernels for AVX-512, 4 with those for AVX2.
+  EXPECT_GE(untouched_by_flips, nano.parameters.at("cases").size() / 3);
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, NanoGoldens, ::testing::Values("vit_nano", "swin_nano"),
