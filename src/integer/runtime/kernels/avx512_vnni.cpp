@@ -440,6 +440,7 @@ template <class Rescaling, class ToBytes>
 
 // What needs VBMI, which not every CPU with VNNI has.
 #if defined(__clang__)
+#pragma clang attribute pop  // one target is all that clang takes
 #pragma clang attribute push(                                                                     \
     __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx512vnni,avx512vbmi"))), \
     apply_to = function)
@@ -503,6 +504,9 @@ void rescale_to_codes_by_runs(const Rescale& how, const Sums& sums, const CodeRu
 
 #if defined(__clang__)
 #pragma clang attribute pop
+#pragma clang attribute push(                                                          \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx512vnni"))), \
+    apply_to = function)
 #else
 #pragma GCC pop_options
 #endif
