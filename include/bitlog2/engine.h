@@ -30,6 +30,10 @@ std::unique_ptr<Engine> make_fp32_engine(Model model);
 /// Quantization simulated in float32, as the published system does it.
 std::unique_ptr<Engine> make_simulated_engine(const QuantizedModel& quantized);
 
+/// For which CPU OpenBLAS has chosen its kernels, on which the float engines run: "Haswell". The
+/// environment's OPENBLAS_CORETYPE can force another.
+std::string blas_kernels();
+
 /// Crops as one normalised tensor [crops, 3, S, S], which the float engines take.
 std::vector<float> normalised_batch(std::span<const RgbImage> crops,
                                     const Preprocessing& preprocessing);

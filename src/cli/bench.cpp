@@ -106,7 +106,7 @@ std::size_t peak_memory_bytes() {
 /// One line of the table.
 struct BenchRow {
   std::string engine;
-  std::string isa;  ///< "-" for float engines
+  std::string isa;  ///< of float engines: the CPU whose BLAS kernels they run on
   std::size_t threads = 1;
   Latency latency;
   double images_per_second = 0;
@@ -279,7 +279,7 @@ class BenchRun {
     for (const std::size_t threads : threads_) {
       ThreadPool pool(threads);
       const auto one = [&] { static_cast<void>(engine->logits(crops_)); };
-      add_row({name, "-", threads, {}, 0, multiply_adds_, 0}, pool, one, one);
+      add_row({name, blas_kernels(), threads, {}, 0, multiply_adds_, 0}, pool, one, one);
     }
   }
 

@@ -2,6 +2,8 @@
 
 #include <cblas.h>
 
+#include "bitlog2/engine.h"
+
 namespace bitlog2::simulate {
 namespace {
 
@@ -43,3 +45,11 @@ void multiply_gram(const MatrixView& a, const MatrixView& b, float* c, std::size
 }
 
 }  // namespace bitlog2::simulate
+
+namespace bitlog2 {
+
+std::string blas_kernels() {
+  return openblas_get_corename();
+}
+
+}  // namespace bitlog2
