@@ -25,7 +25,9 @@ using runtime::Op;
 using runtime::OpKind;
 using runtime::Place;
 
-constexpr float kLargestZeroPoint = 4096.0F;  // of weights; the runtime checks it, too
+// Limits of zero points; the runtime checks them, too.
+constexpr float kLargestZeroPoint = 4096.0F;
+constexpr double kLargestValueZero = 512;
 constexpr std::size_t kGeluTableSize = 4096;
 constexpr std::size_t kFineGeluTableSize = 32768;  // for codes of 7 and 8 bits
 
@@ -37,9 +39,36 @@ std::uint32_t word(Place place) {
   return static_cast<std::uint32_t>(place);
 }
 
+/// What refuses a number instead of cutting it off: `what` says which numbers of the layer.
+Error too_large(const std::string& layer, std::string_view what) {
+  return Error(fmt::format("{}: {} too large for integers", layer, what));
+}
+
+/// `value` is known to be within range.
 std::int32_t to_int32(double value) {
-  constexpr double kLimit = 2147483647.0;
-  return static_cast<std::int32_t>(std::clamp(std::nearbyint(value), -kLimit, kLimit));
+  return static_cast<std::int32_t>(std::nearbyint(value));
+}
+
+/// As to_int32, of a value whose magnitude may be at most `limit`.
+std::int32_t to_bounded(double value, double limit, const std::string& layer,
+                        std::string_view what) {
+  if (!(std::fabs(value) <= limit)) {
+    throw too_large(layer, what);
+  }
+  return to_int32(value);
+}
+
+/// The largest magnitude of `values`, all of which must be numbers.
+double largest_magnitude(std::span<const double> values, const std::string& layer,
+                         std::string_view what) {
+  double largest = 0;
+  for (const double value : values) {
+    if (!std::isfinite(value)) {
+      throw too_large(layer, what);
+    }
+    largest = std::max(largest, std::fabs(value));
+  }
+  return largest;
 }
 
 /// A code's meaning: x = (code - zero) * scale, code in [0, top]; or x = levels[code] * scale,
@@ -97,15 +126,16 @@ struct FixedFactors {
   unsigned shift = 1;
 };
 
-FixedFactors fix(std::span<const double> factors) {
-  double largest = 0;
-  for (const double factor : factors) {
-    largest = std::max(largest, std::fabs(factor));
-  }
+FixedFactors fix(std::span<const double> factors, const std::string& layer) {
+  constexpr std::string_view kWhat = "its weights or the scales around it are";
+  const double largest = largest_magnitude(factors, layer, kWhat);
   FixedFactors fixed;
   // The largest gets 30 bits.
   const int exponent = largest > 0 ? std::ilogb(largest) : 0;
-  fixed.shift = static_cast<unsigned>(std::clamp(29 - exponent, 1, 62));
+  if (exponent > 28) {
+    throw too_large(layer, kWhat);
+  }
+  fixed.shift = static_cast<unsigned>(std::min(29 - exponent, 62));
   for (const double factor : factors) {
     fixed.integers.push_back(to_int32(std::ldexp(factor, static_cast<int>(fixed.shift))));
   }
@@ -122,15 +152,14 @@ struct FixedOffsets {
 FixedOffsets fix_offsets(std::span<const double> offsets, unsigned shift,
                          const std::string& layer) {
   constexpr unsigned kMost = 30;  // that the runtime takes
-  double largest = 0;
-  for (const double offset : offsets) {
-    largest = std::max(largest, std::ldexp(std::fabs(offset), static_cast<int>(shift)));
-  }
+  constexpr std::string_view kWhat = "its bias is";
+  const double largest =
+      std::ldexp(largest_magnitude(offsets, layer, kWhat), static_cast<int>(shift));
   FixedOffsets fixed;
   const int excess = largest > 0 ? std::ilogb(largest) - 29 : 0;
   fixed.up = static_cast<unsigned>(std::max(excess, 0));
-  if (!std::isfinite(largest) || fixed.up > kMost) {
-    throw Error(fmt::format("{}: its bias is too large for integers", layer));
+  if (fixed.up > kMost) {
+    throw too_large(layer, kWhat);
   }
   for (const double offset : offsets) {
     fixed.integers.push_back(
@@ -338,7 +367,7 @@ class LoweringOps {
       offsets.push_back(bias * forms[c].scale + forms[c].offset -
                         input.zero * sum * factors.back());
     }
-    const FixedFactors fixed = fix(factors);
+    const FixedFactors fixed = fix(factors, layer.name);
     const FixedOffsets fixed_offsets = fix_offsets(offsets, fixed.shift, layer.name);
     op.weight_bits = word(static_cast<std::size_t>(weights.bits));
     op.weights = program_.add_codes(layer.name + ".weight", codes, layer.out_features,
@@ -402,13 +431,15 @@ class LoweringOps {
   }
 
   void set_positions(Op& op, std::span<const double> positions) {
-    double largest = 0;
-    for (const double value : positions) {
-      largest = std::max(largest, std::fabs(value) * kResidualScale);
-    }
+    constexpr int kMostShift = 16;
+    const std::string name = "pos_embed";
+    const double largest = largest_magnitude(positions, name, "it is") * kResidualScale;
     // 16 bits each; the shift brings them to the residual stream's fraction.
     const int excess = largest > 0 ? std::ilogb(largest) - 14 : 0;
-    op.position_shift = word(static_cast<std::size_t>(std::clamp(excess, 0, 16)));
+    if (excess > kMostShift) {
+      throw too_large(name, "it is");
+    }
+    op.position_shift = word(static_cast<std::size_t>(std::max(excess, 0)));
     std::vector<std::int16_t> values;
     for (const double value : positions) {
       const double scaled =
@@ -416,7 +447,7 @@ class LoweringOps {
       values.push_back(
           static_cast<std::int16_t>(std::clamp(std::nearbyint(scaled), -32767.0, 32767.0)));
     }
-    op.positions = program_.add("pos_embed", values);
+    op.positions = program_.add(name, values);
     op.class_token = 1;
   }
 
@@ -430,11 +461,14 @@ class LoweringOps {
       factors.push_back(std::ldexp(norm.gamma[c] * form.scale, -runtime::kNormFraction));
       offsets.push_back(norm.beta[c] * form.scale + form.offset);
     }
-    const FixedFactors fixed = fix(factors);
+    const FixedFactors fixed = fix(factors, norm.name);
     const FixedOffsets fixed_offsets = fix_offsets(offsets, fixed.shift, norm.name);
     const double epsilon = static_cast<double>(norm.eps) * static_cast<double>(norm.channels) *
                            kResidualScale * kResidualScale;
-    const auto whole_epsilon = static_cast<std::uint64_t>(std::min(epsilon, 0x1p60));
+    if (!(epsilon < 0x1p60)) {
+      throw too_large(norm.name, "its epsilon is");
+    }
+    const auto whole_epsilon = static_cast<std::uint64_t>(epsilon);
     Op op = {};
     op.kind = static_cast<std::uint32_t>(OpKind::layer_norm);
     op.source = word(Place::residual);
@@ -501,6 +535,7 @@ class LoweringOps {
     const UniformQuantizer& values = quantizer(attn.name + ".matmul2.quantizer_B");
     const std::size_t channels = attended.shape.channels;
     const std::size_t head_dim = channels / attn.num_heads;
+    constexpr std::string_view kZero = "a zero point is";
     // e^x = 2^(x log2(e))
     const double to_log2 = std::ldexp(std::numbers::log2e, runtime::kScoreFraction);
     std::vector<double> scores;
@@ -518,14 +553,15 @@ class LoweringOps {
                                 ? 1.0 / map.delta
                                 : std::ldexp(map.delta, -runtime::kSqrt2ContextFraction);
       contexts.push_back(weight * v.scale / output.scale);
-      heads[h].query_zero = to_int32(q.zero);
-      heads[h].key_zero = to_int32(k.zero);
-      heads[h].value_zero = to_int32(v.zero);
-      heads[h].log2_delta =
-          to_int32(std::ldexp(std::log2(static_cast<double>(map.delta)), runtime::kScoreFraction));
+      heads[h].query_zero = to_bounded(q.zero, kLargestZeroPoint, attn.name, kZero);
+      heads[h].key_zero = to_bounded(k.zero, kLargestZeroPoint, attn.name, kZero);
+      heads[h].value_zero = to_bounded(v.zero, kLargestValueZero, attn.name, kZero);
+      heads[h].log2_delta = to_bounded(
+          std::ldexp(std::log2(static_cast<double>(map.delta)), runtime::kScoreFraction),
+          std::ldexp(64, runtime::kScoreFraction), attn.name, "the range of its scale is");
     }
-    const FixedFactors score_factors = fix(scores);
-    const FixedFactors context_factors = fix(contexts);
+    const FixedFactors score_factors = fix(scores, attn.name);
+    const FixedFactors context_factors = fix(contexts, attn.name);
     const FixedOffsets context_offset =
         fix_offsets(std::span(&output.zero, 1), context_factors.shift, attn.name);
     for (std::size_t h = 0; h < attn.num_heads; ++h) {
@@ -553,7 +589,8 @@ class LoweringOps {
   }
 
   void set_windows(Op& op, const Attention& attn, double to_log2) {
-    constexpr double kMask = 100.0;  // what timm subtracts from a masked score
+    constexpr double kMask = 100.0;          // what timm subtracts from a masked score
+    constexpr double kLargestBias = 0x1p28;  // 4096 powers of two
     if (attn.bias_index.empty()) {
       return;
     }
@@ -564,7 +601,7 @@ class LoweringOps {
     for (std::size_t head = 0; head < attn.num_heads; ++head) {
       for (std::size_t offset = 0; offset < offsets; ++offset) {
         const double value = attn.bias_table[offset * attn.num_heads + head] * to_log2;
-        bias.push_back(to_int32(std::clamp(value, -0x1p28, 0x1p28)));
+        bias.push_back(to_bounded(value, kLargestBias, attn.name, "its relative position bias is"));
       }
     }
     op.score_bias = program_.add(attn.name + ".score_bias", bias);
@@ -598,7 +635,7 @@ class LoweringOps {
 
   void emit_mean(const Mean& mean, const CodeGrid& output) {
     const double factor = 1 / (kResidualScale * output.scale);
-    const FixedFactors fixed = fix(std::span(&factor, 1));
+    const FixedFactors fixed = fix(std::span(&factor, 1), "mean");
     Op op = {};
     op.kind = static_cast<std::uint32_t>(OpKind::mean);
     op.source = word(Place::residual);

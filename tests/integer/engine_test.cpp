@@ -6,11 +6,13 @@
 #include <cstddef>
 #include <filesystem>
 #include <functional>
+#include <limits>
 #include <map>
 #include <optional>
 #include <span>
 #include <string>
 #include <thread>
+#include <tuple>
 #include <vector>
 
 #include "bitlog2/error.h"
@@ -220,6 +222,65 @@ TEST(IntegerWidths, MixedWidthsAndClassNames) {
   EXPECT_EQ(engine->info().settings.a_bits, 7);
   EXPECT_EQ(engine->info().class_names, (std::vector<std::string>{"a", "b \"c\"", "d"}));
   EXPECT_EQ(engine->logits(random_crops(8, 2, 1)).size(), 6U);
+}
+
+// --- numbers beyond the integers' range -----------------------------------------------------
+
+/// What lower() says about a tiny model whose numbers `change` has spoiled; empty if nothing.
+std::string refusal_to_lower(Family family, const std::function<void(QuantizedModel&)>& change) {
+  QuantizedModel quantized = quantize(make_random_model(testing::tiny_config(family), 3),
+                                      {4, 4, find_attention_scheme("BitLog2_Half_17")});
+  change(quantized);
+  try {
+    static_cast<void>(lower(quantized, {}));
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return {};
+}
+
+float& first_scale(QuantizedModel& quantized, const char* quantizer) {
+  return quantized.quantizers.uniform.at(quantizer).scale[0];
+}
+
+TEST(LoweringRange, UsualNumbersFit) {
+  for (const Family family : {Family::vit, Family::swin}) {
+    EXPECT_EQ(refusal_to_lower(family, [](QuantizedModel&) {}), "");
+  }
+}
+
+TEST(LoweringRange, NumbersBeyondItAreRefusedWithTheirLayersName) {
+  using Change = std::function<void(QuantizedModel&)>;
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const auto first_block = [](QuantizedModel& quantized) -> Block& {
+    return quantized.model.stages[0].blocks[0];
+  };
+  const std::vector<std::tuple<std::string, Family, Change>> cases = {
+      {"blocks.0.attn.proj: its weights", Family::vit,
+       [](auto& q) { first_scale(q, "blocks.0.attn.proj.weight_quantizer") = 1e9F; }},
+      {"head: its weights", Family::vit,
+       [&](auto& q) { first_scale(q, "head.weight_quantizer") = nan; }},
+      {"blocks.0.attn.qkv: its weights", Family::vit,
+       [](auto& q) { first_scale(q, "blocks.0.attn.matmul1.quantizer_A") = 1e-20F; }},
+      {"blocks.0.mlp.fc2: its bias", Family::vit,
+       [&](auto& q) { first_block(q).fc2.bias[0] = 1e30F; }},
+      {"blocks.0.norm1: its weights", Family::vit,
+       [&](auto& q) { first_block(q).norm1.gamma[0] = 1e20F; }},
+      {"blocks.0.norm2: its epsilon", Family::vit,
+       [&](auto& q) { first_block(q).norm2.eps = 1e9F; }},
+      {"pos_embed: it is", Family::vit, [](auto& q) { q.model.pos_embed[0] = 1e9F; }},
+      {"blocks.0.attn: a zero point", Family::vit,
+       [](auto& q) {
+         q.quantizers.uniform.at("blocks.0.attn.matmul2.quantizer_B").zero_point[0] = 600;
+       }},
+      {"layers.0.blocks.0.attn: its relative position bias", Family::swin,
+       [&](auto& q) { first_block(q).attn.bias_table[0] = 1e5F; }},
+  };
+  for (const auto& [expected, family, change] : cases) {
+    const std::string message = refusal_to_lower(family, change);
+    EXPECT_TRUE(message.starts_with(expected)) << expected << ": " << message;
+    EXPECT_TRUE(message.ends_with("too large for integers")) << message;
+  }
 }
 
 // --- files ----------------------------------------------------------------------------------
