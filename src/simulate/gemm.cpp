@@ -11,8 +11,9 @@ blasint dimension(std::size_t size) {
   return static_cast<blasint>(size);
 }
 
-/// OpenBLAS would start threads of its own; called before the first product.
-void use_one_thread() {
+}  // namespace
+
+void use_one_blas_thread() {
   static const bool done = [] {
     openblas_set_num_threads(1);
     return true;
@@ -20,25 +21,23 @@ void use_one_thread() {
   static_cast<void>(done);
 }
 
-}  // namespace
-
 void multiply_transposed(const MatrixView& a, const MatrixView& b, float* c, std::size_t c_stride,
                          bool accumulate) {
-  use_one_thread();
+  use_one_blas_thread();
   cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, dimension(a.rows), dimension(b.rows),
               dimension(a.columns), 1.0F, a.values, dimension(a.stride), b.values,
               dimension(b.stride), accumulate ? 1.0F : 0.0F, c, dimension(c_stride));
 }
 
 void multiply(const MatrixView& a, const MatrixView& b, float* c, std::size_t c_stride) {
-  use_one_thread();
+  use_one_blas_thread();
   cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, dimension(a.rows), dimension(b.columns),
               dimension(a.columns), 1.0F, a.values, dimension(a.stride), b.values,
               dimension(b.stride), 0.0F, c, dimension(c_stride));
 }
 
 void multiply_gram(const MatrixView& a, const MatrixView& b, float* c, std::size_t c_stride) {
-  use_one_thread();
+  use_one_blas_thread();
   cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, dimension(a.columns), dimension(b.columns),
               dimension(a.rows), 1.0F, a.values, dimension(a.stride), b.values, dimension(b.stride),
               0.0F, c, dimension(c_stride));

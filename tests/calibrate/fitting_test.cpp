@@ -7,6 +7,7 @@
 #include "calibrate/least_squares.h"
 #include "calibrate/ranges.h"
 #include "calibrate/weight_rounding.h"
+#include "simulate/gemm.h"
 
 namespace bitlog2::fitting {
 namespace {
@@ -128,6 +129,7 @@ TEST(Ranges, ConstantsAreExact) {
 }
 
 TEST(HeadTransforms, BalancingReachesItsBound) {
+  simulate::use_one_blas_thread();
   for (const Eigen::Index size : {8, 12}) {
     const auto n = static_cast<std::size_t>(size);
     const auto moment = [&](std::uint32_t seed) {
