@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <cstdint>
 #include <cstdio>
 
 namespace bitlog2::cli {
@@ -27,9 +28,9 @@ void Progress::show(std::size_t done, std::size_t total, const std::string& note
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
   const double left =
       elapsed / static_cast<double>(done) * static_cast<double>(total - std::min(done, total));
-  fmt::print(stderr, "\r\x1b[K{}  {}/{}  {}ETA {:.0f}:{:02.0f}", what_, done, total, note,
-             static_cast<double>(static_cast<int>(left) / 60),
-             static_cast<double>(static_cast<int>(left) % 60));
+  const auto seconds = static_cast<std::int64_t>(left);
+  fmt::print(stderr, "\r\x1b[K{}  {}/{}  {}ETA {}:{:02}", what_, done, total, note, seconds / 60,
+             seconds % 60);
   std::fflush(stderr);
 }
 
