@@ -423,41 +423,6 @@ class Runner {
 
   // --- attention ---
 
-  /// A group of tokens that attend to each other: everything, or one shifted window.
-  struct Group {
-    const Op& op;
-    std::size_t index;
-
-    /// Position in the sequence of token i.
-    std::size_t token(std::size_t i) const {
-      if (op.window == 0) {
-        return i;
-      }
-      return (row(i) + op.window_shift) % op.grid * op.grid +
-             (column(i) + op.window_shift) % op.grid;
-    }
-
-    /// Where the roll put tokens of both edges into one window, they do not see each other.
-    std::size_t region(std::size_t i) const { return 3 * band(row(i)) + band(column(i)); }
-
-    /// Entry of the relative position bias for tokens i and j.
-    std::size_t offset(std::size_t i, std::size_t j) const {
-      const std::size_t w = op.window;
-      return (i / w + w - 1 - j / w) * (2 * w - 1) + (i % w + w - 1 - j % w);
-    }
-
-   private:
-    std::size_t row(std::size_t i) const {
-      return index / (op.grid / op.window) * op.window + i / op.window;
-    }
-    std::size_t column(std::size_t i) const {
-      return index % (op.grid / op.window) * op.window + i % op.window;
-    }
-    std::size_t band(std::size_t at) const {
-      return at < op.grid - op.window ? 0 : at < op.grid - op.window_shift ? 1 : 2;
-    }
-  };
-
   /// q, k and v of one head and group, row by row.
   struct HeadCodes {
     const std::uint8_t* parts[3];
@@ -467,24 +432,64 @@ class Runner {
 
   /// Members share the queries where all tokens attend to each other, else the windows.
   void attention(const Op& op) {
-    AttentionScratch scratch(scratch_, op);
+    const AttentionScratch scratch(scratch_, op);
     if (op.window == 0) {
       const Range queries = my_share(op.rows);
       for (std::size_t h = 0; h < op.heads && !queries.empty(); ++h) {
-        attend_in_group(op, Group{op, 0}, h, queries, scratch);
+        attend_in_group(op, h, queries, scratch);
       }
       return;
     }
-    const Range groups = my_share(std::size_t{op.grid / op.window} * (op.grid / op.window));
-    for (std::size_t g = groups.begin; g < groups.end; ++g) {
-      for (std::size_t h = 0; h < op.heads; ++h) {
-        attend_in_group(op, Group{op, g}, h, {0, scratch.tokens}, scratch);
+    const Range windows = my_share(std::size_t{op.grid / op.window} * (op.grid / op.window));
+    for (std::size_t h = 0; h < op.heads; ++h) {
+      spread_bias(op, h, scratch);
+      for (std::size_t w = windows.begin; w < windows.end; ++w) {
+        find_window(op, w, scratch);
+        attend_in_group(op, h, {0, scratch.tokens}, scratch);
       }
     }
   }
 
-  HeadCodes head_codes(const Op& op, const Group& group, std::size_t h,
-                       const AttentionScratch& scratch) const {
+  /// The relative position bias of a head for every pair of a window's tokens.
+  void spread_bias(const Op& op, std::size_t h, const AttentionScratch& scratch) const {
+    if (op.score_bias == 0) {
+      return;
+    }
+    const std::size_t side = op.window;
+    const std::size_t offsets = 2 * side - 1;
+    const auto* bias = tensor<std::int32_t>(op.score_bias) + h * offsets * offsets;
+    std::int32_t* target = scratch.bias;
+    for (std::size_t y = 0; y < side; ++y) {
+      for (std::size_t x = 0; x < side; ++x) {
+        for (std::size_t key_y = 0; key_y < side; ++key_y) {
+          const std::int32_t* row = bias + (y + side - 1 - key_y) * offsets + x + side - 1;
+          for (std::size_t key_x = 0; key_x < side; ++key_x) {
+            *target++ = *(row - key_x);
+          }
+        }
+      }
+    }
+  }
+
+  /// Where the tokens of a shifted window are, and which of them see each other: not those that
+  /// the roll has brought together from both edges.
+  static void find_window(const Op& op, std::size_t index, const AttentionScratch& scratch) {
+    const std::size_t across = op.grid / op.window;
+    const auto band = [&](std::size_t at) {
+      return at < op.grid - op.window ? 0 : at < op.grid - op.window_shift ? 1 : 2;
+    };
+    std::size_t i = 0;
+    for (std::size_t y = index / across * op.window; i < scratch.tokens; ++y) {
+      for (std::size_t x = index % across * op.window; x < (index % across + 1) * op.window; ++x) {
+        scratch.places[i] = static_cast<std::uint32_t>((y + op.window_shift) % op.grid * op.grid +
+                                                       (x + op.window_shift) % op.grid);
+        scratch.regions[i] = 3 * band(y) + band(x);
+        ++i;
+      }
+    }
+  }
+
+  HeadCodes head_codes(const Op& op, std::size_t h, const AttentionScratch& scratch) const {
     const std::size_t head_dim = scratch.head_dim;
     const auto top = static_cast<std::int32_t>(op.input_top);
     const std::uint8_t* first = codes(op.source) + h * head_dim;
@@ -497,12 +502,11 @@ class Runner {
     std::uint8_t* target = scratch.gathered;
     for (std::size_t part = 0; part < 3; ++part) {
       result.parts[part] = target;
-      for (std::size_t i = 0; i < scratch.tokens; ++i) {
-        const std::uint8_t* source =
-            first + group.token(i) * op.in_features + part * op.out_features;
-        for (std::size_t c = 0; c < head_dim; ++c) {
-          *target++ = source[c];
-        }
+      for (std::size_t i = 0; i < scratch.tokens; ++i, target += head_dim) {
+        __builtin_memcpy(
+            target,
+            first + std::size_t{scratch.places[i]} * op.in_features + part * op.out_features,
+            head_dim);
       }
     }
     return result;
@@ -564,10 +568,11 @@ class Runner {
     }
   }
 
-  void attend_in_group(const Op& op, const Group& group, std::size_t h, Range queries,
+  /// Queries of the tokens that attend to each other: all, or a window's.
+  void attend_in_group(const Op& op, std::size_t h, Range queries,
                        const AttentionScratch& scratch) {
     const HeadRecord head = tensor<HeadRecord>(op.head_table)[h];
-    const HeadCodes parts = head_codes(op, group, h, scratch);
+    const HeadCodes parts = head_codes(op, h, scratch);
     pack_keys(op, parts, head, scratch);
     pack_values(parts, head, scratch);
     const RescaleArrays& arrays = scratch.context_rescale;
@@ -579,16 +584,16 @@ class Runner {
     for (std::size_t first = queries.begin; first < queries.end; first += kRowChunk) {
       const std::size_t left = queries.end - first;
       const Range chunk = {first, first + (left < kRowChunk ? left : kRowChunk)};
-      score(op, group, h, head, parts, chunk, scratch);
+      score(op, head, parts, chunk, scratch);
       const Weights weights = {scratch.weights, chunk.size(), scratch.tokens};
       kernels_.weigh(rule_, head.log2_delta, scratch.scores, scratch.score_width, weights);
-      write_context(op, group, h, head, parts, chunk, weights, scratch);
+      write_context(op, h, head, parts, chunk, weights, scratch);
     }
   }
 
   /// Scores [queries, score_width] in log2 units, with bias and mask.
-  void score(const Op& op, const Group& group, std::size_t h, const HeadRecord& head,
-             const HeadCodes& parts, Range queries, const AttentionScratch& scratch) const {
+  void score(const Op& op, const HeadRecord& head, const HeadCodes& parts, Range queries,
+             const AttentionScratch& scratch) const {
     const Inputs inputs = {parts.parts[0] + queries.begin * parts.stride, parts.stride, parts.top};
     for (std::size_t first = 0; first < scratch.tokens; first += kPanelWidth) {
       kernels_.multiply(inputs, queries.size(), key_panel(scratch, parts, head, first),
@@ -602,32 +607,25 @@ class Runner {
     kernels_.rescale(rescale, {scratch.scores, scratch.score_width, scratch.query_sums,
                                queries.size(), scratch.tokens});
     for (std::size_t i = queries.begin; i < queries.end && op.window != 0; ++i) {
-      add_bias_and_mask(op, group, h, i,
-                        scratch.scores + (i - queries.begin) * scratch.score_width);
+      add_bias_and_mask(op, i, scratch, scratch.scores + (i - queries.begin) * scratch.score_width);
     }
   }
 
-  void add_bias_and_mask(const Op& op, const Group& group, std::size_t h, std::size_t i,
-                         std::int32_t* scores) const {
-    const std::size_t tokens = group_tokens(op);
-    if (op.score_bias != 0) {
-      const std::size_t offsets = std::size_t{2} * op.window - 1;
-      const auto* bias = tensor<std::int32_t>(op.score_bias) + h * offsets * offsets;
-      for (std::size_t j = 0; j < tokens; ++j) {
-        scores[j] += bias[group.offset(i, j)];
-      }
+  static void add_bias_and_mask(const Op& op, std::size_t i, const AttentionScratch& scratch,
+                                std::int32_t* scores) {
+    const std::int32_t* bias = scratch.bias + i * scratch.tokens;
+    for (std::size_t j = 0; j < scratch.tokens && op.score_bias != 0; ++j) {
+      scores[j] += bias[j];
     }
-    if (op.window_shift != 0) {
-      for (std::size_t j = 0; j < tokens; ++j) {
-        const bool masked = group.region(i) != group.region(j);
-        scores[j] -= masked ? static_cast<std::int32_t>(op.mask) : 0;
-      }
+    const auto mask = static_cast<std::int32_t>(op.mask);
+    const std::int32_t region = scratch.regions[i];
+    for (std::size_t j = 0; j < scratch.tokens && op.window_shift != 0; ++j) {
+      scores[j] -= scratch.regions[j] != region ? mask : 0;
     }
   }
 
-  void write_context(const Op& op, const Group& group, std::size_t h, const HeadRecord& head,
-                     const HeadCodes& parts, Range queries, const Weights& weights,
-                     const AttentionScratch& scratch) {
+  void write_context(const Op& op, std::size_t h, const HeadRecord& head, const HeadCodes& parts,
+                     Range queries, const Weights& weights, const AttentionScratch& scratch) {
     const Rescale rescale =
         rescale_of(scratch.context_rescale, op.shift, 0, static_cast<std::int32_t>(op.output_top));
     for (std::size_t first = 0; first < scratch.head_dim; first += kPanelWidth) {
@@ -639,9 +637,10 @@ class Runner {
       // Tokens of a window do not follow each other.
       const std::size_t together = op.window == 0 ? queries.size() : 1;
       for (std::size_t i = 0; i < queries.size(); i += together) {
-        std::uint8_t* target = codes(op.destination) +
-                               group.token(queries.begin + i) * op.out_features +
-                               h * scratch.head_dim + first;
+        const std::size_t query = queries.begin + i;
+        const std::size_t token = op.window == 0 ? query : scratch.places[query];
+        std::uint8_t* target =
+            codes(op.destination) + token * op.out_features + h * scratch.head_dim + first;
         kernels_.rescale_to_codes(
             rescale,
             {scratch.context + i * values.width, values.width, nullptr, together, channels}, {},

@@ -170,6 +170,9 @@ struct AttentionScratch {
         context_width(round_up(head_dim, kLane)),
         gathered(
             carver.take<std::uint8_t>(op.window == 0 ? 0 : 3 * tokens * head_dim + kInputSlack)),
+        places(carver.take<std::uint32_t>(op.window == 0 ? 0 : tokens)),
+        regions(carver.take<std::int32_t>(op.window == 0 ? 0 : tokens)),
+        bias(carver.take<std::int32_t>(op.score_bias == 0 ? 0 : tokens * tokens)),
         keys(carver.take<std::int8_t>(score_width * round_up(head_dim, kDepthStep))),
         key_offsets(carver.take<std::int32_t>(kPanelWidth)),
         key_sums(carver.take<std::int32_t>(score_width)),
@@ -187,6 +190,9 @@ struct AttentionScratch {
   std::size_t score_width;
   std::size_t context_width;
   std::uint8_t* gathered;  // q, k and v of a window's tokens [3, tokens, head_dim]
+  std::uint32_t* places;   // where they are in the sequence
+  std::int32_t* regions;   // those of one region see each other
+  std::int32_t* bias;      // of a head, for every pair of a window's tokens
   std::int8_t* keys;       // panels of kPanelWidth tokens, the last one narrower
   std::int32_t* key_offsets;
   std::int32_t* key_sums;
