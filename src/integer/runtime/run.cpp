@@ -612,15 +612,18 @@ class Runner {
   }
 
   static void add_bias_and_mask(const Op& op, std::size_t i, const AttentionScratch& scratch,
-                                std::int32_t* scores) {
+                                std::int32_t* __restrict scores) {
+    const std::size_t biased = op.score_bias != 0 ? scratch.tokens : 0;
     const std::int32_t* bias = scratch.bias + i * scratch.tokens;
-    for (std::size_t j = 0; j < scratch.tokens && op.score_bias != 0; ++j) {
+    for (std::size_t j = 0; j < biased; ++j) {
       scores[j] += bias[j];
     }
+    const std::size_t masked = op.window_shift != 0 ? scratch.tokens : 0;
     const auto mask = static_cast<std::int32_t>(op.mask);
-    const std::int32_t region = scratch.regions[i];
-    for (std::size_t j = 0; j < scratch.tokens && op.window_shift != 0; ++j) {
-      scores[j] -= scratch.regions[j] != region ? mask : 0;
+    const std::int32_t* regions = scratch.regions;
+    const std::int32_t region = regions[i];
+    for (std::size_t j = 0; j < masked; ++j) {
+      scores[j] -= regions[j] != region ? mask : 0;
     }
   }
 
