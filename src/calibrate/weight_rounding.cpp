@@ -44,11 +44,12 @@ BITLOG2_TARGET_CLONES void subtract(float factor, const float* others, float* va
   }
 }
 
-/// What GPTQ needs of the Hessian: an order of columns and, in that order, the upper
-/// triangular U with H^-1 = U^T U.
+/// What GPTQ needs of the Hessian: an order of columns and, in that order, the Hessian itself and
+/// the upper triangular U with H^-1 = U^T U.
 struct Elimination {
   std::vector<std::size_t> order;
-  std::vector<float> upper;  // [in, in]
+  std::vector<float> upper;    // [in, in]
+  std::vector<float> hessian;  // [in, in], in that order
 };
 
 Elimination eliminate(const Matrix& hessian) {
@@ -69,6 +70,8 @@ Elimination eliminate(const Matrix& hessian) {
   const Matrix upper = inverse.llt().matrixU();
   result.upper.resize(size * size);
   copy_to(upper, result.upper);
+  result.hessian.resize(size * size);
+  copy_to(permuted, result.hessian);
   return result;
 }
 
@@ -86,6 +89,52 @@ double round_row(const Elimination& elimination, const Grid& grid, std::span<flo
     subtract(lost, upper + j + 1, row.data() + j + 1, size - j - 1);
   }
   return error;
+}
+
+/// Coordinate descent: GPTQ never looks back at a column, so that with all others known, some
+/// weights have a better code. `row` holds weights on `grid`, in elimination order; each in turn
+/// goes to its best code, then the scale to its best value, until nothing moves.
+void descend(const Elimination& elimination, std::span<const float> wanted, Grid& grid,
+             std::span<float> row) {
+  constexpr int kRounds = 5;
+  const std::size_t size = row.size();
+  const auto hessian_row = [&](std::size_t j) { return elimination.hessian.data() + j * size; };
+  std::vector<float> goal(size);      // H wanted
+  std::vector<float> gradient(size);  // H (wanted - row)
+  for (std::size_t j = 0; j < size; ++j) {
+    subtract(-wanted[j], hessian_row(j), goal.data(), size);
+    subtract(row[j] - wanted[j], hessian_row(j), gradient.data(), size);
+  }
+  bool moved = true;
+  for (int round = 0; round < kRounds && moved; ++round) {
+    moved = false;
+    for (std::size_t j = 0; j < size; ++j) {
+      const float best = grid.nearest(row[j] + gradient[j] / hessian_row(j)[j]);
+      const float step = best - row[j];
+      if (std::fabs(step) > 0.5F * grid.scale) {
+        subtract(step, hessian_row(j), gradient.data(), size);
+        row[j] = best;
+        moved = true;
+      }
+    }
+    // (wanted - f row)^T H (wanted - f row) is lowest at f = 1 + row^T g / row^T H row.
+    double slope = 0;
+    double curvature = 0;
+    for (std::size_t j = 0; j < size; ++j) {
+      slope += static_cast<double>(row[j]) * gradient[j];
+      curvature += static_cast<double>(row[j]) * (goal[j] - gradient[j]);
+    }
+    const double factor = curvature > 0 ? 1 + slope / curvature : 1.0;
+    if (factor < 0.5 || factor > 2) {
+      return;
+    }
+    const float before = grid.scale;
+    grid.scale *= static_cast<float>(factor);
+    for (std::size_t j = 0; j < size; ++j) {
+      row[j] = std::rint(row[j] / before) * grid.scale;
+      gradient[j] = goal[j] - static_cast<float>(factor) * (goal[j] - gradient[j]);
+    }
+  }
 }
 
 /// Rounds one row, each weight to its nearest code; the same error.
@@ -125,6 +174,7 @@ RoundedWeights round_weights(const Matrix& weights, const Matrix& hessian,
   pool.parallel_for(rows, kRowsPerTask, [&](std::size_t begin, std::size_t end) {
     std::vector<float> row(columns);
     std::vector<float> rounded(columns);
+    std::vector<float> best(columns);
     for (std::size_t r = begin; r < end; ++r) {
       for (std::size_t j = 0; j < columns; ++j) {
         const std::size_t column = options.second_order ? elimination.order[j] : j;
@@ -132,6 +182,7 @@ RoundedWeights round_weights(const Matrix& weights, const Matrix& hessian,
       }
       const auto [low, high] = std::minmax_element(row.begin(), row.end());
       double lowest = std::numeric_limits<double>::infinity();
+      Grid best_grid;
       for (const float share : shares) {
         const Grid grid = grid_of(*low * share, *high * share, options.bits);
         rounded = row;
@@ -139,13 +190,18 @@ RoundedWeights round_weights(const Matrix& weights, const Matrix& hessian,
                                                   : round_row_to_nearest(hessian, grid, rounded);
         if (error < lowest) {
           lowest = error;
-          result.quantizer.scale[r] = grid.scale;
-          result.quantizer.zero_point[r] = grid.zero;
-          for (std::size_t j = 0; j < columns; ++j) {
-            const std::size_t column = options.second_order ? elimination.order[j] : j;
-            result.weights(index(r), index(column)) = rounded[j];
-          }
+          best_grid = grid;
+          best = rounded;
         }
+      }
+      if (options.second_order) {
+        descend(elimination, row, best_grid, best);
+      }
+      result.quantizer.scale[r] = best_grid.scale;
+      result.quantizer.zero_point[r] = best_grid.zero;
+      for (std::size_t j = 0; j < columns; ++j) {
+        const std::size_t column = options.second_order ? elimination.order[j] : j;
+        result.weights(index(r), index(column)) = best[j];
       }
     }
   });

@@ -20,8 +20,9 @@ struct RoundingOptions {
 };
 
 /// Rounds `weights` [out, in], each row with its own scale, so that (W - W^)^T H (W - W^) is
-/// low: GPTQ (Frantar et al. 2023), columns in descending order of H's diagonal, and of a
-/// row's ranges the one with the lowest error. `hessian` [in, in] is positive definite.
+/// low: GPTQ (Frantar et al. 2023), columns in descending order of H's diagonal, of a row's ranges
+/// the one with the lowest error, and from there coordinate descent. `hessian` [in, in] is positive
+/// definite.
 RoundedWeights round_weights(const Matrix& weights, const Matrix& hessian,
                              const RoundingOptions& options, ThreadPool& pool);
 

@@ -92,6 +92,29 @@ TEST(WeightRounding, SecondOrderBeatsNearestAndStaysOnTheGrid) {
   }
 }
 
+TEST(WeightRounding, NoOtherCodeOfOneWeightIsMuchBetter) {
+  ThreadPool pool(2);
+  const auto x = correlated_values(500, 24, 5);
+  const Matrix weights = to_matrix(normal_values(40 * 24, 6), 40);
+  Matrix hessian = find_moments(x, x, 500, kOne, pool).gram;
+  hessian.diagonal().array() += 0.01;
+  const RoundedWeights rounded = round_weights(weights, hessian, {3, true, true}, pool);
+  for (Eigen::Index row = 0; row < weights.rows(); ++row) {
+    const double scale = rounded.quantizer.scale[static_cast<std::size_t>(row)];
+    const double zero = rounded.quantizer.zero_point[static_cast<std::size_t>(row)];
+    const Matrix lost = rounded.weights.row(row) - weights.row(row);
+    const double error = quadratic(lost, hessian);
+    for (Eigen::Index c = 0; c < weights.cols(); ++c) {
+      for (const double step : {-scale, scale}) {
+        const double code = (rounded.weights(row, c) + step) / scale + zero;
+        Matrix other = lost;
+        other(0, c) += step;
+        EXPECT_TRUE(code < -0.5 || code > 7.5 || quadratic(other, hessian) > 0.95 * error);
+      }
+    }
+  }
+}
+
 TEST(WeightRounding, ConstantRowsAreExact) {
   ThreadPool pool(1);
   const Matrix weights = Matrix::Constant(3, 6, -0.25);
