@@ -20,11 +20,13 @@ struct Recipe {
   GeluScheme gelu_scheme = GeluScheme::uniform;  ///< of fc2's input
   bool gptq = false;                             ///< second-order weight rounding
   bool compensation = false;                     ///< weights corrected for their quantized input
-  bool head_quantizers = false;    ///< q, k, v and the attention map: a quantizer per head
-  bool head_transforms = false;    ///< q, k, v in a basis per head that balances their channels
-  bool output_search = false;      ///< ranges and weight scales by the error of the output
-  bool nearest_attention = false;  ///< BitLog2 rounds to nearest instead of truncating
-  bool fine_attention = false;     ///< BitLog2 has the levels that a_bits above 4 can tell apart
+  bool stream_target = false;       ///< compensation also undoes some of the stream's errors
+  bool head_quantizers = false;     ///< q, k, v and the attention map: a quantizer per head
+  bool head_transforms = false;     ///< q, k, v in a basis per head that balances their channels
+  bool residual_transform = false;  ///< the residual stream in a basis that spreads its channels
+  bool output_search = false;       ///< ranges and weight scales by the error of the output
+  bool nearest_attention = false;   ///< BitLog2 rounds to nearest instead of truncating
+  bool fine_attention = false;      ///< BitLog2 has the levels that a_bits above 4 can tell apart
 
   bool operator==(const Recipe&) const = default;
 
@@ -47,10 +49,15 @@ inline constexpr std::array kRecipeParts = {
                "How weights find their codes"},
     RecipePart{"compensation", "none", "ridge", &Recipe::compensation, true,
                "Correct weights for the quantization of their input"},
+    RecipePart{
+        "compensation-target", "layer", "stream", &Recipe::stream_target, true,
+        "What corrected weights aim at: the layer's output, or also a correct residual stream"},
     RecipePart{"attention-quantizers", "tensor", "head", &Recipe::head_quantizers, true,
                "q, k, v and the attention map: one quantizer for all heads, or one each"},
     RecipePart{"head-basis", "own", "balanced", &Recipe::head_transforms, true,
                "q, k, v as they are, or in a basis that balances their channels"},
+    RecipePart{"residual-basis", "own", "spread", &Recipe::residual_transform, true,
+               "The residual stream as it is, or in a basis that spreads its channels"},
     RecipePart{"scale-search", "tensor", "output", &Recipe::output_search, true,
                "Whose error chooses scales: the tensor's own, or the layer's output"},
     RecipePart{"attention-rounding", "truncate", "nearest", &Recipe::nearest_attention, false,

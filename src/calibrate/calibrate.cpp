@@ -1,6 +1,7 @@
 #include "bitlog2/calibrate.h"
 
 #include "calibrate/repq.h"
+#include "calibrate/residual_transform.h"
 #include "calibrate/sequential.h"
 
 namespace bitlog2 {
@@ -11,6 +12,13 @@ Calibration calibrate(Model model, const QuantizationSettings& settings,
   return settings.recipe.is_repq()
              ? calibrate_repq(std::move(model), settings, images, pool, progress)
              : calibrate_sequentially(model, settings, images, pool, progress);
+}
+
+Model in_residual_basis(Model model, const Recipe& recipe) {
+  if (recipe.residual_transform) {
+    fitting::spread_residual_stream(model);
+  }
+  return model;
 }
 
 }  // namespace bitlog2

@@ -7,22 +7,6 @@
 namespace bitlog2::fitting {
 namespace {
 
-/// An orthogonal matrix with entries of one magnitude, or nearly: Hadamard's for powers of
-/// two, else Hartley's.
-Matrix spreading(Eigen::Index size) {
-  Matrix result(size, size);
-  const bool power = std::has_single_bit(static_cast<std::size_t>(size));
-  for (Eigen::Index i = 0; i < size; ++i) {
-    for (Eigen::Index j = 0; j < size; ++j) {
-      const double angle =
-          2 * std::numbers::pi * static_cast<double>(i * j % size) / static_cast<double>(size);
-      const bool odd = std::popcount(static_cast<std::size_t>(i & j)) % 2 != 0;
-      result(i, j) = power ? (odd ? -1.0 : 1.0) : std::cos(angle) + std::sin(angle);
-    }
-  }
-  return result / std::sqrt(static_cast<double>(size));
-}
-
 /// A power of a positive definite matrix, its smallest eigenvalues raised a little.
 Matrix power(const Matrix& matrix, double exponent) {
   constexpr double kFloor = 1e-3;  // of the mean eigenvalue
@@ -59,6 +43,20 @@ void transform_rows(Linear& layer, std::size_t first, const Matrix& basis, const
 }
 
 }  // namespace
+
+Matrix spreading(Eigen::Index size) {
+  Matrix result(size, size);
+  const bool power = std::has_single_bit(static_cast<std::size_t>(size));
+  for (Eigen::Index i = 0; i < size; ++i) {
+    for (Eigen::Index j = 0; j < size; ++j) {
+      const double angle =
+          2 * std::numbers::pi * static_cast<double>(i * j % size) / static_cast<double>(size);
+      const bool odd = std::popcount(static_cast<std::size_t>(i & j)) % 2 != 0;
+      result(i, j) = power ? (odd ? -1.0 : 1.0) : std::cos(angle) + std::sin(angle);
+    }
+  }
+  return result / std::sqrt(static_cast<double>(size));
+}
 
 Matrix balancing_basis(const Matrix& a, const Matrix& b) {
   const Matrix product = power(a, 0.5) * power(b, 0.5);

@@ -24,6 +24,10 @@
 
 namespace bitlog2::fitting {
 
+/// A symmetric orthogonal matrix with entries of one magnitude, or nearly, and a constant first
+/// column: Hadamard's for powers of two, else Hartley's.
+Matrix spreading(Eigen::Index size);
+
 /// G as above, [n, n], for positive semidefinite A and B.
 Matrix balancing_basis(const Matrix& a, const Matrix& b);
 

@@ -1,6 +1,8 @@
 #include "calibrate/sequential.h"
 
+#include <algorithm>
 #include <cmath>
+#include <functional>
 #include <map>
 #include <string>
 
@@ -24,13 +26,18 @@ using simulate::fake_quantize_operand;
 using simulate::fake_quantize_parallel;
 using FloatTensor = simulate::Tensor;
 
-/// The ridge's and GPTQ's damping, in the mean of the Hessian's diagonal. From a fifth of it to
-/// five times as much, results differ by less than their noise.
-constexpr double kDamping = 0.05;
+/// The ridge's and GPTQ's damping, in the mean of the Hessian's diagonal: much, since 32 images
+/// say little about most directions. From half of it to twice as much, results differ by less than
+/// their noise.
+constexpr double kDamping = 0.6;
 
 /// A ViT's head reads the class token alone; without more weight than a patch it would be one
 /// row of the least squares in two hundred.
 constexpr float kClassTokenWeight = 30.0F;
+
+/// How far the layers that add to the residual stream also aim at undoing its errors. All of it
+/// would shrink what tells images apart.
+constexpr float kStreamShare = 0.15F;
 
 /// GELU's outputs as sums of at most two shifts: its short negative part, and its long tail.
 std::vector<std::int16_t> shift_levels(int bits) {
@@ -181,6 +188,9 @@ class SequentialOps {
   }
 
   Tensor layer_norm(const LayerNorm& norm, const Tensor& x) {
+    if (settings_.recipe.stream_target) {
+      difference_ = difference(x.exact, x.quantized);
+    }
     return {exact_ops_.layer_norm(norm, x.exact), quantized_ops_.layer_norm(norm, x.quantized)};
   }
 
@@ -198,8 +208,11 @@ class SequentialOps {
     // What the layer would make of this input unquantized. Aiming at the float network's own
     // output instead, which would undo errors from above, too, brings every layer closer to it
     // and accuracy down: least squares shrinks what is uncertain, first of all the small
-    // differences between images.
-    const FloatTensor target = quantized_ops_.linear(exact, copy(x.quantized));
+    // differences between images. A little of it pays, where a layer adds to the stream.
+    FloatTensor target = quantized_ops_.linear(exact, copy(x.quantized));
+    if (settings_.recipe.stream_target && adds_to_stream(layer)) {
+      aim_at_stream(target, output);
+    }
     quantize_input(layer, x.quantized);
     fit(layer, x.quantized, target);
     report();
@@ -241,6 +254,25 @@ class SequentialOps {
  private:
   bool is_patch_embedding(const Linear& layer) const {
     return layer.name == model_.patch_embed.name;
+  }
+
+  static bool adds_to_stream(const Linear& layer) {
+    return layer.name.ends_with(".attn.proj") || layer.name.ends_with(".fc2");
+  }
+
+  static std::vector<float> difference(const FloatTensor& a, const FloatTensor& b) {
+    std::vector<float> result(a.values().begin(), a.values().end());
+    std::ranges::transform(result, b.values(), result.begin(), std::minus<>());
+    return result;
+  }
+
+  /// Moves `target` kStreamShare of the way to what would make the stream the float network's,
+  /// in which the layer's output is `exact`.
+  void aim_at_stream(FloatTensor& target, const FloatTensor& exact) const {
+    for (std::size_t i = 0; i < difference_.size(); ++i) {
+      const float whole = exact.values()[i] + difference_[i];
+      target.values()[i] += kStreamShare * (whole - target.values()[i]);
+    }
   }
 
   /// The squared norm of each input channel's weights.
@@ -447,6 +479,7 @@ class SequentialOps {
   std::map<std::string, LayerNorm*> norms_;       // before a layer, by the layer's name
   std::map<std::string, Attention*> attentions_;  // by the name of qkv
   std::vector<float> row_weights_;
+  std::vector<float> difference_;  // of the two streams, where a block last read them
   std::size_t layers_done_ = 0;
   const LayerObserver nobody_;
   simulate::NoQuantization none_;
@@ -460,8 +493,9 @@ class SequentialOps {
 Calibration calibrate_sequentially(const Model& model, const QuantizationSettings& settings,
                                    std::span<const float> images, ThreadPool& pool,
                                    const CalibrationProgress& progress) {
-  SequentialOps ops(model, settings, images, pool, progress);
-  static_cast<void>(forward(model, ops));
+  const Model start = in_residual_basis(model, settings.recipe);
+  SequentialOps ops(start, settings, images, pool, progress);
+  static_cast<void>(forward(start, ops));
   Calibration result;
   result.quantized = ops.take_result();
   result.after_initial_calibration = result.quantized.quantizers;

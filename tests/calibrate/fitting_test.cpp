@@ -6,6 +6,7 @@
 #include "calibrate/head_transforms.h"
 #include "calibrate/least_squares.h"
 #include "calibrate/ranges.h"
+#include "calibrate/residual_transform.h"
 #include "calibrate/weight_rounding.h"
 #include "simulate/gemm.h"
 
@@ -148,6 +149,17 @@ TEST(Ranges, ConstantsAreExact) {
     const std::vector<float> values(100, constant);
     const Range range = search_range(values, kOne, 4);
     EXPECT_EQ(squared_error(quantizer_of(std::span(&range, 1), 4), values), 0.0);
+  }
+}
+
+TEST(ResidualTransform, RotationSpreadsChannelsAndKeepsTheirMean) {
+  for (const std::size_t size : {32, 48, 192}) {
+    const Matrix rotation = spreading_rotation(size);
+    const Matrix identity = Matrix::Identity(index(size), index(size));
+    EXPECT_LT((rotation * rotation.transpose() - identity).cwiseAbs().maxCoeff(), 1e-12);
+    EXPECT_LT((rotation.rowwise().sum().array() - 1.0).abs().maxCoeff(), 1e-12);
+    // As many entries as there are, of variance 1 / size.
+    EXPECT_LT(rotation.cwiseAbs().maxCoeff(), 5 / std::sqrt(static_cast<double>(size)));
   }
 }
 

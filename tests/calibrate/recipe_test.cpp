@@ -11,6 +11,7 @@
 
 #include "bitlog2/error.h"
 #include "calibrate/head_transforms.h"
+#include "calibrate/residual_transform.h"
 #include "integer/tiny_networks.h"
 
 namespace bitlog2 {
@@ -89,6 +90,21 @@ TEST_P(Families, HeadTransformsKeepTheFunction) {
   const std::vector<float> after = run_fp32(moved, images, pool);
   for (std::size_t i = 0; i < before.size(); ++i) {
     EXPECT_NEAR(after[i], before[i], 2e-3F * std::fabs(before[i]) + 2e-3F);
+  }
+}
+
+TEST_P(Families, SpreadingTheResidualStreamKeepsTheFunction) {
+  const Model model = testing::nano_model(GetParam());
+  const auto images = normalised_batch(testing::random_crops(model.config.img_size, 4, 5),
+                                       model.config.preprocessing);
+  ThreadPool pool(1);
+  const std::vector<float> before = run_fp32(model, images, pool);
+  Model moved = model;
+  fitting::spread_residual_stream(moved);
+  EXPECT_NE(moved.head.weight, model.head.weight);
+  const std::vector<float> after = run_fp32(moved, images, pool);
+  for (std::size_t i = 0; i < before.size(); ++i) {
+    EXPECT_NEAR(after[i], before[i], 1e-4F * std::fabs(before[i]) + 1e-4F);
   }
 }
 

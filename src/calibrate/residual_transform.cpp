@@ -1,0 +1,83 @@
+#include "calibrate/residual_transform.h"
+
+#include <algorithm>
+#include <random>
+
+#include "calibrate/head_transforms.h"
+
+namespace bitlog2::fitting {
+namespace {
+
+/// Moves the affine of `norm` into the layer that reads its outputs.
+void absorb_affine(LayerNorm& norm, Linear& layer) {
+  layer.has_bias = true;
+  layer.bias.resize(layer.out_features);
+  Matrix weights = to_matrix(layer.weight, layer.out_features);
+  copy_to(to_vector(layer.bias) + weights * to_vector(norm.beta), layer.bias);
+  weights *= to_vector(norm.gamma).asDiagonal();
+  copy_to(weights, layer.weight);
+  std::ranges::fill(norm.gamma, 1.0F);
+  std::ranges::fill(norm.beta, 0.0F);
+}
+
+/// Every row r of `values` [.., n] becomes r Q.
+void rotate_rows(std::span<float> values, const Matrix& rotation) {
+  const std::size_t rows = values.size() / static_cast<std::size_t>(rotation.rows());
+  if (rows > 0) {
+    copy_to(to_matrix(values, rows) * rotation, values);
+  }
+}
+
+/// `layer` writes to the stream: its outputs y become y Q.
+void rotate_outputs(Linear& layer, const Matrix& rotation) {
+  copy_to(rotation.transpose() * to_matrix(layer.weight, layer.out_features), layer.weight);
+  rotate_rows(layer.bias, rotation);
+}
+
+/// `layer` reads the stream, or several of its tokens side by side, through `norm`.
+void rotate_inputs(LayerNorm& norm, Linear& layer, const Matrix& rotation) {
+  absorb_affine(norm, layer);
+  rotate_rows(layer.weight, rotation);
+}
+
+}  // namespace
+
+Matrix spreading_rotation(std::size_t size) {
+  const Matrix spread = spreading(index(size));
+  Vector signs = Vector::Ones(index(size));
+  std::mt19937 random;  // by default always the same
+  for (std::size_t i = 1; i < size; ++i) {
+    signs[index(i)] = random() % 2 == 0 ? -1.0 : 1.0;
+  }
+  // The first column of `spread` is constant; its sign stays.
+  return spread * signs.asDiagonal() * spread;
+}
+
+void spread_residual_stream(Model& model) {
+  const bool is_vit = model.config.family == Family::vit;
+  for (std::size_t s = is_vit ? 0 : 1; s < model.stages.size(); ++s) {
+    Stage& stage = model.stages[s];
+    const Matrix rotation = spreading_rotation(stage.channels);
+    if (is_vit) {
+      rotate_outputs(model.patch_embed, rotation);
+      rotate_rows(model.cls_token, rotation);
+      rotate_rows(model.pos_embed, rotation);
+    } else {
+      rotate_outputs(model.stages[s - 1].downsample.front().reduction, rotation);
+    }
+    for (Block& block : stage.blocks) {
+      rotate_inputs(block.norm1, block.attn.qkv, rotation);
+      rotate_outputs(block.attn.proj, rotation);
+      rotate_inputs(block.norm2, block.fc1, rotation);
+      rotate_outputs(block.fc2, rotation);
+    }
+    for (PatchMerging& merging : stage.downsample) {
+      rotate_inputs(merging.norm, merging.reduction, rotation);
+    }
+  }
+  if (is_vit || model.stages.size() > 1) {
+    rotate_inputs(model.norm, model.head, spreading_rotation(model.stages.back().channels));
+  }
+}
+
+}  // namespace bitlog2::fitting
