@@ -11,6 +11,8 @@
 #include <set>
 
 #include "bitlog2/evaluate.h"
+#include "bitlog2/quantized_model.h"
+#include "bitlog2/recipe.h"
 #include "cli/program.h"
 #include "reference.h"
 #include "tensors.h"
@@ -134,11 +136,12 @@ class Cli : public ::testing::Test {
     return run_program("bitlog2", arguments, hub_at(path("hub")));
   }
 
-  /// `bitlog2 eval` with all it needs: a nano model and as many images as there are.
-  Arguments eval(const std::string& family) const {
-    return {"eval",      "--weights", nano_path(family).string(), "--dataset", dataset().string(),
+  /// A command that calibrates, with all it needs: a nano model and as many images as there are.
+  Arguments on_nano(const std::string& command, const std::string& family) const {
+    return {command,     "--weights", nano_path(family).string(), "--dataset", dataset().string(),
             "--threads", "2",         "--calib-batchsize",        "6"};
   }
+  Arguments eval(const std::string& family) const { return on_nano("eval", family); }
 
   json json_output(const Arguments& arguments) const {
     const Outcome outcome = run(arguments + Arguments{"--json", path("out.json").string()});
@@ -393,6 +396,150 @@ TEST_F(Cli, HelpAndVersionGoToStdout) {
   }
   EXPECT_THAT(run({"eval", "--help"}).out, HasSubstr("--log-quant-scheme"));
   EXPECT_THAT(run({"--version"}).out, MatchesRegex("[0-9]+[.][0-9]+[.][0-9]+\n"));
+}
+
+// ---- recipes ---------------------------------------------------------------------------
+
+/// Everything of `recipe` that tells it from another.
+Arguments with(const Arguments& arguments, const std::string& recipe, const Arguments& parts = {}) {
+  return arguments + Arguments{"--recipe", recipe} + parts;
+}
+
+TEST_F(Cli, AblateSwitchesEachGroupOff) {
+  const Outcome outcome = run(with(on_nano("ablate", "vit"), "best"));
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  const std::vector<std::string> lines = lines_of(outcome.out);
+  ASSERT_EQ(lines.size(), 4 + kQuantizerGroups.size()) << outcome.out;
+  EXPECT_EQ(lines[0], "custom BitLog2_Half_16.w4a4");
+  EXPECT_THAT(lines[1], MatchesRegex("quantized +top-1 +top-5 +loss"));
+  const std::string numbers = " +[0-9.]+ +[0-9.]+ +[0-9.]+";
+  EXPECT_THAT(lines[2], MatchesRegex("nothing .float32." + numbers));
+  EXPECT_THAT(lines[3], MatchesRegex("everything" + numbers));
+  for (std::size_t i = 0; i < kQuantizerGroups.size(); ++i) {
+    EXPECT_THAT(lines[4 + i], StartsWith(fmt::format("all but {}", kQuantizerGroups[i].name)));
+  }
+}
+
+TEST_F(Cli, AblateAgreesWithEval) {
+  for (const char* family : {"vit", "swin"}) {
+    const json table = json_output(on_nano("ablate", family) + Arguments{"--of", "parts"});
+    EXPECT_EQ(table["model"], "custom");
+    EXPECT_EQ(table["settings"], "BitLog2_Half_16.w4a4");
+    std::map<std::string, json> cases;
+    for (const json& row : table["cases"]) {
+      EXPECT_EQ(row["images"], kValidationImages);
+      cases[row["case"]] = row;
+    }
+    // float32; repq and best; each part changed in both
+    EXPECT_EQ(cases.size(), 3 + 2 * (kRecipeParts.size() + kGeluSchemes.size() - 1));
+    const auto expect_same = [&](const std::string& name, const Arguments& arguments) {
+      const json row = json_output(on_nano("eval", family) +
+                                   Arguments{"--log-quant-scheme", "BitLog2_Half_16"} + arguments);
+      ASSERT_TRUE(cases.contains(name)) << name;
+      EXPECT_EQ(cases[name]["loss"], row[0]["loss"]) << name;
+    };
+    expect_same("float32", {"--engine", "fp32"});
+    expect_same("repq", {});
+    expect_same("best", {"--recipe", "best"});
+    expect_same("repq, weight-rounding gptq", {"--weight-rounding", "gptq"});
+    expect_same("best, residual-basis own", {"--recipe", "best", "--residual-basis", "own"});
+    expect_same("best, gelu-quant-scheme Shift",
+                {"--recipe", "best", "--gelu-quant-scheme", "Shift"});
+  }
+}
+
+TEST_F(Cli, AblateWritesJsonToStdoutInsteadOfTheTable) {
+  const Outcome outcome =
+      run(on_nano("ablate", "vit") + Arguments{"--limit", "5", "--json", "-", "--w-bits", "3"});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  const json table = json::parse(outcome.out);
+  EXPECT_EQ(table["settings"], "BitLog2_Half_16.w3a4");
+  EXPECT_EQ(table["recipe"], json::parse(recipe_to_json({})));
+  ASSERT_EQ(table["cases"].size(), 2 + kQuantizerGroups.size());
+  for (const json& row : table["cases"]) {
+    EXPECT_EQ(row["images"], 5);
+  }
+}
+
+TEST_F(Cli, AblateRefusesOutputsThatCannotBeWrittenBeforeItWorks) {
+  const Outcome outcome =
+      run(on_nano("ablate", "vit") + Arguments{"--json", path("missing/out.json").string()});
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_THAT(complaint(outcome), HasSubstr("missing/out.json: "));
+  EXPECT_EQ(outcome.out, "");
+}
+
+TEST_F(Cli, EveryPartOfARecipeChangesTheResult) {
+  // Above 4 bits, so that there are more levels to attention.
+  const Arguments settings = {"--log-quant-scheme", "BitLog2_Half_16", "--a-bits", "6"};
+  const auto loss = [&](const Arguments& parts) {
+    return json_output(with(on_nano("eval", "vit") + settings, "best", parts))[0]["loss"];
+  };
+  const json best = loss({});
+  for (const RecipePart& part : kRecipeParts) {
+    const auto option = "--" + std::string(part.name);
+    EXPECT_EQ(loss({option, std::string(part.in_best ? part.on : part.off)}), best) << option;
+    EXPECT_NE(loss({option, std::string(part.in_best ? part.off : part.on)}), best) << option;
+  }
+}
+
+TEST_F(Cli, RefusesUnknownRecipesAndPartsWithTheirChoices) {
+  for (const char* command : {"eval", "ablate", "compare", "quantize"}) {
+    const auto refused = [&](const std::string& option, const std::string& value) {
+      const Outcome outcome = run({command, "--weights", nano_path("vit").string(), "--dataset",
+                                   dataset().string(), option, value});
+      EXPECT_EQ(outcome.exit_code, 2) << command;
+      EXPECT_EQ(outcome.out, "");
+      return complaint(outcome);
+    };
+    EXPECT_THAT(refused("--recipe", "better"),
+                AllOf(HasSubstr("--recipe"), HasSubstr("repq"), HasSubstr("best")));
+    EXPECT_THAT(refused("--gelu-quant-scheme", "Half"),
+                AllOf(HasSubstr("Uniform"), HasSubstr("Shift"), HasSubstr("CodeBook")));
+    for (const RecipePart& part : kRecipeParts) {
+      EXPECT_THAT(refused("--" + std::string(part.name), "maybe"),
+                  AllOf(HasSubstr(std::string(part.name)), HasSubstr(std::string(part.off)),
+                        HasSubstr(std::string(part.on))));
+    }
+  }
+  const Outcome outcome = run(on_nano("ablate", "vit") + Arguments{"--of", "layers"});
+  EXPECT_EQ(outcome.exit_code, 2);
+  EXPECT_THAT(complaint(outcome), AllOf(HasSubstr("groups"), HasSubstr("parts")));
+}
+
+TEST_F(Cli, TheQuantizedFileSaysItsRecipe) {
+  const auto recipe_of = [&](const Arguments& arguments) {
+    const fs::path file = path("model.safetensors");
+    const Outcome outcome =
+        run(on_nano("quantize", "vit") + arguments + Arguments{"-o", file.string()});
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    const Outcome evaluated =
+        run({"eval", "--quantized", file.string(), "--dataset", dataset().string()});
+    EXPECT_EQ(evaluated.exit_code, 0) << evaluated.err;
+    return parse_recipe(Safetensors::open(file).metadata().at("recipe"), "test");
+  };
+  EXPECT_EQ(recipe_of({}), Recipe{});
+  EXPECT_EQ(recipe_of({"--recipe", "best"}), find_recipe("best"));
+  Recipe changed = find_recipe("best");
+  changed.nearest_attention = true;
+  changed.residual_transform = false;
+  changed.gelu_scheme = Recipe::GeluScheme::shift;
+  EXPECT_EQ(recipe_of({"--recipe", "best", "--attention-rounding", "nearest", "--residual-basis",
+                       "own", "--gelu-quant-scheme", "Shift"}),
+            changed);
+}
+
+TEST_F(Cli, CompareSeesOneFunctionInEveryBasis) {
+  const Outcome outcome = run(with(on_nano("compare", "swin"), "best", {"--json"}) +
+                              Arguments{"--w-bits", "8", "--a-bits", "8"});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  for (const json& row : json::parse(outcome.out)) {
+    if (row["layer"] == "norm") {
+      continue;  // behind which the head's input has a range for each channel
+    }
+    EXPECT_GT(row["simulated_to_fp32_db"], 20.0) << row["layer"];
+    EXPECT_GT(row["integer_to_fp32_db"], 20.0) << row["layer"];
+  }
 }
 
 // ---- inspect ---------------------------------------------------------------------------
