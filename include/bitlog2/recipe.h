@@ -52,7 +52,7 @@ inline constexpr std::array kRecipeParts = {
     RecipePart{
         "compensation-target", "layer", "stream", &Recipe::stream_target, true,
         "What corrected weights aim at: the layer's output, or also a correct residual stream"},
-    RecipePart{"attention-quantizers", "tensor", "head", &Recipe::head_quantizers, true,
+    RecipePart{"attention-quantizers", "tensor", "head", &Recipe::head_quantizers, false,
                "q, k, v and the attention map: one quantizer for all heads, or one each"},
     RecipePart{"head-basis", "own", "balanced", &Recipe::head_transforms, true,
                "q, k, v as they are, or in a basis that balances their channels"},

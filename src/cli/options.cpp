@@ -44,9 +44,10 @@ Recipe RecipeOptions::recipe() const {
 
 void add_recipe_options(CLI::App& command, RecipeOptions& options) {
   command
-      .add_option("--recipe", options.name,
-                  "How to calibrate: repq, the published system, or best, with all parts below but "
-                  "attention-rounding")
+      .add_option(
+          "--recipe", options.name,
+          "How to calibrate: repq, the published system, or best, with those of the parts below "
+          "that pay together")
       ->check(CLI::IsMember({"repq", "best"}))
       ->capture_default_str();
   const auto add = [&](std::string_view part, std::vector<std::string> choices, std::string help) {
