@@ -5,8 +5,8 @@
 
 namespace bitlog2::runtime {
 
-InputBytes::InputBytes(const std::int16_t* decode, std::size_t count)
-    : size(count), smallest(decode[0]) {
+InputBytes::InputBytes(const std::int16_t* decode, std::size_t decode_size)
+    : size(decode_size), smallest(decode[0]) {
   for (std::size_t i = 1; i < size; ++i) {
     smallest = decode[i] < smallest ? decode[i] : smallest;
   }

@@ -31,7 +31,7 @@ constexpr std::int32_t signed_largest(std::int32_t top, std::int32_t offset) {
 
 /// What an operation's input codes stand for, as bytes: decode[code] - smallest.
 struct InputBytes {
-  InputBytes(const std::int16_t* decode, std::size_t size);
+  InputBytes(const std::int16_t* decode, std::size_t decode_size);
 
   std::size_t size;
   std::int32_t smallest;

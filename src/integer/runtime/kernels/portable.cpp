@@ -191,20 +191,19 @@ void sum_rows(const Inputs& inputs, std::size_t rows, std::size_t count, std::in
   }
 }
 
-void rescale(const Rescale& rescale, const Sums& sums) {
+void rescale(const Rescale& how, const Sums& sums) {
   for (std::size_t r = 0; r < sums.rows; ++r) {
     for (std::size_t c = 0; c < sums.channels; ++c) {
       std::int32_t& sum = sums.values[r * sums.stride + c];
-      const std::uint32_t zeros = rescale.zeros == nullptr
+      const std::uint32_t zeros = how.zeros == nullptr
                                       ? 0
-                                      : static_cast<std::uint32_t>(rescale.zeros[c]) *
+                                      : static_cast<std::uint32_t>(how.zeros[c]) *
                                             static_cast<std::uint32_t>(sums.row_sums[r]);
-      const std::uint32_t corrected = static_cast<std::uint32_t>(sum) - zeros +
-                                      static_cast<std::uint32_t>(rescale.constants[c]);
-      const std::int64_t value =
-          rescaled(static_cast<std::int32_t>(corrected), rescale.multipliers[c], rescale.offsets[c],
-                   rescale.shift);
-      sum = static_cast<std::int32_t>(clamp(value, rescale.low, rescale.high));
+      const std::uint32_t corrected =
+          static_cast<std::uint32_t>(sum) - zeros + static_cast<std::uint32_t>(how.constants[c]);
+      const std::int64_t value = rescaled(static_cast<std::int32_t>(corrected), how.multipliers[c],
+                                          how.offsets[c], how.shift);
+      sum = static_cast<std::int32_t>(clamp(value, how.low, how.high));
     }
   }
 }
@@ -238,9 +237,9 @@ std::uint64_t add(const Sums& values, std::int32_t* totals, std::size_t stride) 
   for (std::size_t r = 0; r < values.rows; ++r) {
     for (std::size_t c = 0; c < values.channels; ++c) {
       const std::int32_t value = values.values[r * values.stride + c];
-      std::int32_t& total = totals[r * stride + c];
+      std::int32_t* total = totals + r * stride + c;
       const std::uint64_t before = saturations;
-      total = saturate(std::int64_t{total} + value, saturations);
+      *total = saturate(std::int64_t{*total} + value, saturations);
       const bool is_end = value == kLowest || value == kHighest;
       saturations += is_end && saturations == before ? 1 : 0;
     }

@@ -12,10 +12,10 @@ void pack_columns(const Codes& codes, std::size_t channels, std::int32_t offset,
 void multiply(const Inputs& inputs, std::size_t rows, const Panel& panel, std::int32_t* sums,
               std::size_t stride);
 void sum_rows(const Inputs& inputs, std::size_t rows, std::size_t count, std::int32_t* sums);
-void rescale(const Rescale& rescale, const Sums& sums);
-void rescale_to_codes(const Rescale& rescale, const Sums& sums, const CodeTable& table,
+void rescale(const Rescale& how, const Sums& sums);
+void rescale_to_codes(const Rescale& how, const Sums& sums, const CodeTable& table,
                       std::uint8_t* codes, std::size_t stride);
-std::uint64_t rescale_and_add(const Rescale& rescale, const Sums& sums, std::int32_t* totals,
+std::uint64_t rescale_and_add(const Rescale& how, const Sums& sums, std::int32_t* totals,
                               std::size_t stride);
 void decode(const std::uint8_t* codes, std::size_t count, const std::uint8_t* table,
             std::size_t size, std::uint8_t* inputs);
