@@ -153,7 +153,7 @@ TEST(Ranges, ConstantsAreExact) {
 }
 
 TEST(ResidualTransform, RotationSpreadsChannelsAndKeepsTheirMean) {
-  for (const std::size_t size : {32, 48, 192}) {
+  for (const std::size_t size : {32U, 48U, 192U}) {
     const Matrix rotation = spreading_rotation(size);
     const Matrix identity = Matrix::Identity(index(size), index(size));
     EXPECT_LT((rotation * rotation.transpose() - identity).cwiseAbs().maxCoeff(), 1e-12);
