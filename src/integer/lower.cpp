@@ -39,6 +39,8 @@ std::uint32_t word(Place place) {
   return static_cast<std::uint32_t>(place);
 }
 
+constexpr std::string_view kWeightsAre = "its weights or the scales around it are";
+
 /// What refuses a number instead of cutting it off: `what` says which numbers of the layer.
 Error too_large(const std::string& layer, std::string_view what) {
   return Error(fmt::format("{}: {} too large for integers", layer, what));
@@ -127,13 +129,12 @@ struct FixedFactors {
 };
 
 FixedFactors fix(std::span<const double> factors, const std::string& layer) {
-  constexpr std::string_view kWhat = "its weights or the scales around it are";
-  const double largest = largest_magnitude(factors, layer, kWhat);
+  const double largest = largest_magnitude(factors, layer, kWeightsAre);
   FixedFactors fixed;
   // The largest gets 30 bits.
   const int exponent = largest > 0 ? std::ilogb(largest) : 0;
   if (exponent > 28) {
-    throw too_large(layer, kWhat);
+    throw too_large(layer, kWeightsAre);
   }
   fixed.shift = static_cast<unsigned>(std::min(29 - exponent, 62));
   for (const double factor : factors) {
@@ -357,6 +358,9 @@ class LoweringOps {
       double sum = 0;
       for (std::size_t i = 0; i < row.size(); ++i) {
         const float code = std::clamp(std::rint(row[i] / weights.scale[c]) + zero, 0.0F, top);
+        if (std::isnan(code)) {
+          throw too_large(layer.name, kWeightsAre);
+        }
         codes[c * layer.in_features + i] = static_cast<std::uint8_t>(code);
         sum += code - zero;
       }
