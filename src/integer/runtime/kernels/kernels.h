@@ -1,5 +1,5 @@
 // The operations that take the time, behind one interface. Every instruction set's file fills
-// one table of them, and all tables give the same bits (tests/integer/kernels_test.cpp).
+// one table of them, and all tables give the same bits (tests/integer/kernel_tables_test.cpp).
 //
 // Products are of bytes: an input is unsigned, u in [0, 255]; what it is multiplied by is
 // signed and laid out as a panel, so that a vector register takes four products deep by as many
