@@ -286,14 +286,15 @@ void rescale_products(const RescaleLanes& lanes, __m512i sum, std::int32_t row_s
       _mm512_add_epi64(_mm512_mul_epi32(odd_lanes(sum), lanes.odd_multipliers), lanes.odd_offsets);
 }
 
-/// Any shift: in 64 bits.
-template <bool HasZeros>
-class AnyShift {
+/// From sixteen sums to what they stand for. With a long shift, 32 and more, the products' upper
+/// halves are enough; else it takes 64 bits.
+template <bool HasZeros, bool LongShift>
+class Rescaling {
  public:
-  explicit AnyShift(const Rescale& rescale)
-      : shift_(_mm_cvtsi32_si128(static_cast<int>(rescale.shift))),
-        low_(_mm512_set1_epi64(rescale.low)),
-        high_(_mm512_set1_epi64(rescale.high)) {}
+  explicit Rescaling(const Rescale& rescale)
+      : shift_(_mm_cvtsi32_si128(static_cast<int>(rescale.shift) - (LongShift ? 32 : 0))),
+        low_(LongShift ? _mm512_set1_epi32(rescale.low) : _mm512_set1_epi64(rescale.low)),
+        high_(LongShift ? _mm512_set1_epi32(rescale.high) : _mm512_set1_epi64(rescale.high)) {}
 
   static constexpr bool kHasZeros = HasZeros;
 
@@ -301,35 +302,15 @@ class AnyShift {
     __m512i even;
     __m512i odd;
     rescale_products<HasZeros>(lanes, sum, row_sum, even, odd);
-    even = _mm512_min_epi64(_mm512_max_epi64(_mm512_sra_epi64(even, shift_), low_), high_);
-    odd = _mm512_min_epi64(_mm512_max_epi64(_mm512_sra_epi64(odd, shift_), low_), high_);
-    return interleave(even, odd);
-  }
-
- private:
-  __m128i shift_;
-  __m512i low_;
-  __m512i high_;
-};
-
-/// Shifts from 32 on: the products' upper halves are enough.
-template <bool HasZeros>
-class LongShift {
- public:
-  explicit LongShift(const Rescale& rescale)
-      : shift_(_mm_cvtsi32_si128(static_cast<int>(rescale.shift) - 32)),
-        low_(_mm512_set1_epi32(rescale.low)),
-        high_(_mm512_set1_epi32(rescale.high)) {}
-
-  static constexpr bool kHasZeros = HasZeros;
-
-  __m512i operator()(const RescaleLanes& lanes, __m512i sum, std::int32_t row_sum) const {
-    __m512i even;
-    __m512i odd;
-    rescale_products<HasZeros>(lanes, sum, row_sum, even, odd);
-    const __m512i upper = _mm512_mask_blend_epi32(kOddLanes, odd_lanes(even), odd);
-    const __m512i value = _mm512_sra_epi32(upper, shift_);
-    return _mm512_min_epi32(_mm512_max_epi32(value, low_), high_);
+    if constexpr (LongShift) {
+      const __m512i upper = _mm512_mask_blend_epi32(kOddLanes, odd_lanes(even), odd);
+      const __m512i value = _mm512_sra_epi32(upper, shift_);
+      return _mm512_min_epi32(_mm512_max_epi32(value, low_), high_);
+    } else {
+      even = _mm512_min_epi64(_mm512_max_epi64(_mm512_sra_epi64(even, shift_), low_), high_);
+      odd = _mm512_min_epi64(_mm512_max_epi64(_mm512_sra_epi64(odd, shift_), low_), high_);
+      return interleave(even, odd);
+    }
   }
 
  private:
@@ -343,24 +324,24 @@ template <class Use>
 void choose_rescaling(const Rescale& rescale, Use use) {
   const bool has_zeros = rescale.zeros != nullptr;
   if (rescale.shift >= 32) {
-    has_zeros ? use(LongShift<true>(rescale)) : use(LongShift<false>(rescale));
+    has_zeros ? use(Rescaling<true, true>(rescale)) : use(Rescaling<false, true>(rescale));
   } else {
-    has_zeros ? use(AnyShift<true>(rescale)) : use(AnyShift<false>(rescale));
+    has_zeros ? use(Rescaling<true, false>(rescale)) : use(Rescaling<false, false>(rescale));
   }
 }
 
-template <class Rescaling>
+template <class Way>
 std::int32_t row_sum(const Sums& sums, std::size_t r) {
-  return Rescaling::kHasZeros ? sums.row_sums[r] : 0;
+  return Way::kHasZeros ? sums.row_sums[r] : 0;
 }
 
 void rescale(const Rescale& how, const Sums& sums) {
-  choose_rescaling(how, [&]<class Rescaling>(const Rescaling& rescaling) {
+  choose_rescaling(how, [&]<class Way>(const Way& rescaling) {
     for (std::size_t c = 0; c < sums.channels; c += kValues) {
       const RescaleLanes lanes(how, c);
       for (std::size_t r = 0; r < sums.rows; ++r) {
         std::int32_t* at = sums.values + r * sums.stride + c;
-        const __m512i value = rescaling(lanes, _mm512_loadu_si512(at), row_sum<Rescaling>(sums, r));
+        const __m512i value = rescaling(lanes, _mm512_loadu_si512(at), row_sum<Way>(sums, r));
         _mm512_storeu_si512(at, value);
       }
     }
@@ -391,9 +372,8 @@ struct PlainCodes {
 };
 
 /// Lanes of kLane channels at once, the rest of 64 filled up with zeros.
-template <std::size_t Lanes, class Rescaling, class ToBytes>
-[[gnu::always_inline]] inline void rescale_lanes_to_codes(const Rescale& how,
-                                                          const Rescaling& rescaling,
+template <std::size_t Lanes, class Way, class ToBytes>
+[[gnu::always_inline]] inline void rescale_lanes_to_codes(const Rescale& how, const Way& rescaling,
                                                           const ToBytes& to_bytes, const Sums& sums,
                                                           std::size_t c, std::uint8_t* codes,
                                                           std::size_t stride) {
@@ -405,7 +385,7 @@ template <std::size_t Lanes, class Rescaling, class ToBytes>
   const __mmask64 mask = first_bytes(sums.channels - c);
   for (std::size_t r = 0; r < sums.rows; ++r) {
     const std::int32_t* at = sums.values + r * sums.stride + c;
-    const std::int32_t row = row_sum<Rescaling>(sums, r);
+    const std::int32_t row = row_sum<Way>(sums, r);
     __m512i values[4];
 #pragma GCC unroll 4
     for (std::size_t l = 0; l < 4; ++l) {
@@ -417,9 +397,8 @@ template <std::size_t Lanes, class Rescaling, class ToBytes>
   }
 }
 
-template <class Rescaling, class ToBytes>
-[[gnu::always_inline]] inline void rescale_all_to_codes(const Rescale& how,
-                                                        const Rescaling& rescaling,
+template <class Way, class ToBytes>
+[[gnu::always_inline]] inline void rescale_all_to_codes(const Rescale& how, const Way& rescaling,
                                                         const ToBytes& to_bytes, const Sums& sums,
                                                         std::uint8_t* codes, std::size_t stride) {
   std::size_t c = 0;
@@ -529,7 +508,7 @@ std::uint64_t rescale_and_add(const Rescale& how, const Sums& sums, std::int32_t
                               std::size_t stride) {
   const __m512i one = _mm512_set1_epi32(1);
   std::uint64_t saturations = 0;
-  choose_rescaling(how, [&]<class Rescaling>(const Rescaling& rescaling) {
+  choose_rescaling(how, [&]<class Way>(const Way& rescaling) {
     for (std::size_t c = 0; c < sums.channels; c += kValues) {
       const RescaleLanes lanes(how, c);
       const std::size_t left = sums.channels - c;
@@ -537,8 +516,7 @@ std::uint64_t rescale_and_add(const Rescale& how, const Sums& sums, std::int32_t
       for (std::size_t r = 0; r < sums.rows; ++r) {
         std::int32_t* from = sums.values + r * sums.stride + c;
         std::int32_t* to = totals + r * stride + c;
-        const __m512i value =
-            rescaling(lanes, _mm512_loadu_si512(from), row_sum<Rescaling>(sums, r));
+        const __m512i value = rescaling(lanes, _mm512_loadu_si512(from), row_sum<Way>(sums, r));
         const __m512i total = _mm512_maskz_loadu_epi32(mask, to);
         const __m512i sum = _mm512_add_epi32(total, value);
         // Negative where both have one sign and the sum the other, or the value is an end.
