@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <numbers>
 #include <optional>
@@ -73,43 +74,67 @@ double largest_magnitude(std::span<const double> values, const std::string& laye
   return largest;
 }
 
-/// A code's meaning: x = (code - zero) * scale, code in [0, top]; or x = levels[code] * scale,
-/// where there are levels, and zero is 0.
+/// What codes stand for. Whoever writes one makes clamp(round(x / scale) + zero, 0, top) of x, or
+/// the nearest level; to who reads it, it is (code - zero) * scale, or levels[code] * level_scale.
 struct CodeGrid {
   double scale = 1;
   double zero = 0;
   std::uint32_t top = 15;
-  std::span<const std::int16_t> levels = {};
+  std::vector<std::int16_t> levels = {};  // none, or one for each code
+  double level_scale = 1;
 
   double largest() const {
-    return (levels.empty() ? static_cast<double>(top) - zero : levels.back()) * scale;
+    return levels.empty() ? (static_cast<double>(top) - zero) * scale : levels.back() * level_scale;
   }
-  /// The code of a real value.
+  /// The code of a real value, of the nearest level where there are levels.
   std::uint8_t code_of(double x) const {
     if (levels.empty()) {
       return static_cast<std::uint8_t>(
           std::clamp(std::rint(x / scale) + zero, 0.0, static_cast<double>(top)));
     }
     std::uint8_t code = 0;
-    while (code < top && 2 * x / scale > levels[code] + levels[code + 1U]) {
+    while (code < top && 2 * x / level_scale > levels[code] + levels[code + 1U]) {
       ++code;
     }
     return code;
   }
 };
 
-/// The zero point is rounded: reparameterization leaves a fractional one, with which the
-/// published system has one level more than its bits can hold.
+/// A uniform grid whose zero point is not whole, as scale reparameterization leaves it: its inner
+/// values are whole steps, its two ends lie between them, so that it has 2^bits + 1 values. Codes
+/// count them; `fineness` levels make a step.
+CodeGrid grid_with_ends(double scale, double zero, std::uint32_t top, std::uint32_t fineness) {
+  CodeGrid grid = {scale, std::ceil(zero), top + 1, {}, scale / fineness};
+  const auto lowest = static_cast<std::int16_t>(std::rint(-zero * fineness));
+  for (std::uint32_t code = 0; code <= grid.top; ++code) {
+    const double whole = static_cast<double>(code) - grid.zero;
+    grid.levels.push_back(static_cast<std::int16_t>(whole * fineness));
+  }
+  grid.levels.front() = lowest;
+  grid.levels.back() =
+      static_cast<std::int16_t>(lowest + static_cast<std::int32_t>(fineness * top));
+  return grid;
+}
+
 /// `channel` is a head for q, k and v that have a quantizer per head.
 CodeGrid grid_of(const UniformQuantizer& quantizer, std::size_t channel = 0) {
   const std::size_t i = quantizer.per_channel() ? channel : 0;
-  return {quantizer.scale[i], std::rint(static_cast<double>(quantizer.zero_point[i])),
-          (1U << quantizer.bits) - 1U};
+  const double scale = quantizer.scale[i];
+  const double zero = quantizer.zero_point[i];
+  const std::uint32_t top = (1U << quantizer.bits) - 1U;
+  constexpr std::uint32_t kSpan = 255;  // of levels, that the runtime takes
+  const std::uint32_t fineness = kSpan / top;
+  // Codes of 8 bits leave no room for finer levels.
+  const bool has_ends =
+      zero != std::rint(zero) && fineness > 1 &&
+      (std::fabs(zero) + top) * fineness < std::numeric_limits<std::int16_t>::max();
+  return has_ends ? grid_with_ends(scale, zero, top, fineness)
+                  : CodeGrid{scale, std::rint(zero), top};
 }
 
 CodeGrid grid_of(const GridQuantizer& quantizer) {
   return {quantizer.scale, 0, static_cast<std::uint32_t>(quantizer.levels.size() - 1),
-          quantizer.levels};
+          quantizer.levels, quantizer.scale};
 }
 
 /// What a layer's real output y becomes: the integer y * scale + offset.
@@ -364,12 +389,14 @@ class LoweringOps {
         codes[c * layer.in_features + i] = static_cast<std::uint8_t>(code);
         sum += code - zero;
       }
-      const double unit = input.scale * weights.scale[c];  // one step of the integer sum
+      // One step of the integer sum.
+      const double unit =
+          (input.levels.empty() ? input.scale : input.level_scale) * weights.scale[c];
       const double bias = layer.bias.empty() ? 0.0 : layer.bias[c];
       zero_points.push_back(static_cast<std::int16_t>(zero));
       factors.push_back(unit * forms[c].scale);
       offsets.push_back(bias * forms[c].scale + forms[c].offset -
-                        input.zero * sum * factors.back());
+                        (input.levels.empty() ? input.zero : 0.0) * sum * factors.back());
     }
     const FixedFactors fixed = fix(factors, layer.name);
     const FixedOffsets fixed_offsets = fix_offsets(offsets, fixed.shift, layer.name);
@@ -383,11 +410,8 @@ class LoweringOps {
     op.shift = fixed.shift;
     op.in_features = word(layer.in_features);
     op.out_features = word(layer.out_features);
-    op.decode =
-        input.levels.empty()
-            ? identity_decode(input.top)
-            : program_.add(layer.name + ".decode",
-                           std::vector<std::int16_t>(input.levels.begin(), input.levels.end()));
+    op.decode = input.levels.empty() ? identity_decode(input.top)
+                                     : program_.add(layer.name + ".decode", input.levels);
     op.decode_size = input.top + 1;
   }
 

@@ -224,6 +224,56 @@ TEST(IntegerWidths, MixedWidthsAndClassNames) {
   EXPECT_EQ(engine->logits(random_crops(8, 2, 1)).size(), 6U);
 }
 
+// --- zero points between whole steps ---------------------------------------------------------
+
+/// What a layer adds to the residual stream, of the simulated engine.
+std::vector<float> simulated_output(const QuantizedModel& quantized, const RgbImage& crop,
+                                    const std::string& layer) {
+  std::vector<float> output;
+  ThreadPool serial(1);
+  run_simulated(with_quantized_weights(quantized), quantized.quantizers,
+                normalised_batch(std::span(&crop, 1), quantized.model.config.preprocessing), serial,
+                [&](const std::string& name, std::span<const float> values) {
+                  if (name == layer) {
+                    output.assign(values.begin(), values.end());
+                  }
+                });
+  return output;
+}
+
+std::vector<float> integer_output(const QuantizedModel& quantized, const RgbImage& crop,
+                                  const std::string& layer) {
+  std::vector<float> output;
+  IntegerEngine::from_bytes(lower(quantized, {}), "nano")
+      ->observe(crop, [&](const std::string& name, std::span<const float> values) {
+        if (name == layer) {
+          output.assign(values.begin(), values.end());
+        }
+      });
+  return output;
+}
+
+TEST(FractionalZeroPoints, EndsOfTheRangeAreWhereTheSimulatedEngineHasThem) {
+  const std::string layer = "blocks.0.mlp.fc2";
+  const std::string input = "blocks.0.mlp.fc1.input_quantizer";
+  // With more bits, half a step is no more than what the other layers' rounding does.
+  for (const int bits : {2, 3, 4, 5}) {
+    QuantizedModel exact =
+        quantize(nano_model("vit_nano"), {8, 8, find_attention_scheme("BitLog2_Half_16")});
+    UniformQuantizer& quantizer = exact.quantizers.uniform.at(input);
+    // So narrow that many values are beyond the ends.
+    const auto top = static_cast<float>((1 << bits) - 1);
+    quantizer = {bits, {1.5F / top}, {std::floor(top / 2) + 0.4F}};
+    QuantizedModel rounded = exact;
+    rounded.quantizers.uniform.at(input).zero_point[0] = std::floor(top / 2);
+    const RgbImage crop = random_crops(exact.model.config.img_size, 1, 5)[0];
+    const auto expected = simulated_output(exact, crop, layer);
+    const double distance = relative_l2(integer_output(exact, crop, layer), expected);
+    const double without_ends = relative_l2(integer_output(rounded, crop, layer), expected);
+    EXPECT_LT(distance, 0.5 * without_ends) << bits << " bits";
+  }
+}
+
 // --- numbers beyond the integers' range -----------------------------------------------------
 
 /// What lower() says about a tiny model whose numbers `change` has spoiled; empty if nothing.

@@ -306,7 +306,7 @@ TEST(CodeRuns, HoldTheTable) {
 
 TEST_P(KernelTable, Decode) {
   for (const std::size_t count : {0U, 1U, 7U, 8U, 15U, 16U, 31U, 33U, 64U, 100U}) {
-    for (const std::size_t size : {1U, 5U, 15U, 16U, 17U, 256U}) {
+    for (const std::size_t size : {1U, 5U, 15U, 16U, 17U, 65U, 240U, 256U}) {
       const auto table = numbers<std::uint8_t>(size, 0, 255);
       const auto codes = numbers<std::uint8_t>(count, 0, static_cast<int>(size) - 1);
       std::vector<std::uint8_t> expected(count + 1, 77);

@@ -5,6 +5,7 @@
 #include <immintrin.h>
 
 #include "../fixed_point.h"
+#include "code_lookup.h"
 #include "planes.h"
 #include "portable.h"
 
@@ -439,19 +440,22 @@ std::uint64_t rescale_and_add(const Rescale& how, const Sums& sums, std::int32_t
 
 void decode(const std::uint8_t* codes, std::size_t count, const std::uint8_t* table,
             std::size_t size, std::uint8_t* inputs) {
-  constexpr std::size_t kSmall = 16;
-  if (size > kSmall) {
-    return portable::decode(codes, count, table, size, inputs);
-  }
-  std::uint8_t entries[kSmall] = {};
-  for (std::size_t i = 0; i < size; ++i) {
-    entries[i] = table[i];
-  }
-  const __m256i all =
-      _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(entries)));
+  const CodeLookup lookup(table, size);
   std::size_t i = 0;
   for (; i + kBytes <= count; i += kBytes) {
-    store(inputs + i, _mm256_shuffle_epi8(all, load(codes + i)));
+    const __m256i indices = load(codes + i);
+    __m256i values = _mm256_setzero_si256();
+    for (std::size_t part = 0; part < lookup.parts; ++part) {
+      // Within the part, and with the highest bit where the index is of another: a shuffle makes
+      // 0 of that.
+      const __m256i first = _mm256_set1_epi8(static_cast<char>(part * CodeLookup::kPart));
+      const __m256i within =
+          _mm256_adds_epu8(_mm256_sub_epi8(indices, first), _mm256_set1_epi8(0x70));
+      const __m256i entries = _mm256_broadcastsi128_si256(
+          _mm_loadu_si128(reinterpret_cast<const __m128i*>(lookup.entries[part])));
+      values = _mm256_or_si256(values, _mm256_shuffle_epi8(entries, within));
+    }
+    store(inputs + i, values);
   }
   portable::decode(codes + i, count - i, table, size, inputs + i);
 }

@@ -11,6 +11,7 @@
 #include <immintrin.h>
 
 #include "../fixed_point.h"
+#include "code_lookup.h"
 #include "planes.h"
 #include "portable.h"
 
@@ -539,15 +540,22 @@ std::uint64_t rescale_and_add(const Rescale& how, const Sums& sums, std::int32_t
 
 void decode(const std::uint8_t* codes, std::size_t count, const std::uint8_t* table,
             std::size_t size, std::uint8_t* inputs) {
-  if (size > 16) {
-    return portable::decode(codes, count, table, size, inputs);
-  }
-  const auto entries = static_cast<__mmask16>((1U << size) - 1U);
-  const __m512i all = _mm512_broadcast_i32x4(_mm_maskz_loadu_epi8(entries, table));
+  const CodeLookup lookup(table, size);
   for (std::size_t i = 0; i < count; i += kBytes) {
     const __mmask64 mask = first_bytes(count - i);
-    const __m512i bytes = _mm512_maskz_loadu_epi8(mask, codes + i);
-    _mm512_mask_storeu_epi8(inputs + i, mask, _mm512_shuffle_epi8(all, bytes));
+    const __m512i indices = _mm512_maskz_loadu_epi8(mask, codes + i);
+    __m512i values = _mm512_setzero_si512();
+    for (std::size_t part = 0; part < lookup.parts; ++part) {
+      // Within the part, and with the highest bit where the index is of another: a shuffle makes
+      // 0 of that.
+      const __m512i first = _mm512_set1_epi8(static_cast<char>(part * CodeLookup::kPart));
+      const __m512i within =
+          _mm512_adds_epu8(_mm512_sub_epi8(indices, first), _mm512_set1_epi8(0x70));
+      const __m512i entries = _mm512_broadcast_i32x4(
+          _mm_loadu_si128(reinterpret_cast<const __m128i*>(lookup.entries[part])));
+      values = _mm512_or_si512(values, _mm512_shuffle_epi8(entries, within));
+    }
+    _mm512_mask_storeu_epi8(inputs + i, mask, values);
   }
 }
 

@@ -5,6 +5,7 @@
 #include <arm_neon.h>
 
 #include "../fixed_point.h"
+#include "code_lookup.h"
 #include "planes.h"
 #include "portable.h"
 
@@ -167,17 +168,18 @@ void rescale_to_codes(const Rescale& how, const Sums& sums, const CodeTable& tab
 
 void decode(const std::uint8_t* codes, std::size_t count, const std::uint8_t* table,
             std::size_t size, std::uint8_t* inputs) {
-  if (size > kBytes) {
-    return portable::decode(codes, count, table, size, inputs);
-  }
-  std::uint8_t entries[kBytes] = {};
-  for (std::size_t i = 0; i < size; ++i) {
-    entries[i] = table[i];
-  }
-  const uint8x16_t all = vld1q_u8(entries);
+  const CodeLookup lookup(table, size);
   std::size_t i = 0;
   for (; i + kBytes <= count; i += kBytes) {
-    vst1q_u8(inputs + i, vqtbl1q_u8(all, vld1q_u8(codes + i)));
+    const uint8x16_t indices = vld1q_u8(codes + i);
+    uint8x16_t values = vdupq_n_u8(0);
+    for (std::size_t part = 0; part < lookup.parts; ++part) {
+      // 0 where the index is of another part.
+      const auto first = static_cast<std::uint8_t>(part * CodeLookup::kPart);
+      const uint8x16_t within = vsubq_u8(indices, vdupq_n_u8(first));
+      values = vorrq_u8(values, vqtbl1q_u8(vld1q_u8(lookup.entries[part]), within));
+    }
+    vst1q_u8(inputs + i, values);
   }
   portable::decode(codes + i, count - i, table, size, inputs + i);
 }

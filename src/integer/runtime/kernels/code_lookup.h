@@ -1,0 +1,23 @@
+// A decode table in parts of sixteen, which is what one shuffle of bytes can look up.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace bitlog2::runtime {
+
+struct CodeLookup {
+  static constexpr std::size_t kPart = 16;
+
+  /// Of a table of at most 256 entries; there are zeros behind them.
+  CodeLookup(const std::uint8_t* table, std::size_t size) : parts((size + kPart - 1) / kPart) {
+    for (std::size_t i = 0; i < parts * kPart; ++i) {
+      entries[i / kPart][i % kPart] = i < size ? table[i] : std::uint8_t{0};
+    }
+  }
+
+  std::size_t parts;
+  std::uint8_t entries[256 / kPart][kPart];
+};
+
+}  // namespace bitlog2::runtime
