@@ -24,8 +24,9 @@ Calibration calibrate(Model model, const QuantizationSettings& settings,
                       std::span<const float> images, ThreadPool& pool,
                       const CalibrationProgress& progress = {});
 
-/// `model` with its residual stream in the basis that `recipe` calibrates it in: the same function,
-/// and the float network whose layers a calibrated one's can be compared with.
-Model in_residual_basis(Model model, const Recipe& recipe);
+/// `model` in the coordinates in which `recipe` calibrates it, of its residual stream and of its
+/// pixels (config.preprocessing): the same function of an image, and the float network whose layers
+/// a calibrated one's can be compared with.
+Model in_recipe_coordinates(Model model, const Recipe& recipe);
 
 }  // namespace bitlog2

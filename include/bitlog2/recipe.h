@@ -24,6 +24,7 @@ struct Recipe {
   bool head_quantizers = false;     ///< q, k, v and the attention map: a quantizer per head
   bool head_transforms = false;     ///< q, k, v in a basis per head that balances their channels
   bool residual_transform = false;  ///< the residual stream in a basis that spreads its channels
+  bool exact_pixels = false;        ///< pixels are codes; normalisation goes into the weights
   bool output_search = false;       ///< ranges and weight scales by the error of the output
   bool nearest_attention = false;   ///< BitLog2 rounds to nearest instead of truncating
   bool fine_attention = false;      ///< BitLog2 has the levels that a_bits above 4 can tell apart
@@ -58,6 +59,8 @@ inline constexpr std::array kRecipeParts = {
                "q, k, v as they are, or in a basis that balances their channels"},
     RecipePart{"residual-basis", "own", "spread", &Recipe::residual_transform, true,
                "The residual stream as it is, or in a basis that spreads its channels"},
+    RecipePart{"pixel-codes", "calibrated", "exact", &Recipe::exact_pixels, true,
+               "Codes of pixels: calibrated on the normalised ones, or the pixels themselves"},
     RecipePart{"scale-search", "tensor", "output", &Recipe::output_search, true,
                "Whose error chooses scales: the tensor's own, or the layer's output"},
     RecipePart{"attention-rounding", "truncate", "nearest", &Recipe::nearest_attention, false,

@@ -1,5 +1,6 @@
 #include "bitlog2/calibrate.h"
 
+#include "calibrate/pixel_codes.h"
 #include "calibrate/repq.h"
 #include "calibrate/residual_transform.h"
 #include "calibrate/sequential.h"
@@ -14,7 +15,10 @@ Calibration calibrate(Model model, const QuantizationSettings& settings,
              : calibrate_sequentially(model, settings, images, pool, progress);
 }
 
-Model in_residual_basis(Model model, const Recipe& recipe) {
+Model in_recipe_coordinates(Model model, const Recipe& recipe) {
+  if (recipe.exact_pixels) {
+    fitting::absorb_normalisation(model);
+  }
   if (recipe.residual_transform) {
     fitting::spread_residual_stream(model);
   }

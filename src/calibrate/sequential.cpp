@@ -10,6 +10,7 @@
 #include "calibrate/head_transforms.h"
 #include "calibrate/least_squares.h"
 #include "calibrate/matrix.h"
+#include "calibrate/pixel_codes.h"
 #include "calibrate/ranges.h"
 #include "calibrate/weight_rounding.h"
 #include "model/forward.h"
@@ -40,9 +41,10 @@ constexpr float kClassTokenWeight = 30.0F;
 /// would shrink what tells images apart.
 constexpr float kStreamShare = 0.15F;
 
-/// The half range, in standard deviations, of evenly spaced codes for a normal distribution, from
-/// kMinBits to kMaxBits: about where their squared error is lowest.
-constexpr std::array kReach = {2.2, 2.2, 2.7, 3.0, 3.3, 3.6, 3.9};
+/// The half range, in standard deviations, of evenly spaced codes, from kMinBits to kMaxBits: about
+/// where their squared error is lowest for a normal distribution, above 5 bits a little wider, since
+/// the tails that cost most there are heavier.
+constexpr std::array kReach = {2.2, 2.2, 2.7, 3.0, 3.6, 3.9, 4.2};
 
 /// GELU's outputs as sums of at most two shifts: its short negative part, and its long tail.
 std::vector<std::int16_t> shift_levels(int bits) {
@@ -298,7 +300,9 @@ class SequentialOps {
     const bool searches = settings_.recipe.output_search;
     if (is_patch_embedding(layer)) {
       UniformQuantizer& quantizer = quantizers_.uniform[name];
-      quantizer = calibrate_uniform(x.values(), kPatchEmbeddingInputBits, pool_);
+      quantizer = settings_.recipe.exact_pixels
+                      ? fitting::pixel_quantizer()
+                      : calibrate_uniform(x.values(), kPatchEmbeddingInputBits, pool_);
       fake_quantize_parallel(quantizer, x.values(), pool_);
       return;
     }
@@ -498,8 +502,11 @@ class SequentialOps {
 Calibration calibrate_sequentially(const Model& model, const QuantizationSettings& settings,
                                    std::span<const float> images, ThreadPool& pool,
                                    const CalibrationProgress& progress) {
-  const Model start = in_residual_basis(model, settings.recipe);
-  SequentialOps ops(start, settings, images, pool, progress);
+  const Model start = in_recipe_coordinates(model, settings.recipe);
+  const std::vector<float> inputs =
+      fitting::renormalised(images, model.config.img_size, model.config.preprocessing,
+                            start.config.preprocessing);
+  SequentialOps ops(start, settings, inputs, pool, progress);
   static_cast<void>(forward(start, ops));
   Calibration result;
   result.quantized = ops.take_result();

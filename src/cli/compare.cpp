@@ -131,7 +131,7 @@ int compare(const CompareOptions& options) {
       calibrate_with_progress(loaded.model, settings, data.calibration, pool, stop);
   const auto engine =
       IntegerEngine::from_bytes(lower(calibration.quantized, {}), loaded.model.config.name);
-  const Model exact = in_residual_basis(loaded.model, settings.recipe);
+  const Model exact = in_recipe_coordinates(loaded.model, settings.recipe);
   Comparison comparison(exact, calibration.quantized, *engine);
   for (std::size_t i = 0; i < std::min(options.images, data.validation.size()); ++i) {
     if (stop) {

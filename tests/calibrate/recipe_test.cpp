@@ -11,6 +11,7 @@
 
 #include "bitlog2/error.h"
 #include "calibrate/head_transforms.h"
+#include "calibrate/pixel_codes.h"
 #include "calibrate/residual_transform.h"
 #include "integer/tiny_networks.h"
 
@@ -105,6 +106,31 @@ TEST_P(Families, SpreadingTheResidualStreamKeepsTheFunction) {
   const std::vector<float> after = run_fp32(moved, images, pool);
   for (std::size_t i = 0; i < before.size(); ++i) {
     EXPECT_NEAR(after[i], before[i], 1e-4F * std::fabs(before[i]) + 1e-4F);
+  }
+}
+
+TEST_P(Families, AbsorbingNormalisationKeepsTheFunction) {
+  Model model = testing::nano_model(GetParam());
+  model.config.preprocessing.mean = {0.5F, 0.4F, 0.3F};
+  model.config.preprocessing.std = {0.2F, 0.25F, 0.5F};
+  const auto crops = testing::random_crops(model.config.img_size, 4, 5);
+  const std::vector<float> before = make_fp32_engine(model)->logits(crops);
+  Model moved = model;
+  fitting::absorb_normalisation(moved);
+  const std::vector<float> after = make_fp32_engine(moved)->logits(crops);
+  for (std::size_t i = 0; i < before.size(); ++i) {
+    EXPECT_NEAR(after[i], before[i], 1e-4F * std::fabs(before[i]) + 1e-4F);
+  }
+  // Images of one come from images of the other, and are their own codes.
+  const auto expected = normalised_batch(crops, moved.config.preprocessing);
+  const auto found = fitting::renormalised(normalised_batch(crops, model.config.preprocessing),
+                                           model.config.img_size, model.config.preprocessing,
+                                           moved.config.preprocessing);
+  std::vector<float> quantized = found;
+  fake_quantize(fitting::pixel_quantizer(), quantized);
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    EXPECT_NEAR(found[i], expected[i], 1e-6F);
+    EXPECT_NEAR(quantized[i], expected[i], 1e-6F);
   }
 }
 
