@@ -180,7 +180,8 @@ void count_products(const Kernels& kernels) {
                              offsets.data(),
                              to_codes ? 40U : 30U,
                              low,
-                             high};
+                             high,
+                             true};
     const Memory<std::int32_t> given(sums.size(), -20000, 20000);
     count(
         to_codes ? "rescale_to_codes" : "rescale_and_add",
@@ -195,9 +196,14 @@ void count_products(const Kernels& kernels) {
         [&] { copy(given, sums); });
   }
   const Memory<std::int32_t> given(sums.size(), -20000, 20000);
-  const Rescale rescale = {
-      zeros.data(),      constants.data(), multipliers.data(), offsets.data(), 32U, 0,
-      kGeluTableSize - 1};
+  const Rescale rescale = {zeros.data(),
+                           constants.data(),
+                           multipliers.data(),
+                           offsets.data(),
+                           28U,
+                           0,
+                           kGeluTableSize - 1,
+                           true};
   count(
       "rescale_to_codes", fmt::format("{} x {}, GELU", kRowChunk, kPanelWidth), "values",
       sums.size(),

@@ -42,8 +42,8 @@ constexpr float kClassTokenWeight = 30.0F;
 constexpr float kStreamShare = 0.15F;
 
 /// The half range, in standard deviations, of evenly spaced codes, from kMinBits to kMaxBits: about
-/// where their squared error is lowest for a normal distribution, above 5 bits a little wider, since
-/// the tails that cost most there are heavier.
+/// where their squared error is lowest for a normal distribution, above 5 bits a little wider,
+/// since the tails that cost most there are heavier.
 constexpr std::array kReach = {2.2, 2.2, 2.7, 3.0, 3.6, 3.9, 4.2};
 
 /// GELU's outputs as sums of at most two shifts: its short negative part, and its long tail.
@@ -503,9 +503,8 @@ Calibration calibrate_sequentially(const Model& model, const QuantizationSetting
                                    std::span<const float> images, ThreadPool& pool,
                                    const CalibrationProgress& progress) {
   const Model start = in_recipe_coordinates(model, settings.recipe);
-  const std::vector<float> inputs =
-      fitting::renormalised(images, model.config.img_size, model.config.preprocessing,
-                            start.config.preprocessing);
+  const std::vector<float> inputs = fitting::renormalised(
+      images, model.config.img_size, model.config.preprocessing, start.config.preprocessing);
   SequentialOps ops(start, settings, inputs, pool, progress);
   static_cast<void>(forward(start, ops));
   Calibration result;

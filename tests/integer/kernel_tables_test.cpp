@@ -174,14 +174,50 @@ class RescaleKernels : public KernelTable {
     for (const std::int32_t bias : extremes(width)) {
       own.offsets.push_back((std::int64_t{bias} << bias_shift) + (std::int64_t{1} << (shift - 1)));
     }
+    if (number(0, 1) == 0) {
+      make_small(own, shift);
+    }
     own.rescale = {number(0, 1) == 0 ? nullptr : own.zeros.data(),
                    own.constants.data(),
                    own.multipliers.data(),
                    own.offsets.data(),
                    shift,
                    kLowest,
-                   kHighest};
+                   kHighest,
+                   false};
     return own;
+  }
+
+  /// So that short shifts leave int32 values, too, some of them near int32's ends.
+  void make_small(OwnRescale& own, unsigned shift) {
+    const std::int32_t largest = number(0, 1) == 0 ? 1 << 16 : 15 << std::min(shift, 20U);
+    own.zeros = numbers<std::int32_t>(own.zeros.size(), -16, 16);
+    own.constants = numbers<std::int32_t>(own.constants.size(), -5000, 5000);
+    own.multipliers = numbers<std::int32_t>(own.multipliers.size(), -largest, largest);
+    for (std::int64_t& offset : own.offsets) {
+      offset = (std::int64_t{number(-5000, 5000)} << shift) + (std::int64_t{1} << (shift - 1));
+    }
+  }
+
+  /// Whether no value that these sums stand for needs more than 32 bits.
+  static bool all_fit(const Rescale& rescale, const Sums& sums) {
+    for (std::size_t r = 0; r < sums.rows; ++r) {
+      for (std::size_t c = 0; c < sums.channels; ++c) {
+        const std::int32_t sum = sums.values[r * sums.stride + c];
+        const std::int32_t zero = rescale.zeros == nullptr ? 0 : rescale.zeros[c];
+        const auto corrected = static_cast<std::int32_t>(
+            static_cast<std::uint32_t>(sum) -
+            static_cast<std::uint32_t>(zero) * static_cast<std::uint32_t>(sums.row_sums[r]) +
+            static_cast<std::uint32_t>(rescale.constants[c]));
+        const std::int64_t value =
+            (std::int64_t{corrected} * rescale.multipliers[c] + rescale.offsets[c]) >>
+            rescale.shift;
+        if (value < kLowest || value > kHighest) {
+          return false;
+        }
+      }
+    }
+    return true;
   }
 
   /// Calls check(rescale, sums of one copy, of another, what to say) for all shifts.
@@ -192,18 +228,25 @@ class RescaleKernels : public KernelTable {
       const auto rows = static_cast<std::size_t>(number(1, 7));
       const std::size_t stride = round_up(channels, kLane) + static_cast<std::size_t>(number(0, 3));
       const OwnRescale own = draw_rescale(channels, shift);
-      const auto row_sums = extremes(rows);
+      const auto row_sums =
+          number(0, 1) == 0 ? extremes(rows) : numbers<std::int32_t>(rows, 0, 5000);
       // Small sums, too: products of large ones are mostly beyond all limits.
       auto first = number(0, 1) == 0 ? extremes(rows * stride)
                                      : numbers<std::int32_t>(rows * stride, -5000, 5000);
       auto second = first;
-      check(own.rescale, Sums{first.data(), stride, row_sums.data(), rows, channels},
+      Rescale rescale = own.rescale;
+      rescale.fits = all_fit(rescale, {first.data(), stride, row_sums.data(), rows, channels});
+      fitting_ += rescale.fits && shift < 32 ? 1 : 0;
+      check(rescale, Sums{first.data(), stride, row_sums.data(), rows, channels},
             Sums{second.data(), stride, row_sums.data(), rows, channels});
       if (HasFatalFailure()) {
         FAIL() << "shift " << shift << ", " << rows << " rows of " << channels;
       }
     }
+    EXPECT_GT(fitting_, 3) << "too few short shifts of what fits";
   }
+
+  int fitting_ = 0;
 };
 
 TEST_P(RescaleKernels, Rescale) {

@@ -84,9 +84,9 @@ TEST(PortableKernels, RescaleCorrectsForZeroPoints) {
     const std::vector<std::int32_t> multipliers(kLane, multiplier);
     const std::vector<std::int64_t> offsets(kLane, offset);
     std::vector<std::int32_t> sums(kLane, sum);
-    portable::rescale(
-        {zeros.data(), constants.data(), multipliers.data(), offsets.data(), shift, -1000, 1000000},
-        {sums.data(), kLane, &row_sum, 1, kLane});
+    portable::rescale({zeros.data(), constants.data(), multipliers.data(), offsets.data(), shift,
+                       -1000, 1000000, false},
+                      {sums.data(), kLane, &row_sum, 1, kLane});
     const std::int64_t corrected = std::int64_t{sum} - std::int64_t{zero} * row_sum + 17;
     const std::int64_t exact = (corrected * multiplier + offset) >> shift;
     const auto expected = exact < -1000 ? -1000 : exact > 1000000 ? 1000000 : exact;

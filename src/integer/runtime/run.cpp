@@ -190,7 +190,7 @@ class Runner {
 
   static Rescale rescale_of(const RescaleArrays& arrays, unsigned shift, std::int32_t low,
                             std::int32_t high) {
-    return {nullptr, arrays.constants, arrays.multipliers, arrays.offsets, shift, low, high};
+    return {nullptr, arrays.constants, arrays.multipliers, arrays.offsets, shift, low, high, false};
   }
 
   /// What an operation's output is clamped to before it is stored.
@@ -223,6 +223,7 @@ class Runner {
         const std::size_t left = op.out_features - c;
         Rescale rescale = rescale_of(weights.rescale, op.shift, to_codes ? 0 : kLowest,
                                      to_codes ? high : kHighest);
+        rescale.fits = weights.summary->outputs_fit;
         if (weights.summary->has_zeros) {
           rescale.zeros = weights.rescale.zeros;
           if (!has_row_sums) {

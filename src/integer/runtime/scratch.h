@@ -70,6 +70,7 @@ struct WeightPanel {
   struct Summary {
     std::int32_t largest;  // no weight's magnitude is above it
     bool has_zeros;        // whether any of rescale.zeros is not 0
+    bool outputs_fit;      // Rescale::fits
   };
 
   WeightPanel(Carver& carver, const Op& op)

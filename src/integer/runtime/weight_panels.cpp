@@ -4,6 +4,19 @@
 #include "kernels/code_runs.h"
 
 namespace bitlog2::runtime {
+namespace {
+
+constexpr std::int64_t magnitude(std::int64_t value) {
+  return value < 0 ? -value : value;
+}
+
+}  // namespace
+
+std::int64_t InputBytes::largest_value() const {
+  const std::int64_t low = magnitude(smallest);
+  const std::int64_t high = magnitude(std::int64_t{smallest} + largest);
+  return low < high ? high : low;
+}
 
 InputBytes::InputBytes(const std::int16_t* decode, std::size_t decode_size)
     : size(decode_size), smallest(decode[0]) {
@@ -27,7 +40,7 @@ void fill_weight_panel(const Network& network, const Op& op, const InputBytes& b
   // A packed half byte is at most 15, whatever the nominal width.
   const std::int32_t top = nibbles ? 15 : 255;
   const RescaleArrays& arrays = result.rescale;
-  *result.summary = {};
+  *result.summary = {0, false, true};
   for (std::size_t c = 0; c < channels; ++c) {
     const std::int32_t zero = tensor<std::int16_t>(network, op.zero_points)[first + c];
     offsets[c] = signed_offset(top, zero);
@@ -54,6 +67,16 @@ void fill_weight_panel(const Network& network, const Op& op, const InputBytes& b
     arrays.offsets[c] = exists ? rounding_offset(tensor<std::int32_t>(network, op.bias)[at],
                                                  op.bias_shift, op.shift)
                                : 0;
+    if (exists) {
+      const std::int64_t largest_sum =
+          std::int64_t{op.in_features} *
+          (top + magnitude(tensor<std::int16_t>(network, op.zero_points)[at])) *
+          bytes.largest_value();
+      const std::int64_t largest_output =
+          (largest_sum * arrays.multipliers[c] + magnitude(arrays.offsets[c])) >> op.shift;
+      result.summary->outputs_fit =
+          result.summary->outputs_fit && largest_output < std::numeric_limits<std::int32_t>::max();
+    }
   }
 }
 

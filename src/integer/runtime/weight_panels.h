@@ -33,6 +33,9 @@ constexpr std::int32_t signed_largest(std::int32_t top, std::int32_t offset) {
 struct InputBytes {
   InputBytes(const std::int16_t* decode, std::size_t decode_size);
 
+  /// The largest magnitude of what a code stands for.
+  std::int64_t largest_value() const;
+
   std::size_t size;
   std::int32_t smallest;
   std::int32_t largest = 0;  // of the bytes

@@ -337,20 +337,25 @@ __m256i clamp_64(__m256i value, __m256i low, __m256i high) {
   return _mm256_blendv_epi8(value, high, _mm256_cmpgt_epi64(value, high));
 }
 
+/// How the bits of a product that count become 32.
+enum class Narrowing {
+  upper,  // a shift of 32 or more: they are in the upper half
+  fits,   // a shorter one, behind which they are known to be an int32
+  wide,   // a shorter one, behind which there may be more, so that 64 bits are clamped
+};
+
 /// Calls store(r, c, values) with eight values of every row after the other.
-template <class Store>
-void rescale_and(const Rescale& rescale, const Sums& sums, Store store_values) {
+template <bool HasZeros, Narrowing How, class Store>
+void rescale_in_one_way(const Rescale& rescale, const Sums& sums, Store store_values) {
   const ShiftRight shift(rescale.shift);
   const __m256i low = _mm256_set1_epi64x(rescale.low);
   const __m256i high = _mm256_set1_epi64x(rescale.high);
-  // From 32 on, the products' upper halves are enough.
-  const bool takes_upper = rescale.shift >= 32;
-  const __m128i upper_shift = _mm_cvtsi32_si128(static_cast<int>(rescale.shift & 31));
+  const __m128i short_shift = _mm_cvtsi32_si128(static_cast<int>(rescale.shift & 31));
+  const __m128i rest = _mm_cvtsi32_si128(32 - static_cast<int>(rescale.shift & 31));
   const __m256i low_32 = _mm256_set1_epi32(rescale.low);
   const __m256i high_32 = _mm256_set1_epi32(rescale.high);
   for (std::size_t c = 0; c < sums.channels; c += kValues) {
-    const __m256i zeros =
-        rescale.zeros != nullptr ? load(rescale.zeros + c) : _mm256_setzero_si256();
+    const __m256i zeros = HasZeros ? load(rescale.zeros + c) : _mm256_setzero_si256();
     const __m256i constants = load(rescale.constants + c);
     const __m256i even_multipliers = load(rescale.multipliers + c);
     const __m256i odd_multipliers = odd_lanes(even_multipliers);
@@ -364,22 +369,40 @@ void rescale_and(const Rescale& rescale, const Sums& sums, Store store_values) {
     for (std::size_t r = 0; r < sums.rows; ++r) {
       std::int32_t* at = sums.values + r * sums.stride + c;
       __m256i sum = _mm256_add_epi32(load(at), constants);
-      if (rescale.zeros != nullptr) {
+      if constexpr (HasZeros) {
         sum = _mm256_sub_epi32(sum, _mm256_mullo_epi32(zeros, _mm256_set1_epi32(sums.row_sums[r])));
       }
       const __m256i even = _mm256_add_epi64(_mm256_mul_epi32(sum, even_multipliers), even_offsets);
       const __m256i odd =
           _mm256_add_epi64(_mm256_mul_epi32(odd_lanes(sum), odd_multipliers), odd_offsets);
-      if (takes_upper) {
-        const __m256i upper = _mm256_blend_epi32(odd_lanes(even), odd, 0xAA);
-        const __m256i value = _mm256_sra_epi32(upper, upper_shift);
-        store_values(r, c, _mm256_min_epi32(_mm256_max_epi32(value, low_32), high_32));
-      } else {
+      if constexpr (How == Narrowing::wide) {
         store_values(r, c,
                      interleave(clamp_64(shift(even), low, high), clamp_64(shift(odd), low, high)));
+      } else {
+        const __m256i value =
+            How == Narrowing::upper
+                ? _mm256_sra_epi32(_mm256_blend_epi32(odd_lanes(even), odd, 0xAA), short_shift)
+                : _mm256_blend_epi32(_mm256_srl_epi64(even, short_shift),
+                                     _mm256_sll_epi64(odd, rest), 0xAA);
+        store_values(r, c, _mm256_min_epi32(_mm256_max_epi32(value, low_32), high_32));
       }
     }
   }
+}
+
+template <class Store>
+void rescale_and(const Rescale& rescale, const Sums& sums, Store store_values) {
+  const auto with_zeros = [&]<bool HasZeros>() {
+    if (rescale.shift >= 32) {
+      rescale_in_one_way<HasZeros, Narrowing::upper>(rescale, sums, store_values);
+    } else if (rescale.fits) {
+      rescale_in_one_way<HasZeros, Narrowing::fits>(rescale, sums, store_values);
+    } else {
+      rescale_in_one_way<HasZeros, Narrowing::wide>(rescale, sums, store_values);
+    }
+  };
+  rescale.zeros != nullptr ? with_zeros.template operator()<true>()
+                           : with_zeros.template operator()<false>();
 }
 
 void rescale(const Rescale& how, const Sums& sums) {

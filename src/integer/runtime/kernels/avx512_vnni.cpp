@@ -287,48 +287,78 @@ void rescale_products(const RescaleLanes& lanes, __m512i sum, std::int32_t row_s
       _mm512_add_epi64(_mm512_mul_epi32(odd_lanes(sum), lanes.odd_multipliers), lanes.odd_offsets);
 }
 
-/// From sixteen sums to what they stand for. With a long shift, 32 and more, the products' upper
-/// halves are enough; else it takes 64 bits.
-template <bool HasZeros, bool LongShift>
+/// How the bits of a product that count become 32.
+enum class Narrowing {
+  upper,  // a shift of 32 or more: they are in the upper half
+  fits,   // a shorter one, behind which they are known to be an int32
+  wide,   // a shorter one, behind which there may be more, so that 64 bits are clamped
+};
+
+/// From sixteen sums to what they stand for.
+template <bool HasZeros, Narrowing How>
 class Rescaling {
  public:
   explicit Rescaling(const Rescale& rescale)
-      : shift_(_mm_cvtsi32_si128(static_cast<int>(rescale.shift) - (LongShift ? 32 : 0))),
-        low_(LongShift ? _mm512_set1_epi32(rescale.low) : _mm512_set1_epi64(rescale.low)),
-        high_(LongShift ? _mm512_set1_epi32(rescale.high) : _mm512_set1_epi64(rescale.high)) {}
+      : shift_(_mm_cvtsi32_si128(static_cast<int>(rescale.shift & 31))),
+        rest_(_mm_cvtsi32_si128(32 - static_cast<int>(rescale.shift & 31))),
+        low_(_mm512_set1_epi32(rescale.low)),
+        high_(_mm512_set1_epi32(rescale.high)),
+        wide_shift_(_mm_cvtsi32_si128(static_cast<int>(rescale.shift))),
+        wide_low_(_mm512_set1_epi64(rescale.low)),
+        wide_high_(_mm512_set1_epi64(rescale.high)) {}
 
   static constexpr bool kHasZeros = HasZeros;
 
-  __m512i operator()(const RescaleLanes& lanes, __m512i sum, std::int32_t row_sum) const {
+  /// Clamped only where it would not be an int32 otherwise.
+  __m512i as_int32(const RescaleLanes& lanes, __m512i sum, std::int32_t row_sum) const {
     __m512i even;
     __m512i odd;
     rescale_products<HasZeros>(lanes, sum, row_sum, even, odd);
-    if constexpr (LongShift) {
+    if constexpr (How == Narrowing::upper) {
       const __m512i upper = _mm512_mask_blend_epi32(kOddLanes, odd_lanes(even), odd);
-      const __m512i value = _mm512_sra_epi32(upper, shift_);
-      return _mm512_min_epi32(_mm512_max_epi32(value, low_), high_);
+      return _mm512_sra_epi32(upper, shift_);
+    } else if constexpr (How == Narrowing::fits) {
+      return _mm512_mask_blend_epi32(kOddLanes, _mm512_srl_epi64(even, shift_),
+                                     _mm512_sll_epi64(odd, rest_));
     } else {
-      even = _mm512_min_epi64(_mm512_max_epi64(_mm512_sra_epi64(even, shift_), low_), high_);
-      odd = _mm512_min_epi64(_mm512_max_epi64(_mm512_sra_epi64(odd, shift_), low_), high_);
-      return interleave(even, odd);
+      return interleave(clamp_wide(even), clamp_wide(odd));
     }
   }
 
+  __m512i operator()(const RescaleLanes& lanes, __m512i sum, std::int32_t row_sum) const {
+    const __m512i value = as_int32(lanes, sum, row_sum);
+    return _mm512_min_epi32(_mm512_max_epi32(value, low_), high_);
+  }
+
  private:
+  __m512i clamp_wide(__m512i product) const {
+    const __m512i value = _mm512_sra_epi64(product, wide_shift_);
+    return _mm512_min_epi64(_mm512_max_epi64(value, wide_low_), wide_high_);
+  }
+
   __m128i shift_;
+  __m128i rest_;
   __m512i low_;
   __m512i high_;
+  __m128i wide_shift_;
+  __m512i wide_low_;
+  __m512i wide_high_;
 };
 
 /// Calls `use` with the way to rescale that suits.
 template <class Use>
 void choose_rescaling(const Rescale& rescale, Use use) {
-  const bool has_zeros = rescale.zeros != nullptr;
-  if (rescale.shift >= 32) {
-    has_zeros ? use(Rescaling<true, true>(rescale)) : use(Rescaling<false, true>(rescale));
-  } else {
-    has_zeros ? use(Rescaling<true, false>(rescale)) : use(Rescaling<false, false>(rescale));
-  }
+  const auto with_zeros = [&]<bool HasZeros>() {
+    if (rescale.shift >= 32) {
+      use(Rescaling<HasZeros, Narrowing::upper>(rescale));
+    } else if (rescale.fits) {
+      use(Rescaling<HasZeros, Narrowing::fits>(rescale));
+    } else {
+      use(Rescaling<HasZeros, Narrowing::wide>(rescale));
+    }
+  };
+  rescale.zeros != nullptr ? with_zeros.template operator()<true>()
+                           : with_zeros.template operator()<false>();
 }
 
 template <class Way>
@@ -349,8 +379,8 @@ void rescale(const Rescale& how, const Sums& sums) {
   });
 }
 
-/// 64 values in [0, 65535] as bytes. Bytes lie as packing leaves them, quad by quad, until
-/// in_order().
+/// 64 values, clamped to [0, largest], as words, of which bytes are made. They lie as packing
+/// leaves them, quad by quad, until in_order().
 struct Words {
   Words(const __m512i (&values)[4], __m512i largest)
       : first(_mm512_min_epu16(_mm512_packus_epi32(values[0], values[1]), largest)),
@@ -390,7 +420,7 @@ template <std::size_t Lanes, class Way, class ToBytes>
     __m512i values[4];
 #pragma GCC unroll 4
     for (std::size_t l = 0; l < 4; ++l) {
-      values[l] = l < Lanes ? rescaling(lanes[l], _mm512_loadu_si512(at + l * kLane), row)
+      values[l] = l < Lanes ? rescaling.as_int32(lanes[l], _mm512_loadu_si512(at + l * kLane), row)
                             : _mm512_setzero_si512();
     }
     const __m512i bytes = Words::in_order(to_bytes(Words(values, largest)));
@@ -517,7 +547,8 @@ std::uint64_t rescale_and_add(const Rescale& how, const Sums& sums, std::int32_t
       for (std::size_t r = 0; r < sums.rows; ++r) {
         std::int32_t* from = sums.values + r * sums.stride + c;
         std::int32_t* to = totals + r * stride + c;
-        const __m512i value = rescaling(lanes, _mm512_loadu_si512(from), row_sum<Way>(sums, r));
+        const __m512i value =
+            rescaling.as_int32(lanes, _mm512_loadu_si512(from), row_sum<Way>(sums, r));
         const __m512i total = _mm512_maskz_loadu_epi32(mask, to);
         const __m512i sum = _mm512_add_epi32(total, value);
         // Negative where both have one sign and the sum the other, or the value is an end.
@@ -709,23 +740,34 @@ std::int32_t largest_of(const std::int32_t* scores, std::size_t tokens) {
 
 /// scores <- their powers of two relative to the largest, 0 up to a whole register; returns the
 /// powers' sum.
-std::uint64_t take_powers(const PowerTable& table, std::int32_t* scores, std::size_t tokens) {
-  const __m512i top = _mm512_set1_epi32(largest_of(scores, tokens));
+std::uint64_t take_powers(const PowerTable& table, std::int32_t top_score, std::int32_t* scores,
+                          std::size_t tokens) {
+  const __m512i top = _mm512_set1_epi32(top_score);
   const __m512i low_half = _mm512_set1_epi64(0xFFFFFFFF);
   __m512i sums = _mm512_setzero_si512();
-  const auto take = [&](std::size_t j, __mmask16 mask) {
-    const __m512i score = _mm512_loadu_si512(scores + j);
-    const __m512i power = _mm512_maskz_mov_epi32(mask, table.power(_mm512_sub_epi32(top, score)));
+  const auto take = [&](std::size_t j) {
+    const __m512i power = table.power(_mm512_sub_epi32(top, _mm512_loadu_si512(scores + j)));
     _mm512_storeu_si512(scores + j, power);
-    sums = _mm512_add_epi64(sums, _mm512_and_si512(power, low_half));
-    sums = _mm512_add_epi64(sums, odd_lanes(power));
+    return power;
+  };
+  const auto add = [&](__m512i powers) {
+    sums = _mm512_add_epi64(sums, _mm512_and_si512(powers, low_half));
+    sums = _mm512_add_epi64(sums, odd_lanes(powers));
   };
   std::size_t j = 0;
+  for (; j + 3 * kValues <= tokens; j += 3 * kValues) {
+    // A power is at most 2^30: 32 bits hold three.
+    const __m512i first = take(j);
+    const __m512i second = take(j + kValues);
+    add(_mm512_add_epi32(_mm512_add_epi32(first, second), take(j + 2 * kValues)));
+  }
   for (; j + kValues <= tokens; j += kValues) {
-    take(j, 0xFFFF);
+    add(take(j));
   }
   if (j < tokens) {
-    take(j, first_values(tokens - j));
+    const __m512i power = _mm512_maskz_mov_epi32(first_values(tokens - j), take(j));
+    _mm512_storeu_si512(scores + j, power);
+    add(power);
   }
   return static_cast<std::uint64_t>(_mm512_reduce_add_epi64(sums));
 }
@@ -778,11 +820,20 @@ void weigh(const AttentionRule& rule, std::int32_t log2_delta, std::int32_t* sco
   const Planes planes(weights);
   const auto weigh_one = rounding.largest > 255 ? weigh_row<true> : weigh_row<false>;
   *planes.has_high = rounding.largest > 255 ? 1 : 0;
+  // All rows through one step after the other: what a row waits for at a step's end, a largest
+  // value, a sum and a division, other rows do meanwhile.
+  std::int32_t tops[kRowChunk];
+  std::uint64_t reciprocals[kRowChunk];
   for (std::size_t r = 0; r < weights.rows; ++r) {
-    std::int32_t* row = scores + r * stride;
-    const std::uint64_t sum = take_powers(table, row, weights.tokens);
+    tops[r] = largest_of(scores + r * stride, weights.tokens);
+  }
+  for (std::size_t r = 0; r < weights.rows; ++r) {
+    const std::uint64_t sum = take_powers(table, tops[r], scores + r * stride, weights.tokens);
+    reciprocals[r] = portable::reciprocal_of(rule, sum);
+  }
+  for (std::size_t r = 0; r < weights.rows; ++r) {
     const std::size_t at = r * planes.stride;
-    planes.totals[r] = weigh_one(rounding, portable::reciprocal_of(rule, sum), row, weights.tokens,
+    planes.totals[r] = weigh_one(rounding, reciprocals[r], scores + r * stride, weights.tokens,
                                  planes.low + at, planes.high + at);
   }
 }

@@ -79,6 +79,7 @@ struct Rescale {
   unsigned shift;               // 1..62
   std::int32_t low;
   std::int32_t high;
+  bool fits;  // for every sum that there can be, what is clamped is an int32 already
 };
 
 /// A table of codes in short: runs of 2^shift entries in which codes change once at most.
@@ -141,13 +142,14 @@ struct Kernels {
   /// Every sum becomes what it stands for.
   void (*rescale)(const Rescale& rescale, const Sums& sums);
 
-  /// codes[r * stride + c] = what sum (r, c) stands for, in [low, high] within [0, 255], or the
-  /// table's entry for that.
+  /// codes[r * stride + c] = what sum (r, c) stands for, low being 0 and high at most 255, or the
+  /// table's entry for that, high being at most 65535.
   void (*rescale_to_codes)(const Rescale& rescale, const Sums& sums, const CodeTable& table,
                            std::uint8_t* codes, std::size_t stride);
 
-  /// totals[r * stride + c] += what sum (r, c) stands for, saturating. Returns how often it did,
-  /// counting summands at int32's ends, which are taken to have been cut there.
+  /// totals[r * stride + c] += what sum (r, c) stands for, low and high being int32's ends,
+  /// saturating. Returns how often it did, counting summands at these ends, which are taken to have
+  /// been cut there.
   std::uint64_t (*rescale_and_add)(const Rescale& rescale, const Sums& sums, std::int32_t* totals,
                                    std::size_t stride);
 

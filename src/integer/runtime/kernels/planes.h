@@ -22,8 +22,10 @@ struct Planes {
 };
 
 /// Attention times V by a table's own multiply(): what Kernels::apply is for BitLog2.
-inline void apply_planes(decltype(Kernels::multiply) multiply, const Weights& weights,
-                         const Panel& values, std::int32_t zero, std::int32_t* context) {
+/// Inlined, so that its loops have the instructions that the table has.
+[[gnu::always_inline]] inline void apply_planes(decltype(Kernels::multiply) multiply,
+                                                const Weights& weights, const Panel& values,
+                                                std::int32_t zero, std::int32_t* context) {
   constexpr std::int32_t kLargestByte = 255;
   const Planes planes(weights);
   const std::size_t width = values.width;
