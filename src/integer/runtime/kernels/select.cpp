@@ -3,7 +3,9 @@
 #include <array>
 #include <cstddef>
 
-#if defined(__aarch64__) && defined(__linux__)
+#if defined(__x86_64__)
+#include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 #endif
 
@@ -11,12 +13,27 @@ namespace bitlog2::runtime {
 
 #if defined(__x86_64__)
 const Kernels& avx512_vnni_kernels();
+const Kernels& avx_vnni_kernels();
 const Kernels& avx2_kernels();
 #elif defined(__aarch64__)
 const Kernels& neon_kernels();
 #endif
 
 namespace {
+
+#if defined(__x86_64__)
+/// Beside AVX2, which says that the system saves its registers.
+bool has_avx_vnni() {
+  constexpr unsigned kLeaf = 7;
+  constexpr unsigned kSubleaf = 1;
+  constexpr unsigned kAvxVnni = 1U << 4;
+  unsigned a = 0;
+  unsigned b = 0;
+  unsigned c = 0;
+  unsigned d = 0;
+  return __get_cpuid_count(kLeaf, kSubleaf, &a, &b, &c, &d) != 0 && (a & kAvxVnni) != 0;
+}
+#endif
 
 struct Available {
   Available() {
@@ -26,6 +43,9 @@ struct Available {
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512vnni")) {
       add(avx512_vnni_kernels());
+    }
+    if (__builtin_cpu_supports("avx2") && has_avx_vnni()) {
+      add(avx_vnni_kernels());
     }
     if (__builtin_cpu_supports("avx2")) {
       add(avx2_kernels());
@@ -42,7 +62,7 @@ struct Available {
     tables[count++] = &kernels;
   }
 
-  std::array<const Kernels*, 3> tables = {};
+  std::array<const Kernels*, 4> tables = {};
   std::size_t count = 0;
 };
 
