@@ -347,6 +347,24 @@ TEST(CodeRuns, HoldTheTable) {
   EXPECT_GT(held, 500U);
 }
 
+TEST_P(KernelTable, SplitChannels) {
+  for (const std::size_t count : {1U, 2U, 4U, 7U, 16U, 21U, 22U, 32U, 100U}) {
+    const auto rgb = numbers<std::uint8_t>(3 * count, 0, 255);  // not one byte behind the last
+    std::uint8_t tables[3][256];
+    for (auto& table : tables) {
+      for (std::uint8_t& entry : table) {
+        entry = static_cast<std::uint8_t>(number(0, 255));
+      }
+    }
+    const std::size_t stride = count + 5;
+    std::vector<std::uint8_t> expected(3 * stride, 77);
+    std::vector<std::uint8_t> found = expected;
+    portable::split_channels(rgb.data(), count, tables, expected.data(), stride);
+    kernels_.split_channels(rgb.data(), count, tables, found.data(), stride);
+    ASSERT_EQ(found, expected) << count;
+  }
+}
+
 TEST_P(KernelTable, Decode) {
   for (const std::size_t count : {0U, 1U, 7U, 8U, 15U, 16U, 31U, 33U, 64U, 100U}) {
     for (const std::size_t size : {1U, 5U, 15U, 16U, 17U, 65U, 240U, 256U}) {

@@ -296,14 +296,11 @@ class Runner {
     for (std::size_t p = patches.begin; p < patches.end; ++p) {
       const std::uint8_t* corner =
           pixels_.data() + 3 * (p / grid * patch * side + p % grid * patch);
-      for (std::size_t channel = 0; channel < 3; ++channel) {
-        for (std::size_t y = 0; y < patch; ++y) {
-          const std::uint8_t* row = corner + 3 * y * side + channel;
-          for (std::size_t x = 0; x < patch; ++x) {
-            *inputs++ = byte_of[channel][row[3 * x]];
-          }
-        }
+      for (std::size_t y = 0; y < patch; ++y) {
+        kernels_.split_channels(corner + 3 * y * side, patch, byte_of, inputs + y * patch,
+                                patch * patch);
       }
+      inputs += 3 * patch * patch;
     }
   }
 
@@ -601,6 +598,7 @@ class Runner {
                         scratch.scores + first, scratch.score_width);
     }
     Rescale rescale = rescale_of(scratch.score_rescale, op.score_shift, kLowest, kHighest);
+    rescale.fits = true;  // open() has shown that scores are below 2^29
     if (scratch.score_rescale.zeros[0] != 0) {
       rescale.zeros = scratch.score_rescale.zeros;
       kernels_.sum_rows(inputs, queries.size(), scratch.head_dim, scratch.query_sums);

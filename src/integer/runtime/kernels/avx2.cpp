@@ -729,6 +729,7 @@ const Kernels& avx2_kernels() {
       rescale,
       rescale_to_codes,
       rescale_and_add,
+      portable::split_channels,
       decode,
       normalise,
       weigh,

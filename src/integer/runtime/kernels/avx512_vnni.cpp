@@ -367,13 +367,17 @@ std::int32_t row_sum(const Sums& sums, std::size_t r) {
 }
 
 void rescale(const Rescale& how, const Sums& sums) {
+  const bool clamps = how.low != std::numeric_limits<std::int32_t>::min() ||
+                      how.high != std::numeric_limits<std::int32_t>::max();
   choose_rescaling(how, [&]<class Way>(const Way& rescaling) {
     for (std::size_t c = 0; c < sums.channels; c += kValues) {
       const RescaleLanes lanes(how, c);
       for (std::size_t r = 0; r < sums.rows; ++r) {
         std::int32_t* at = sums.values + r * sums.stride + c;
-        const __m512i value = rescaling(lanes, _mm512_loadu_si512(at), row_sum<Way>(sums, r));
-        _mm512_storeu_si512(at, value);
+        const __m512i sum = _mm512_loadu_si512(at);
+        const std::int32_t row = row_sum<Way>(sums, r);
+        _mm512_storeu_si512(
+            at, clamps ? rescaling(lanes, sum, row) : rescaling.as_int32(lanes, sum, row));
       }
     }
   });
@@ -512,6 +516,31 @@ void rescale_to_codes_by_runs(const Rescale& how, const Sums& sums, const CodeRu
   });
 }
 
+/// Where the first channel of each pixel is.
+struct ThirdPlaces {
+  constexpr ThirdPlaces() {
+    for (std::size_t i = 0; i < kBytes; ++i) {
+      places[i] = static_cast<std::uint8_t>(3 * i);
+    }
+  }
+
+  std::uint8_t places[kBytes] = {};
+};
+
+/// Rows of at most 21 pixels, which one register holds.
+void split_row(const std::uint8_t* rgb, std::size_t count, const std::uint8_t (*tables)[256],
+               std::uint8_t* planes, std::size_t stride) {
+  const __m512i pixels = _mm512_maskz_loadu_epi8(first_bytes(3 * count), rgb);
+  const __mmask64 mask = first_bytes(count);
+  static constexpr ThirdPlaces kThirds;
+  __m512i places = _mm512_loadu_si512(kThirds.places);
+  for (std::size_t channel = 0; channel < 3; ++channel) {
+    const __m512i values = _mm512_permutexvar_epi8(places, pixels);
+    _mm512_mask_storeu_epi8(planes + channel * stride, mask, ByteTable(tables[channel])(values));
+    places = _mm512_add_epi8(places, _mm512_set1_epi8(1));
+  }
+}
+
 #if defined(__clang__)
 #pragma clang attribute pop
 #pragma clang attribute push(                                                          \
@@ -521,13 +550,25 @@ void rescale_to_codes_by_runs(const Rescale& how, const Sums& sums, const CodeRu
 #pragma GCC pop_options
 #endif
 
+bool has_vbmi() {
+  return __builtin_cpu_supports("avx512vbmi") != 0;
+}
+
+void split_channels(const std::uint8_t* rgb, std::size_t count, const std::uint8_t (*tables)[256],
+                    std::uint8_t* planes, std::size_t stride) {
+  if (3 * count <= kBytes && has_vbmi()) {
+    return split_row(rgb, count, tables, planes, stride);
+  }
+  portable::split_channels(rgb, count, tables, planes, stride);
+}
+
 void rescale_to_codes(const Rescale& how, const Sums& sums, const CodeTable& table,
                       std::uint8_t* codes, std::size_t stride) {
   if (table.entries == nullptr) {
     choose_rescaling(how, [&](const auto& rescaling) {
       rescale_all_to_codes(how, rescaling, PlainCodes(), sums, codes, stride);
     });
-  } else if (table.runs != nullptr && __builtin_cpu_supports("avx512vbmi") != 0) {
+  } else if (table.runs != nullptr && has_vbmi()) {
     rescale_to_codes_by_runs(how, sums, *table.runs, codes, stride);
   } else {
     rescale(how, sums);
@@ -872,8 +913,19 @@ const Kernels& avx512_vnni_kernels();
 
 const Kernels& avx512_vnni_kernels() {
   static constexpr Kernels kKernels = {
-      "avx512_vnni",         pack_rows,       pack_columns, multiply,  sum_rows, rescale,
-      rescale_to_codes,      rescale_and_add, decode,       normalise, weigh,    apply,
+      "avx512_vnni",
+      pack_rows,
+      pack_columns,
+      multiply,
+      sum_rows,
+      rescale,
+      rescale_to_codes,
+      rescale_and_add,
+      split_channels,
+      decode,
+      normalise,
+      weigh,
+      apply,
       multiply_in_registers,
   };
   return kKernels;

@@ -153,6 +153,12 @@ struct Kernels {
   std::uint64_t (*rescale_and_add)(const Rescale& rescale, const Sums& sums, std::int32_t* totals,
                                    std::size_t stride);
 
+  /// A row of `count` RGB pixels, channel by channel:
+  /// planes[channel * stride + i] = tables[channel][rgb[3 * i + channel]].
+  void (*split_channels)(const std::uint8_t* rgb, std::size_t count,
+                         const std::uint8_t (*tables)[256], std::uint8_t* planes,
+                         std::size_t stride);
+
   /// codes[i] = table[codes[i]], a table of `size` entries.
   void (*decode)(const std::uint8_t* codes, std::size_t count, const std::uint8_t* table,
                  std::size_t size, std::uint8_t* inputs);

@@ -329,6 +329,7 @@ const Kernels& neon_kernels() {
       rescale,
       rescale_to_codes,
       rescale_and_add,
+      portable::split_channels,
       decode,
       normalise,
       weigh,

@@ -253,6 +253,15 @@ std::uint64_t rescale_and_add(const Rescale& how, const Sums& sums, std::int32_t
   return add(sums, totals, stride);
 }
 
+void split_channels(const std::uint8_t* rgb, std::size_t count, const std::uint8_t (*tables)[256],
+                    std::uint8_t* planes, std::size_t stride) {
+  for (std::size_t channel = 0; channel < 3; ++channel) {
+    for (std::size_t i = 0; i < count; ++i) {
+      planes[channel * stride + i] = tables[channel][rgb[3 * i + channel]];
+    }
+  }
+}
+
 void decode(const std::uint8_t* codes, std::size_t count, const std::uint8_t* table, std::size_t,
             std::uint8_t* inputs) {
   for (std::size_t i = 0; i < count; ++i) {
@@ -397,6 +406,7 @@ const Kernels& portable_kernels() {
       portable::rescale,
       portable::rescale_to_codes,
       portable::rescale_and_add,
+      portable::split_channels,
       portable::decode,
       portable::normalise,
       portable::weigh,

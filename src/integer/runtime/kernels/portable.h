@@ -17,6 +17,8 @@ void rescale_to_codes(const Rescale& how, const Sums& sums, const CodeTable& tab
                       std::uint8_t* codes, std::size_t stride);
 std::uint64_t rescale_and_add(const Rescale& how, const Sums& sums, std::int32_t* totals,
                               std::size_t stride);
+void split_channels(const std::uint8_t* rgb, std::size_t count, const std::uint8_t (*tables)[256],
+                    std::uint8_t* planes, std::size_t stride);
 void decode(const std::uint8_t* codes, std::size_t count, const std::uint8_t* table,
             std::size_t size, std::uint8_t* inputs);
 void normalise(const std::int32_t* x, std::size_t rows, std::size_t count, std::uint64_t epsilon,
