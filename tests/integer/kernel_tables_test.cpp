@@ -212,7 +212,7 @@ class RescaleKernels : public KernelTable {
         const std::int64_t value =
             (std::int64_t{corrected} * rescale.multipliers[c] + rescale.offsets[c]) >>
             rescale.shift;
-        if (value < kLowest || value > kHighest) {
+        if (value <= kLowest || value >= kHighest) {
           return false;
         }
       }

@@ -308,6 +308,7 @@ class Rescaling {
         wide_high_(_mm512_set1_epi64(rescale.high)) {}
 
   static constexpr bool kHasZeros = HasZeros;
+  static constexpr bool kMayBeAnEnd = How != Narrowing::fits;  // of int32
 
   /// Clamped only where it would not be an int32 otherwise.
   __m512i as_int32(const RescaleLanes& lanes, __m512i sum, std::int32_t row_sum) const {
@@ -593,10 +594,12 @@ std::uint64_t rescale_and_add(const Rescale& how, const Sums& sums, std::int32_t
         const __m512i total = _mm512_maskz_loadu_epi32(mask, to);
         const __m512i sum = _mm512_add_epi32(total, value);
         // Negative where both have one sign and the sum the other, or the value is an end.
-        const __m512i overflow =
-            _mm512_and_si512(_mm512_xor_si512(sum, value), _mm512_xor_si512(sum, total));
-        const __m512i magnitude = _mm512_xor_si512(value, _mm512_srai_epi32(value, 31));
-        const __m512i cut = _mm512_or_si512(overflow, _mm512_add_epi32(magnitude, one));
+        constexpr int kDiffersFromBoth = 0x18;  // the first operand's bit from the others'
+        __m512i cut = _mm512_ternarylogic_epi32(sum, value, total, kDiffersFromBoth);
+        if constexpr (Way::kMayBeAnEnd) {
+          const __m512i magnitude = _mm512_xor_si512(value, _mm512_srai_epi32(value, 31));
+          cut = _mm512_or_si512(cut, _mm512_add_epi32(magnitude, one));
+        }
         if ((_mm512_movepi32_mask(cut) & mask) != 0) [[unlikely]] {
           _mm512_storeu_si512(from, value);
           const std::size_t count = left < kValues ? left : kValues;
@@ -851,6 +854,93 @@ std::int32_t weigh_row(const portable::Rounding& rounding, std::uint64_t recipro
   return _mm512_reduce_add_epi32(total);
 }
 
+#if defined(__clang__)
+#pragma clang attribute pop  // one target is all that clang takes
+#pragma clang attribute push(                                                                     \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx512vnni,avx512vbmi"))), \
+    apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx512vbmi")
+#endif
+
+/// Weights that are bytes, of values of m that are bytes: looked up, 64 at a time.
+class ByteWeights {
+ public:
+  explicit ByteWeights(const portable::Rounding& rounding) : weights_(Table(rounding).entries) {}
+
+  /// A row of powers as weights; returns what they add up to.
+  std::int32_t weigh_row(std::uint64_t reciprocal, const std::int32_t* powers, std::size_t tokens,
+                         std::uint8_t* weights) const {
+    const __m512i factor = _mm512_set1_epi64(static_cast<long long>(reciprocal));
+    __m512i total = _mm512_setzero_si512();
+    const auto weigh = [&](std::size_t j, auto load) {
+      __m512i m[4];
+#pragma GCC unroll 4
+      for (std::size_t l = 0; l < 4; ++l) {
+        const __m512i power = load(j + l * kValues);
+        const __m512i even = _mm512_srli_epi64(_mm512_mul_epu32(power, factor), 46);
+        // 32 bits less, which leaves the result in the odd lanes.
+        const __m512i odd = _mm512_srli_epi64(_mm512_mul_epu32(odd_lanes(power), factor), 46 - 32);
+        m[l] = _mm512_mask_blend_epi32(kOddLanes, even, odd);
+      }
+      // Packing makes 255 of 256, the multiplier itself.
+      const __m512i bytes =
+          _mm512_packus_epi16(_mm512_packus_epi32(m[0], m[1]), _mm512_packus_epi32(m[2], m[3]));
+      const __m512i weight = weights_(Words::in_order(bytes));
+      _mm512_storeu_si512(weights + j, weight);
+      total = _mm512_dpbusd_epi32(total, weight, _mm512_set1_epi8(1));
+    };
+    std::size_t j = 0;
+    for (; j + kBytes <= tokens; j += kBytes) {
+      weigh(j, [&](std::size_t at) { return _mm512_loadu_si512(powers + at); });
+    }
+    if (j < tokens) {
+      weigh(j, [&](std::size_t at) {
+        const __mmask16 mask = at < tokens ? first_values(tokens - at) : __mmask16{0};
+        return _mm512_maskz_loadu_epi32(mask, powers + at);
+      });
+    }
+    return _mm512_reduce_add_epi32(total);
+  }
+
+ private:
+  struct Table {
+    explicit Table(const portable::Rounding& rounding) {
+      const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+      for (std::size_t m = 0; m < sizeof(entries); m += kValues) {
+        const __m512i each = _mm512_add_epi32(_mm512_set1_epi32(static_cast<int>(m)), lane);
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(entries + m),
+                         _mm512_cvtepi32_epi8(round_weights(rounding, each)));
+      }
+    }
+
+    std::uint8_t entries[256];
+  };
+
+  ByteTable weights_;
+};
+
+/// Every row of powers as weights that are bytes.
+void weigh_in_bytes(const portable::Rounding& rounding, const std::uint64_t* reciprocals,
+                    const std::int32_t* powers, std::size_t stride, const Weights& weights,
+                    const Planes& planes) {
+  const ByteWeights table(rounding);
+  for (std::size_t r = 0; r < weights.rows; ++r) {
+    planes.totals[r] = table.weigh_row(reciprocals[r], powers + r * stride, weights.tokens,
+                                       planes.low + r * planes.stride);
+  }
+}
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#pragma clang attribute push(                                                          \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx512vnni"))), \
+    apply_to = function)
+#else
+#pragma GCC pop_options
+#endif
+
 void weigh(const AttentionRule& rule, std::int32_t log2_delta, std::int32_t* scores,
            std::size_t stride, const Weights& weights) {
   if (rule.kind == AttentionKind::sqrt2) {
@@ -871,6 +961,9 @@ void weigh(const AttentionRule& rule, std::int32_t log2_delta, std::int32_t* sco
   for (std::size_t r = 0; r < weights.rows; ++r) {
     const std::uint64_t sum = take_powers(table, tops[r], scores + r * stride, weights.tokens);
     reciprocals[r] = portable::reciprocal_of(rule, sum);
+  }
+  if (rule.multiplier <= 256 && has_vbmi()) {
+    return weigh_in_bytes(rounding, reciprocals, scores, stride, weights, planes);
   }
   for (std::size_t r = 0; r < weights.rows; ++r) {
     const std::size_t at = r * planes.stride;

@@ -79,7 +79,7 @@ struct Rescale {
   unsigned shift;               // 1..62
   std::int32_t low;
   std::int32_t high;
-  bool fits;  // for every sum that there can be, what is clamped is an int32 already
+  bool fits;  // for every sum that there can be, what is clamped is between int32's ends already
 };
 
 /// A table of codes in short: runs of 2^shift entries in which codes change once at most.
