@@ -5,7 +5,7 @@
 #include <limits>
 #include <vector>
 
-#include "quant/target_clones.h"
+#include "io/target_clones.h"
 
 namespace bitlog2::fitting {
 namespace {

@@ -6,7 +6,7 @@
 #include <numeric>
 #include <vector>
 
-#include "quant/target_clones.h"
+#include "io/target_clones.h"
 
 namespace bitlog2::fitting {
 namespace {

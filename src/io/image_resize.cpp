@@ -10,32 +10,17 @@
 #include <vector>
 
 #include "bitlog2/image.h"
+#include "io/pixel_filter.h"
 
 namespace bitlog2 {
 namespace {
 
-constexpr std::size_t kChannels = 3;
-constexpr int kWeightBits = 22;  // 32, less 8 for a pixel and 2 for sign and overshoot
-constexpr std::int32_t kHalf = 1 << (kWeightBits - 1);
+using resize::Filter;
+using resize::kChannels;
+using resize::kWeightBits;
+using resize::Run;
+
 constexpr double kBicubicSupport = 2.0;
-
-/// A run of positions along one side of an image.
-struct Run {
-  std::int64_t first = 0;
-  int count = 0;
-};
-
-/// One side's resize: which inputs each output of a run sums, and their weights times
-/// 2^kWeightBits.
-struct Filter {
-  std::size_t stride = 0;             ///< from one output's weights to the next's
-  std::vector<Run> inputs;            ///< of each output
-  std::vector<std::int32_t> weights;  ///< [outputs, stride]
-
-  std::span<const std::int32_t> weights_of(std::size_t output) const {
-    return {weights.data() + output * stride, static_cast<std::size_t>(inputs[output].count)};
-  }
-};
 
 /// Keys' cubic with a = -0.5, in the order of operations that Pillow has.
 double bicubic(double x) {
@@ -73,7 +58,7 @@ Filter bicubic_filter(int input_size, std::int64_t output_size, const Run& outpu
   const auto output_count = static_cast<std::size_t>(outputs.count);
 
   Filter filter;
-  filter.stride = static_cast<std::size_t>(std::ceil(support)) * 2 + 1;
+  filter.stride = (static_cast<std::size_t>(std::ceil(support)) * 2 + 1 + 3) / 4 * 4;
   filter.weights.resize(output_count * filter.stride);
   std::vector<double> weights;
   for (std::size_t output = 0; output < output_count; ++output) {
@@ -94,45 +79,6 @@ Filter bicubic_filter(int input_size, std::int64_t output_size, const Run& outpu
   return filter;
 }
 
-std::uint8_t round_to_pixel(std::int32_t sum) {
-  return static_cast<std::uint8_t>(std::clamp(sum >> kWeightBits, 0, 255));
-}
-
-void filter_row(const std::uint8_t* input, const Filter& filter, std::uint8_t* output) {
-  for (std::size_t x = 0; x < filter.inputs.size(); ++x) {
-    const std::uint8_t* pixel =
-        input + static_cast<std::size_t>(filter.inputs[x].first) * kChannels;
-    std::int32_t red = kHalf;
-    std::int32_t green = kHalf;
-    std::int32_t blue = kHalf;
-    for (const std::int32_t weight : filter.weights_of(x)) {
-      red += pixel[0] * weight;
-      green += pixel[1] * weight;
-      blue += pixel[2] * weight;
-      pixel += kChannels;
-    }
-    output[0] = round_to_pixel(red);
-    output[1] = round_to_pixel(green);
-    output[2] = round_to_pixel(blue);
-    output += kChannels;
-  }
-}
-
-/// One output row from as many input rows as `weights`; `sums` is scratch of a row's size.
-void filter_rows(const std::uint8_t* input, std::span<const std::int32_t> weights,
-                 std::span<std::int32_t> sums, std::uint8_t* output) {
-  std::fill(sums.begin(), sums.end(), kHalf);
-  for (const std::int32_t weight : weights) {
-    for (std::size_t i = 0; i < sums.size(); ++i) {
-      sums[i] += input[i] * weight;
-    }
-    input += sums.size();
-  }
-  for (std::size_t i = 0; i < sums.size(); ++i) {
-    output[i] = round_to_pixel(sums[i]);
-  }
-}
-
 /// The part of `image` resized to width x height that lies in `columns` x `rows`, which may
 /// not be empty.
 RgbImage resize_region(const RgbImage& image, std::int64_t width, std::int64_t height,
@@ -146,9 +92,16 @@ RgbImage resize_region(const RgbImage& image, std::int64_t width, std::int64_t h
   const std::size_t input_stride = static_cast<std::size_t>(image.width) * kChannels;
   const std::size_t stride = static_cast<std::size_t>(columns.count) * kChannels;
   std::vector<std::uint8_t> narrowed((end_row - first_row) * stride);
+  const resize::RowFilter filter_row = resize::row_filters().front();
+  std::vector<std::uint8_t> padded;  // of the last rows, behind which there is too little
   for (std::size_t row = first_row; row < end_row; ++row) {
-    filter_row(image.pixels.data() + row * input_stride, horizontal,
-               narrowed.data() + (row - first_row) * stride);
+    std::span<const std::uint8_t> input = std::span(image.pixels).subspan(row * input_stride);
+    if (input.size() < input_stride + resize::kSlack) {
+      padded.assign(input.begin(), input.end());
+      padded.resize(input.size() + resize::kSlack);
+      input = padded;
+    }
+    filter_row(input.data(), horizontal, narrowed.data() + (row - first_row) * stride);
   }
 
   RgbImage region{columns.count, rows.count, {}};
@@ -156,8 +109,8 @@ RgbImage resize_region(const RgbImage& image, std::int64_t width, std::int64_t h
   std::vector<std::int32_t> sums(stride);
   for (std::size_t row = 0; row < vertical.inputs.size(); ++row) {
     const std::size_t input_row = static_cast<std::size_t>(vertical.inputs[row].first) - first_row;
-    filter_rows(narrowed.data() + input_row * stride, vertical.weights_of(row), sums,
-                region.pixels.data() + row * stride);
+    resize::filter_rows(narrowed.data() + input_row * stride, vertical.weights_of(row), sums,
+                        region.pixels.data() + row * stride);
   }
   return region;
 }

@@ -2,7 +2,7 @@
 
 #include <array>
 
-#include "quant/target_clones.h"
+#include "io/target_clones.h"
 
 namespace bitlog2::quant {
 namespace {

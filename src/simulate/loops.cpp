@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <numbers>
 
-#include "quant/target_clones.h"
+#include "io/target_clones.h"
 
 namespace bitlog2::simulate {
 namespace {
