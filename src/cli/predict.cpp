@@ -1,4 +1,4 @@
-// `bitlog2 predict`: the classes of images, by a quantized model.
+// `bitlog2 predict`: the classes of images, by a quantized model or a checkpoint in float32.
 #include <fmt/format.h>
 
 #include <CLI/App.hpp>
@@ -15,6 +15,8 @@
 #include "bitlog2/error.h"
 #include "bitlog2/integer.h"
 #include "cli/commands.h"
+#include "cli/job.h"
+#include "cli/options.h"
 
 namespace bitlog2::cli {
 namespace {
@@ -23,6 +25,7 @@ using nlohmann::ordered_json;
 
 struct PredictOptions {
   std::string quantized;
+  ModelChoice model;  // where there is no quantized file
   std::vector<std::string> images;
   std::size_t top = 5;
   bool json = false;
@@ -33,6 +36,27 @@ struct Prediction {
   std::string name;
   double probability;
 };
+
+struct Predictor {
+  std::unique_ptr<Engine> engine;
+  std::vector<std::string> class_names;
+};
+
+Predictor load_predictor(const PredictOptions& options) {
+  const bool has_model = !(options.model.name + options.model.weights).empty();
+  if (options.quantized.empty() != has_model) {
+    throw Error(
+        "predict takes either --quantized, a file made by bitlog2 quantize, or a checkpoint: "
+        "--model, --weights or both");
+  }
+  if (has_model) {
+    LoadedModel loaded = load_chosen_model(options.model);
+    return {make_fp32_engine(std::move(loaded.model)), std::move(loaded.class_names)};
+  }
+  auto engine = IntegerEngine::open(options.quantized);
+  std::vector<std::string> names = engine->info().class_names;
+  return {std::move(engine), std::move(names)};
+}
 
 /// The `count` most probable classes, best first.
 std::vector<Prediction> best_classes(std::span<const float> logits,
@@ -87,7 +111,7 @@ ordered_json to_json(const std::string& image, const std::vector<Prediction>& pr
 }
 
 int predict(const PredictOptions& options) {
-  const auto engine = IntegerEngine::open(options.quantized);
+  const auto [engine, class_names] = load_predictor(options);
   const std::vector<std::filesystem::path> paths = expand(options.images);
   ordered_json results = ordered_json::array();
   bool all_read = true;
@@ -95,7 +119,7 @@ int predict(const PredictOptions& options) {
     try {
       const RgbImage crop = resize_and_crop(read_image(path), engine->config().preprocessing);
       const std::vector<float> logits = engine->logits(std::span(&crop, 1));
-      const auto predictions = best_classes(logits, engine->info().class_names, options.top);
+      const auto predictions = best_classes(logits, class_names, options.top);
       if (options.json) {
         results.push_back(to_json(path.string(), predictions));
       } else {
@@ -116,9 +140,10 @@ int predict(const PredictOptions& options) {
 
 void add_predict(CLI::App& app, std::function<int()>& run) {
   const auto options = std::make_shared<PredictOptions>();
-  CLI::App* command = app.add_subcommand("predict", "Name what images show, by a quantized model");
-  command->add_option("--quantized", options->quantized, "A file made by bitlog2 quantize")
-      ->required();
+  CLI::App* command =
+      app.add_subcommand("predict", "Name what images show, by a quantized model or in float32");
+  command->add_option("--quantized", options->quantized, "A file made by bitlog2 quantize");
+  add_model_options(*command, options->model);
   command->add_option("images", options->images, "Images, or folders of them")->required();
   command->add_option("--top", options->top, "Classes per image")
       ->check(CLI::Range(1, 1000))

@@ -542,6 +542,69 @@ TEST_F(Cli, CompareSeesOneFunctionInEveryBasis) {
   }
 }
 
+// ---- predict ---------------------------------------------------------------------------
+
+TEST_F(Cli, PredictNamesClassesQuantizedAndInFloat32) {
+  const fs::path file = path("model.safetensors");
+  ASSERT_EQ(run(on_nano("quantize", "vit") +
+                Arguments{"--w-bits", "8", "--a-bits", "8", "-o", file.string()})
+                .exit_code,
+            0);
+  const fs::path images = path("images");
+  fs::create_directory(images);
+  fs::copy(testing::fixtures() / "images" / "rgb_8.png", images / "one.png");
+  fs::copy(testing::fixtures() / "images" / "colour_420.jpg", images / "two.jpg");
+  const auto predictions = [&](const Arguments& model) {
+    const Outcome outcome =
+        run(Arguments{"predict"} + model + Arguments{"--top", "3", "--json", images.string()});
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    return json::parse(outcome.out, nullptr, false);
+  };
+  const json quantized = predictions({"--quantized", file.string()});
+  const json exact = predictions({"--weights", nano_path("vit").string()});
+  ASSERT_EQ(quantized.size(), 2U);
+  ASSERT_EQ(exact.size(), 2U);
+  for (std::size_t i = 0; i < exact.size(); ++i) {
+    EXPECT_EQ(quantized[i]["image"], exact[i]["image"]);
+    ASSERT_EQ(quantized[i]["predictions"].size(), 3U);
+    ASSERT_EQ(exact[i]["predictions"].size(), 3U);
+    for (const json& row : {quantized[i]["predictions"], exact[i]["predictions"]}) {
+      EXPECT_GE(row[0]["probability"], row[1]["probability"]);
+      EXPECT_GE(row[1]["probability"], row[2]["probability"]);
+    }
+    EXPECT_NEAR(quantized[i]["predictions"][0]["probability"].get<double>(),
+                exact[i]["predictions"][0]["probability"].get<double>(), 0.1);
+  }
+  const Outcome text =
+      run({"predict", "--weights", nano_path("vit").string(), (images / "one.png").string()});
+  EXPECT_EQ(text.exit_code, 0);
+  const std::vector<std::string> lines = lines_of(text.out);
+  ASSERT_EQ(lines.size(), 6U) << text.out;
+  EXPECT_THAT(lines[1], MatchesRegex(" +[0-9.]+%  class [0-9]"));
+}
+
+TEST_F(Cli, PredictGoesOnBehindAnImageThatCannotBeRead) {
+  const Outcome outcome =
+      run({"predict", "--weights", nano_path("vit").string(), "--json",
+           (testing::fixtures() / "images" / "damaged" / "truncated.jpg").string(),
+           (testing::fixtures() / "images" / "rgb_8.png").string()});
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_EQ(json::parse(outcome.out).size(), 1U);
+  const std::vector<std::string> lines = complaints(outcome);
+  ASSERT_EQ(lines.size(), 1U);
+  EXPECT_THAT(lines[0], AllOf(StartsWith("bitlog2: error: "), HasSubstr("damaged")));
+}
+
+TEST_F(Cli, PredictTakesOneModel) {
+  const std::string image = (testing::fixtures() / "images" / "rgb_8.png").string();
+  for (const Arguments& model :
+       {Arguments{}, Arguments{"--quantized", "a", "--weights", nano_path("vit").string()}}) {
+    const Outcome outcome = run(Arguments{"predict"} + model + Arguments{image});
+    EXPECT_EQ(outcome.exit_code, 1);
+    EXPECT_THAT(complaint(outcome), AllOf(HasSubstr("--quantized"), HasSubstr("--weights")));
+  }
+}
+
 // ---- inspect ---------------------------------------------------------------------------
 
 TEST_F(Cli, InspectListsTensorsAndNamesTheModel) {
