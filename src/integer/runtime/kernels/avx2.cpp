@@ -611,17 +611,32 @@ std::int32_t largest_of(const std::int32_t* scores, std::size_t tokens) {
 
 /// scores <- their powers of two relative to the largest, 0 up to a whole register; returns the
 /// powers' sum.
-std::uint64_t take_powers(const PowerTables& tables, std::int32_t* scores, std::size_t tokens) {
-  const __m256i top = _mm256_set1_epi32(largest_of(scores, tokens));
+std::uint64_t take_powers(const PowerTables& tables, std::int32_t top_score, std::int32_t* scores,
+                          std::size_t tokens) {
+  const __m256i top = _mm256_set1_epi32(top_score);
   const __m256i low_half = _mm256_set1_epi64x(0xFFFFFFFF);
   __m256i sums = _mm256_setzero_si256();
-  for_each_eight(tokens, [&](std::size_t j, __m256i mask) {
-    const __m256i score = load(scores + j);
-    const __m256i power = _mm256_and_si256(tables.power(_mm256_sub_epi32(top, score)), mask);
+  const auto take = [&](std::size_t j, __m256i mask) {
+    const __m256i difference = _mm256_sub_epi32(top, load(scores + j));
+    const __m256i power = _mm256_and_si256(tables.power(difference), mask);
     store(scores + j, power);
-    sums = _mm256_add_epi64(sums, _mm256_and_si256(power, low_half));
-    sums = _mm256_add_epi64(sums, odd_lanes(power));
-  });
+    return power;
+  };
+  const auto add = [&](__m256i powers) {
+    sums = _mm256_add_epi64(sums, _mm256_and_si256(powers, low_half));
+    sums = _mm256_add_epi64(sums, odd_lanes(powers));
+  };
+  const __m256i all = _mm256_set1_epi32(-1);
+  std::size_t j = 0;
+  for (; j + 3 * kValues <= tokens; j += 3 * kValues) {
+    // A power is at most 2^30: 32 bits hold three.
+    const __m256i first = take(j, all);
+    const __m256i second = take(j + kValues, all);
+    add(_mm256_add_epi32(_mm256_add_epi32(first, second), take(j + 2 * kValues, all)));
+  }
+  for (; j < tokens; j += kValues) {
+    add(take(j, first_values(tokens - j)));
+  }
   return static_cast<std::uint64_t>(sum_of_64(sums));
 }
 
@@ -643,29 +658,73 @@ __m256i round_weights(const portable::Rounding& rounding, __m256i m) {
                           _mm256_set1_epi32(static_cast<int>(rounding.largest)));
 }
 
-/// A row of powers as weights; returns what they add up to.
-template <bool HasHigh>
-std::int32_t weigh_row(const portable::Rounding& rounding, std::uint64_t reciprocal,
-                       const std::int32_t* powers, std::size_t tokens, std::uint8_t* low,
-                       std::uint8_t* high) {
+/// m of eight powers: power * factor >> 46.
+__m256i scale_powers(__m256i power, __m256i factor) {
+  const __m256i even = _mm256_srli_epi64(_mm256_mul_epu32(power, factor), 46);
+  // 32 bits less, which leaves the result in the odd lanes.
+  const __m256i odd = _mm256_srli_epi64(_mm256_mul_epu32(odd_lanes(power), factor), 46 - 32);
+  return _mm256_blend_epi32(even, odd, 0xAA);
+}
+
+/// A row of powers as weights in two planes; returns what they add up to.
+std::int32_t weigh_in_planes(const portable::Rounding& rounding, std::uint64_t reciprocal,
+                             const std::int32_t* powers, std::size_t tokens, std::uint8_t* low,
+                             std::uint8_t* high) {
   const __m256i factor = _mm256_set1_epi64x(static_cast<long long>(reciprocal));
   __m256i total = _mm256_setzero_si256();
   for (std::size_t j = 0; j < tokens; j += kValues) {
-    const __m256i power = load(powers + j);
-    const __m256i even = _mm256_srli_epi64(_mm256_mul_epu32(power, factor), 46);
-    // 32 bits less, which leaves the result in the odd lanes.
-    const __m256i odd = _mm256_srli_epi64(_mm256_mul_epu32(odd_lanes(power), factor), 46 - 32);
-    const __m256i weight = round_weights(rounding, _mm256_blend_epi32(even, odd, 0xAA));
+    const __m256i weight = round_weights(rounding, scale_powers(load(powers + j), factor));
     total = _mm256_add_epi32(total, weight);
-    const std::int64_t low_bytes =
-        bytes_of(HasHigh ? _mm256_and_si256(weight, _mm256_set1_epi32(255)) : weight);
+    const std::int64_t low_bytes = bytes_of(_mm256_and_si256(weight, _mm256_set1_epi32(255)));
+    const std::int64_t high_bytes = bytes_of(_mm256_srli_epi32(weight, 8));
     __builtin_memcpy(low + j, &low_bytes, sizeof(low_bytes));
-    if constexpr (HasHigh) {
-      const std::int64_t high_bytes = bytes_of(_mm256_srli_epi32(weight, 8));
-      __builtin_memcpy(high + j, &high_bytes, sizeof(high_bytes));
-    }
+    __builtin_memcpy(high + j, &high_bytes, sizeof(high_bytes));
   }
   return reduce(total, [](std::int32_t a, std::int32_t b) { return a + b; });
+}
+
+/// Each byte shifted to the right.
+__m256i shift_bytes(__m256i bytes, unsigned shift) {
+  const __m256i shifted = _mm256_srl_epi16(bytes, _mm_cvtsi32_si128(static_cast<int>(shift)));
+  return _mm256_and_si256(shifted, _mm256_set1_epi8(static_cast<char>(255U >> shift)));
+}
+
+/// round_weights() of 32 bytes.
+__m256i round_byte_weights(const portable::Rounding& rounding, __m256i m) {
+  __m256i dropped = _mm256_or_si256(m, shift_bytes(m, 1));
+  dropped = _mm256_or_si256(dropped, shift_bytes(dropped, 2));
+  dropped = _mm256_or_si256(dropped, shift_bytes(dropped, 4));
+  dropped = shift_bytes(dropped, rounding.fraction_bits + 1);
+  if (rounding.nearest) {
+    // What passes 255 is cut to the largest weight anyway.
+    m = _mm256_adds_epu8(m, shift_bytes(_mm256_add_epi8(dropped, _mm256_set1_epi8(1)), 1));
+  }
+  return _mm256_min_epu8(_mm256_andnot_si256(dropped, m),
+                         _mm256_set1_epi8(static_cast<char>(rounding.largest)));
+}
+
+/// A row of powers as weights that are bytes, of values of m that are bytes; returns what they add
+/// up to.
+std::int32_t weigh_in_bytes(const portable::Rounding& rounding, std::uint64_t reciprocal,
+                            const std::int32_t* powers, std::size_t tokens, std::uint8_t* weights) {
+  const __m256i factor = _mm256_set1_epi64x(static_cast<long long>(reciprocal));
+  const __m256i in_order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+  __m256i total = _mm256_setzero_si256();
+  for (std::size_t j = 0; j < tokens; j += kBytes) {
+    __m256i m[kBytes / kValues];
+    for (std::size_t l = 0; l < kBytes / kValues; ++l) {
+      const std::size_t at = j + l * kValues;
+      m[l] = at < tokens ? scale_powers(load(powers + at), factor) : _mm256_setzero_si256();
+    }
+    // Packing makes 255 of 256, the multiplier itself.
+    const __m256i bytes =
+        _mm256_packus_epi16(_mm256_packus_epi32(m[0], m[1]), _mm256_packus_epi32(m[2], m[3]));
+    const __m256i weight =
+        round_byte_weights(rounding, _mm256_permutevar8x32_epi32(bytes, in_order));
+    store(weights + j, weight);
+    total = _mm256_add_epi64(total, _mm256_sad_epu8(weight, _mm256_setzero_si256()));
+  }
+  return static_cast<std::int32_t>(sum_of_64(total));
 }
 
 void weigh(const AttentionRule& rule, std::int32_t log2_delta, std::int32_t* scores,
@@ -676,14 +735,26 @@ void weigh(const AttentionRule& rule, std::int32_t log2_delta, std::int32_t* sco
   const PowerTables tables;
   const portable::Rounding rounding = portable::rounding_of(rule);
   const Planes planes(weights);
-  const auto weigh_one = rounding.largest > 255 ? weigh_row<true> : weigh_row<false>;
-  *planes.has_high = rounding.largest > 255 ? 1 : 0;
+  const bool in_bytes = rule.multiplier <= 256;
+  *planes.has_high = in_bytes ? 0 : 1;
+  // All rows through one step after the other: what a row waits for at a step's end, a largest
+  // value, a sum and a division, other rows do meanwhile.
+  std::int32_t tops[kRowChunk];
+  std::uint64_t reciprocals[kRowChunk];
   for (std::size_t r = 0; r < weights.rows; ++r) {
-    std::int32_t* row = scores + r * stride;
-    const std::uint64_t sum = take_powers(tables, row, weights.tokens);
-    const std::size_t at = r * planes.stride;
-    planes.totals[r] = weigh_one(rounding, portable::reciprocal_of(rule, sum), row, weights.tokens,
-                                 planes.low + at, planes.high + at);
+    tops[r] = largest_of(scores + r * stride, weights.tokens);
+  }
+  for (std::size_t r = 0; r < weights.rows; ++r) {
+    const std::uint64_t sum = take_powers(tables, tops[r], scores + r * stride, weights.tokens);
+    reciprocals[r] = portable::reciprocal_of(rule, sum);
+  }
+  for (std::size_t r = 0; r < weights.rows; ++r) {
+    const std::int32_t* powers = scores + r * stride;
+    std::uint8_t* low = planes.low + r * planes.stride;
+    std::uint8_t* high = planes.high + r * planes.stride;
+    planes.totals[r] =
+        in_bytes ? weigh_in_bytes(rounding, reciprocals[r], powers, weights.tokens, low)
+                 : weigh_in_planes(rounding, reciprocals[r], powers, weights.tokens, low, high);
   }
 }
 
