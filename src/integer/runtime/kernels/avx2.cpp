@@ -32,18 +32,45 @@ void store(void* at, __m256i value) {
   _mm256_storeu_si256(static_cast<__m256i*>(at), value);
 }
 
-/// All ones in the first `count` lanes.
-__m256i first_values(std::size_t count) {
-  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-  return _mm256_cmpgt_epi32(_mm256_set1_epi32(count < kValues ? static_cast<int>(count) : 8), lane);
-}
+/// All lanes of a register.
+struct AllLanes {
+  static __m256i load_from(const std::int32_t* at) { return load(at); }
+  static void store_to(std::int32_t* at, __m256i values) { store(at, values); }
+  static __m256i keep(__m256i values) { return values; }
+  static __m256i choose(__m256i, __m256i values) { return values; }
+};
 
-__m256i load_values(const std::int32_t* at, __m256i mask) {
-  return _mm256_maskload_epi32(at, mask);
-}
+/// The first of them, fewer than eight; memory behind these is not touched.
+struct FirstLanes {
+  explicit FirstLanes(std::size_t count)
+      : mask(_mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)),
+                                _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))) {}
 
-void store_values(std::int32_t* at, __m256i mask, __m256i values) {
-  _mm256_maskstore_epi32(at, mask, values);
+  /// 0 in the others.
+  __m256i load_from(const std::int32_t* at) const { return _mm256_maskload_epi32(at, mask); }
+  void store_to(std::int32_t* at, __m256i values) const {
+    _mm256_maskstore_epi32(at, mask, values);
+  }
+  /// 0 in the others.
+  __m256i keep(__m256i values) const { return _mm256_and_si256(values, mask); }
+  /// `others` in the others.
+  __m256i choose(__m256i others, __m256i values) const {
+    return _mm256_blendv_epi8(others, values, mask);
+  }
+
+  __m256i mask;
+};
+
+/// Calls use(at, which lanes) for eight values after the other.
+template <class Use>
+[[gnu::always_inline]] inline void for_each_eight(std::size_t count, Use use) {
+  std::size_t i = 0;
+  for (; i + kValues <= count; i += kValues) {
+    use(i, AllLanes());
+  }
+  if (i < count) {
+    use(i, FirstLanes(count - i));
+  }
 }
 
 __m256i odd_lanes(__m256i values) {
@@ -439,23 +466,29 @@ std::uint64_t rescale_and_add(const Rescale& how, const Sums& sums, std::int32_t
                               std::size_t stride) {
   const __m256i one = _mm256_set1_epi32(1);
   std::uint64_t saturations = 0;
-  rescale_and(how, sums, [&](std::size_t r, std::size_t c, __m256i value) {
-    std::int32_t* at = totals + r * stride + c;
-    const std::size_t left = sums.channels - c;
-    const __m256i mask = first_values(left);
-    const __m256i total = load_values(at, mask);
+  const auto add = [&](std::int32_t* at, std::size_t count, __m256i value, const auto& lanes) {
+    const __m256i total = lanes.load_from(at);
     const __m256i sum = _mm256_add_epi32(total, value);
     // Negative where both have one sign and the sum the other, or the value is an end.
     const __m256i overflow =
         _mm256_and_si256(_mm256_xor_si256(sum, value), _mm256_xor_si256(sum, total));
     const __m256i magnitude = _mm256_xor_si256(value, _mm256_srai_epi32(value, 31));
-    const __m256i cut = _mm256_or_si256(overflow, _mm256_add_epi32(magnitude, one));
-    if (_mm256_movemask_ps(_mm256_castsi256_ps(_mm256_and_si256(cut, mask))) != 0) [[unlikely]] {
+    const __m256i cut = lanes.keep(_mm256_or_si256(overflow, _mm256_add_epi32(magnitude, one)));
+    if (_mm256_movemask_ps(_mm256_castsi256_ps(cut)) != 0) [[unlikely]] {
       std::int32_t values[kValues];
       store(values, value);
-      saturations += portable::add({values, 0, nullptr, 1, left < kValues ? left : kValues}, at, 0);
+      saturations += portable::add({values, 0, nullptr, 1, count}, at, 0);
     } else {
-      store_values(at, mask, sum);
+      lanes.store_to(at, sum);
+    }
+  };
+  rescale_and(how, sums, [&](std::size_t r, std::size_t c, __m256i value) {
+    std::int32_t* at = totals + r * stride + c;
+    const std::size_t left = sums.channels - c;
+    if (left >= kValues) [[likely]] {
+      add(at, kValues, value, AllLanes());
+    } else {
+      add(at, left, value, FirstLanes(left));
     }
   });
   return saturations;
@@ -483,18 +516,6 @@ void decode(const std::uint8_t* codes, std::size_t count, const std::uint8_t* ta
   portable::decode(codes + i, count - i, table, size, inputs + i);
 }
 
-/// Calls use(at, which lanes) for eight values after the other.
-template <class Use>
-void for_each_eight(std::size_t count, Use use) {
-  std::size_t i = 0;
-  for (; i + kValues <= count; i += kValues) {
-    use(i, _mm256_set1_epi32(-1));
-  }
-  if (i < count) {
-    use(i, first_values(count - i));
-  }
-}
-
 // --- LayerNorm ---
 
 void normalise_row(const std::int32_t* row, std::size_t count, std::uint64_t epsilon,
@@ -502,14 +523,13 @@ void normalise_row(const std::int32_t* row, std::size_t count, std::uint64_t eps
   __m256i sums = _mm256_setzero_si256();
   __m256i smallest = _mm256_set1_epi32(row[0]);
   __m256i largest = smallest;
-  for (std::size_t c = 0; c < count; c += kValues) {
-    const __m256i mask = first_values(count - c);
-    const __m256i x = load_values(row + c, mask);
+  for_each_eight(count, [&](std::size_t c, const auto& lanes) {
+    const __m256i x = lanes.load_from(row + c);
     sums = _mm256_add_epi64(sums, _mm256_cvtepi32_epi64(_mm256_castsi256_si128(x)));
     sums = _mm256_add_epi64(sums, _mm256_cvtepi32_epi64(_mm256_extracti128_si256(x, 1)));
-    smallest = _mm256_min_epi32(smallest, _mm256_blendv_epi8(smallest, x, mask));
-    largest = _mm256_max_epi32(largest, _mm256_blendv_epi8(largest, x, mask));
-  }
+    smallest = _mm256_min_epi32(smallest, lanes.choose(smallest, x));
+    largest = _mm256_max_epi32(largest, lanes.choose(largest, x));
+  });
   const portable::Normalisation begun = portable::begin_normalisation(
       sum_of_64(sums), smallest_lane(smallest), largest_lane(largest), count, epsilon);
   if (begun.down > 7) {  // differences may need more than 31 bits with the rounding
@@ -519,26 +539,35 @@ void normalise_row(const std::int32_t* row, std::size_t count, std::uint64_t eps
   const __m256i half = _mm256_set1_epi32(begun.down == 0 ? 0 : 1 << (begun.down - 1));
   const __m128i down = _mm_cvtsi32_si128(static_cast<int>(begun.down));
   __m256i squares = _mm256_setzero_si256();
-  for (std::size_t c = 0; c < count; c += kValues) {
-    const __m256i mask = first_values(count - c);
-    const __m256i centred = _mm256_sub_epi32(load_values(row + c, mask), mean);
-    const __m256i d =
-        _mm256_and_si256(_mm256_sra_epi32(_mm256_add_epi32(centred, half), down), mask);
-    store_values(normalised + c, mask, d);
+  for_each_eight(count, [&](std::size_t c, const auto& lanes) {
+    const __m256i centred = _mm256_sub_epi32(lanes.load_from(row + c), mean);
+    const __m256i d = lanes.keep(_mm256_sra_epi32(_mm256_add_epi32(centred, half), down));
+    lanes.store_to(normalised + c, d);
     squares = _mm256_add_epi64(squares, _mm256_mul_epi32(d, d));
     squares = _mm256_add_epi64(squares, _mm256_mul_epi32(odd_lanes(d), odd_lanes(d)));
-  }
+  });
   const portable::NormalisationScale scale = portable::end_normalisation(
       begun.least + static_cast<std::uint64_t>(sum_of_64(squares)), root_of_count);
   const __m256i factor = _mm256_set1_epi64x(scale.factor);
   const __m256i rounding = _mm256_set1_epi64x(std::int64_t{1} << (scale.shift - 1));
-  const ShiftRight shift(scale.shift);
-  for (std::size_t c = 0; c < count; c += kValues) {
-    const __m256i mask = first_values(count - c);
-    const __m256i d = load_values(normalised + c, mask);
-    const __m256i even = _mm256_add_epi64(_mm256_mul_epi32(d, factor), rounding);
-    const __m256i odd = _mm256_add_epi64(_mm256_mul_epi32(odd_lanes(d), factor), rounding);
-    store_values(normalised + c, mask, interleave(shift(even), shift(odd)));
+  const auto scale_differences = [&](auto narrow) {
+    for_each_eight(count, [&](std::size_t c, const auto& lanes) {
+      const __m256i d = lanes.load_from(normalised + c);
+      const __m256i even = _mm256_add_epi64(_mm256_mul_epi32(d, factor), rounding);
+      const __m256i odd = _mm256_add_epi64(_mm256_mul_epi32(odd_lanes(d), factor), rounding);
+      lanes.store_to(normalised + c, narrow(even, odd));
+    });
+  };
+  if (scale.shift <= 32) {  // the 32 bits that count are in the 64
+    const __m128i shift = _mm_cvtsi32_si128(static_cast<int>(scale.shift));
+    const __m128i rest = _mm_cvtsi32_si128(32 - static_cast<int>(scale.shift));
+    scale_differences([&](__m256i even, __m256i odd) {
+      return _mm256_blend_epi32(_mm256_srl_epi64(even, shift), _mm256_sll_epi64(odd, rest), 0xAA);
+    });
+  } else {
+    const ShiftRight shift(scale.shift);
+    scale_differences(
+        [&](__m256i even, __m256i odd) { return interleave(shift(even), shift(odd)); });
   }
 }
 
@@ -602,9 +631,8 @@ struct PowerTables {
 
 std::int32_t largest_of(const std::int32_t* scores, std::size_t tokens) {
   __m256i largest = _mm256_set1_epi32(scores[0]);
-  for_each_eight(tokens, [&](std::size_t j, __m256i mask) {
-    const __m256i score = load_values(scores + j, mask);
-    largest = _mm256_max_epi32(largest, _mm256_blendv_epi8(largest, score, mask));
+  for_each_eight(tokens, [&](std::size_t j, const auto& lanes) {
+    largest = _mm256_max_epi32(largest, lanes.choose(largest, lanes.load_from(scores + j)));
   });
   return largest_lane(largest);
 }
@@ -616,9 +644,9 @@ std::uint64_t take_powers(const PowerTables& tables, std::int32_t top_score, std
   const __m256i top = _mm256_set1_epi32(top_score);
   const __m256i low_half = _mm256_set1_epi64x(0xFFFFFFFF);
   __m256i sums = _mm256_setzero_si256();
-  const auto take = [&](std::size_t j, __m256i mask) {
+  const auto take = [&](std::size_t j, const auto& lanes) {
     const __m256i difference = _mm256_sub_epi32(top, load(scores + j));
-    const __m256i power = _mm256_and_si256(tables.power(difference), mask);
+    const __m256i power = lanes.keep(tables.power(difference));
     store(scores + j, power);
     return power;
   };
@@ -626,7 +654,7 @@ std::uint64_t take_powers(const PowerTables& tables, std::int32_t top_score, std
     sums = _mm256_add_epi64(sums, _mm256_and_si256(powers, low_half));
     sums = _mm256_add_epi64(sums, odd_lanes(powers));
   };
-  const __m256i all = _mm256_set1_epi32(-1);
+  constexpr AllLanes all;
   std::size_t j = 0;
   for (; j + 3 * kValues <= tokens; j += 3 * kValues) {
     // A power is at most 2^30: 32 bits hold three.
@@ -634,8 +662,11 @@ std::uint64_t take_powers(const PowerTables& tables, std::int32_t top_score, std
     const __m256i second = take(j + kValues, all);
     add(_mm256_add_epi32(_mm256_add_epi32(first, second), take(j + 2 * kValues, all)));
   }
-  for (; j < tokens; j += kValues) {
-    add(take(j, first_values(tokens - j)));
+  for (; j + kValues <= tokens; j += kValues) {
+    add(take(j, all));
+  }
+  if (j < tokens) {
+    add(take(j, FirstLanes(tokens - j)));
   }
   return static_cast<std::uint64_t>(sum_of_64(sums));
 }
