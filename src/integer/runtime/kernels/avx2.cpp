@@ -6,6 +6,7 @@
 
 #include "../fixed_point.h"
 #include "code_lookup.h"
+#include "narrowing.h"
 #include "planes.h"
 #include "portable.h"
 
@@ -364,13 +365,6 @@ __m256i clamp_64(__m256i value, __m256i low, __m256i high) {
   return _mm256_blendv_epi8(value, high, _mm256_cmpgt_epi64(value, high));
 }
 
-/// How the bits of a product that count become 32.
-enum class Narrowing {
-  upper,  // a shift of 32 or more: they are in the upper half
-  fits,   // a shorter one, behind which they are known to be an int32
-  wide,   // a shorter one, behind which there may be more, so that 64 bits are clamped
-};
-
 /// Calls store(r, c, values) with eight values of every row after the other.
 template <bool HasZeros, Narrowing How, class Store>
 void rescale_in_one_way(const Rescale& rescale, const Sums& sums, Store store_values) {
@@ -419,17 +413,9 @@ void rescale_in_one_way(const Rescale& rescale, const Sums& sums, Store store_va
 
 template <class Store>
 void rescale_and(const Rescale& rescale, const Sums& sums, Store store_values) {
-  const auto with_zeros = [&]<bool HasZeros>() {
-    if (rescale.shift >= 32) {
-      rescale_in_one_way<HasZeros, Narrowing::upper>(rescale, sums, store_values);
-    } else if (rescale.fits) {
-      rescale_in_one_way<HasZeros, Narrowing::fits>(rescale, sums, store_values);
-    } else {
-      rescale_in_one_way<HasZeros, Narrowing::wide>(rescale, sums, store_values);
-    }
-  };
-  rescale.zeros != nullptr ? with_zeros.template operator()<true>()
-                           : with_zeros.template operator()<false>();
+  choose_narrowing(rescale, [&]<bool HasZeros, Narrowing How>() {
+    rescale_in_one_way<HasZeros, How>(rescale, sums, store_values);
+  });
 }
 
 void rescale(const Rescale& how, const Sums& sums) {
@@ -791,10 +777,7 @@ void weigh(const AttentionRule& rule, std::int32_t log2_delta, std::int32_t* sco
 
 void apply(const AttentionRule& rule, const Weights& weights, const Panel& values,
            std::int32_t zero, std::int32_t* context) {
-  if (rule.kind == AttentionKind::sqrt2) {
-    return portable::apply(rule, weights, values, zero, context);
-  }
-  apply_planes(multiply, weights, values, zero, context);
+  apply_planes(multiply, rule, weights, values, zero, context);
 }
 
 std::uint64_t multiply_in_registers(std::uint64_t rounds) {

@@ -12,6 +12,7 @@
 
 #include "../fixed_point.h"
 #include "code_lookup.h"
+#include "narrowing.h"
 #include "planes.h"
 #include "portable.h"
 
@@ -287,13 +288,6 @@ void rescale_products(const RescaleLanes& lanes, __m512i sum, std::int32_t row_s
       _mm512_add_epi64(_mm512_mul_epi32(odd_lanes(sum), lanes.odd_multipliers), lanes.odd_offsets);
 }
 
-/// How the bits of a product that count become 32.
-enum class Narrowing {
-  upper,  // a shift of 32 or more: they are in the upper half
-  fits,   // a shorter one, behind which they are known to be an int32
-  wide,   // a shorter one, behind which there may be more, so that 64 bits are clamped
-};
-
 /// From sixteen sums to what they stand for.
 template <bool HasZeros, Narrowing How>
 class Rescaling {
@@ -349,17 +343,8 @@ class Rescaling {
 /// Calls `use` with the way to rescale that suits.
 template <class Use>
 void choose_rescaling(const Rescale& rescale, Use use) {
-  const auto with_zeros = [&]<bool HasZeros>() {
-    if (rescale.shift >= 32) {
-      use(Rescaling<HasZeros, Narrowing::upper>(rescale));
-    } else if (rescale.fits) {
-      use(Rescaling<HasZeros, Narrowing::fits>(rescale));
-    } else {
-      use(Rescaling<HasZeros, Narrowing::wide>(rescale));
-    }
-  };
-  rescale.zeros != nullptr ? with_zeros.template operator()<true>()
-                           : with_zeros.template operator()<false>();
+  choose_narrowing(rescale,
+                   [&]<bool HasZeros, Narrowing How>() { use(Rescaling<HasZeros, How>(rescale)); });
 }
 
 template <class Way>
@@ -974,10 +959,7 @@ void weigh(const AttentionRule& rule, std::int32_t log2_delta, std::int32_t* sco
 
 void apply(const AttentionRule& rule, const Weights& weights, const Panel& values,
            std::int32_t zero, std::int32_t* context) {
-  if (rule.kind == AttentionKind::sqrt2) {
-    return portable::apply(rule, weights, values, zero, context);
-  }
-  apply_planes(multiply, weights, values, zero, context);
+  apply_planes(multiply, rule, weights, values, zero, context);
 }
 
 std::uint64_t multiply_in_registers(std::uint64_t rounds) {

@@ -6,7 +6,6 @@
 #include <immintrin.h>
 
 #include "planes.h"
-#include "portable.h"
 
 namespace bitlog2::runtime {
 
@@ -104,10 +103,7 @@ void multiply(const Inputs& inputs, std::size_t rows, const Panel& panel, std::i
 
 void apply(const AttentionRule& rule, const Weights& weights, const Panel& values,
            std::int32_t zero, std::int32_t* context) {
-  if (rule.kind == AttentionKind::sqrt2) {
-    return portable::apply(rule, weights, values, zero, context);
-  }
-  apply_planes(multiply, weights, values, zero, context);
+  apply_planes(multiply, rule, weights, values, zero, context);
 }
 
 std::uint64_t multiply_in_registers(std::uint64_t rounds) {

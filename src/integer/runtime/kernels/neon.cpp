@@ -291,10 +291,7 @@ void weigh(const AttentionRule& rule, std::int32_t log2_delta, std::int32_t* sco
 
 void apply(const AttentionRule& rule, const Weights& weights, const Panel& values,
            std::int32_t zero, std::int32_t* context) {
-  if (rule.kind == AttentionKind::sqrt2) {
-    return portable::apply(rule, weights, values, zero, context);
-  }
-  apply_planes(multiply, weights, values, zero, context);
+  apply_planes(multiply, rule, weights, values, zero, context);
 }
 
 std::uint64_t multiply_in_registers(std::uint64_t rounds) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels.h"
+#include "portable.h"
 
 namespace bitlog2::runtime {
 
@@ -21,11 +22,15 @@ struct Planes {
   std::uint8_t* high;
 };
 
-/// Attention times V by a table's own multiply(): what Kernels::apply is for BitLog2.
+/// Kernels::apply by a table's own multiply(); Sqrt2's, which is no product of bytes, is portable.
 /// Inlined, so that its loops have the instructions that the table has.
 [[gnu::always_inline]] inline void apply_planes(decltype(Kernels::multiply) multiply,
-                                                const Weights& weights, const Panel& values,
-                                                std::int32_t zero, std::int32_t* context) {
+                                                const AttentionRule& rule, const Weights& weights,
+                                                const Panel& values, std::int32_t zero,
+                                                std::int32_t* context) {
+  if (rule.kind == AttentionKind::sqrt2) {
+    return portable::apply(rule, weights, values, zero, context);
+  }
   constexpr std::int32_t kLargestByte = 255;
   const Planes planes(weights);
   const std::size_t width = values.width;

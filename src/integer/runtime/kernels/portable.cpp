@@ -203,6 +203,7 @@ void rescale(const Rescale& how, const Sums& sums) {
           static_cast<std::uint32_t>(sum) - zeros + static_cast<std::uint32_t>(how.constants[c]);
       const std::int64_t value = rescaled(static_cast<std::int32_t>(corrected), how.multipliers[c],
                                           how.offsets[c], how.shift);
+      assert_proven(!how.fits || (value > kLowest && value < kHighest));
       sum = static_cast<std::int32_t>(clamp(value, how.low, how.high));
     }
   }
