@@ -9,15 +9,17 @@ void absorb_normalisation(Model& model) {
   Linear& layer = model.patch_embed;
   layer.has_bias = true;
   layer.bias.resize(layer.out_features);
-  const std::size_t area = layer.in_features / 3;
-  for (std::size_t row = 0; row < layer.out_features; ++row) {
+  const std::size_t area = layer.in_features / preprocessing.std.size();
+  float* weight = layer.weight.data();
+  for (float& bias : layer.bias) {
     double moved = 0;
-    for (std::size_t i = 0; i < layer.in_features; ++i) {
-      float& weight = layer.weight[row * layer.in_features + i];
-      weight /= preprocessing.std[i / area];
-      moved += static_cast<double>(weight) * preprocessing.mean[i / area];
+    for (std::size_t channel = 0; channel < preprocessing.std.size(); ++channel) {
+      for (std::size_t i = 0; i < area; ++i, ++weight) {
+        *weight /= preprocessing.std[channel];
+        moved += static_cast<double>(*weight) * preprocessing.mean[channel];
+      }
     }
-    layer.bias[row] -= static_cast<float>(moved);
+    bias -= static_cast<float>(moved);
   }
   preprocessing.mean = {0.0F, 0.0F, 0.0F};
   preprocessing.std = {1.0F, 1.0F, 1.0F};
@@ -27,10 +29,12 @@ std::vector<float> renormalised(std::span<const float> images, std::size_t image
                                 const Preprocessing& from, const Preprocessing& to) {
   const std::size_t area = image_size * image_size;
   std::vector<float> result(images.begin(), images.end());
-  for (std::size_t i = 0; i < result.size(); ++i) {
-    const std::size_t channel = i / area % 3;
-    const float pixel = result[i] * from.std[channel] + from.mean[channel];
-    result[i] = (pixel - to.mean[channel]) / to.std[channel];
+  for (std::size_t plane = 0; plane * area < result.size(); ++plane) {
+    const std::size_t channel = plane % from.std.size();
+    for (float& value : std::span(result).subspan(plane * area, area)) {
+      const float pixel = value * from.std[channel] + from.mean[channel];
+      value = (pixel - to.mean[channel]) / to.std[channel];
+    }
   }
   return result;
 }
