@@ -640,16 +640,16 @@ std::uint64_t take_powers(const PowerTables& tables, std::int32_t top_score, std
     sums = _mm256_add_epi64(sums, _mm256_and_si256(powers, low_half));
     sums = _mm256_add_epi64(sums, odd_lanes(powers));
   };
-  constexpr AllLanes all;
+  constexpr AllLanes kAll;
   std::size_t j = 0;
   for (; j + 3 * kValues <= tokens; j += 3 * kValues) {
     // A power is at most 2^30: 32 bits hold three.
-    const __m256i first = take(j, all);
-    const __m256i second = take(j + kValues, all);
-    add(_mm256_add_epi32(_mm256_add_epi32(first, second), take(j + 2 * kValues, all)));
+    const __m256i first = take(j, kAll);
+    const __m256i second = take(j + kValues, kAll);
+    add(_mm256_add_epi32(_mm256_add_epi32(first, second), take(j + 2 * kValues, kAll)));
   }
   for (; j + kValues <= tokens; j += kValues) {
-    add(take(j, all));
+    add(take(j, kAll));
   }
   if (j < tokens) {
     add(take(j, FirstLanes(tokens - j)));

@@ -293,13 +293,13 @@ template <bool HasZeros, Narrowing How>
 class Rescaling {
  public:
   explicit Rescaling(const Rescale& rescale)
-      : shift_(_mm_cvtsi32_si128(static_cast<int>(rescale.shift & 31))),
-        rest_(_mm_cvtsi32_si128(32 - static_cast<int>(rescale.shift & 31))),
-        low_(_mm512_set1_epi32(rescale.low)),
+      : low_(_mm512_set1_epi32(rescale.low)),
         high_(_mm512_set1_epi32(rescale.high)),
-        wide_shift_(_mm_cvtsi32_si128(static_cast<int>(rescale.shift))),
         wide_low_(_mm512_set1_epi64(rescale.low)),
-        wide_high_(_mm512_set1_epi64(rescale.high)) {}
+        wide_high_(_mm512_set1_epi64(rescale.high)),
+        shift_(_mm_cvtsi32_si128(static_cast<int>(rescale.shift & 31))),
+        rest_(_mm_cvtsi32_si128(32 - static_cast<int>(rescale.shift & 31))),
+        wide_shift_(_mm_cvtsi32_si128(static_cast<int>(rescale.shift))) {}
 
   static constexpr bool kHasZeros = HasZeros;
   static constexpr bool kMayBeAnEnd = How != Narrowing::fits;  // of int32
@@ -331,13 +331,13 @@ class Rescaling {
     return _mm512_min_epi64(_mm512_max_epi64(value, wide_low_), wide_high_);
   }
 
-  __m128i shift_;
-  __m128i rest_;
   __m512i low_;
   __m512i high_;
-  __m128i wide_shift_;
   __m512i wide_low_;
   __m512i wide_high_;
+  __m128i shift_;
+  __m128i rest_;
+  __m128i wide_shift_;
 };
 
 /// Calls `use` with the way to rescale that suits.

@@ -137,8 +137,8 @@ Kernels with_products_of_its_own(Kernels kernels) {
 }  // namespace
 
 const Kernels& avx_vnni_kernels() {
-  static const Kernels kKernels = with_products_of_its_own(avx2_kernels());
-  return kKernels;
+  static const Kernels kernels = with_products_of_its_own(avx2_kernels());
+  return kernels;
 }
 
 }  // namespace bitlog2::runtime
