@@ -43,14 +43,15 @@ struct Predictor {
 };
 
 Predictor load_predictor(const PredictOptions& options) {
-  const bool has_model = !(options.model.name + options.model.weights).empty();
+  const ModelChoice& model = options.model;
+  const bool has_model = !(model.name + model.weights + model.config).empty();
   if (options.quantized.empty() != has_model) {
     throw Error(
         "predict takes either --quantized, a file made by bitlog2 quantize, or a checkpoint: "
         "--model, --weights or both");
   }
   if (has_model) {
-    LoadedModel loaded = load_chosen_model(options.model);
+    LoadedModel loaded = load_chosen_model(model);
     return {make_fp32_engine(std::move(loaded.model)), std::move(loaded.class_names)};
   }
   auto engine = IntegerEngine::open(options.quantized);

@@ -58,6 +58,7 @@ Filter bicubic_filter(int input_size, std::int64_t output_size, const Run& outpu
   const auto output_count = static_cast<std::size_t>(outputs.count);
 
   Filter filter;
+  // A multiple of 4, as row filters want it.
   filter.stride = (static_cast<std::size_t>(std::ceil(support)) * 2 + 1 + 3) / 4 * 4;
   filter.weights.resize(output_count * filter.stride);
   std::vector<double> weights;

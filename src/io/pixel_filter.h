@@ -11,7 +11,7 @@ namespace bitlog2::resize {
 inline constexpr std::size_t kChannels = 3;
 inline constexpr int kWeightBits = 22;  // 32, less 8 for a pixel and 2 for sign and overshoot
 
-/// Bytes that filter_row may read behind the last input pixel.
+/// Bytes that a RowFilter may read behind the last input pixel.
 inline constexpr std::size_t kSlack = 16;
 
 /// A run of positions along one side of an image.
@@ -21,7 +21,7 @@ struct Run {
 };
 
 /// Which inputs each output of a run sums, and their weights times 2^kWeightBits. The inputs'
-/// weights add up to that.
+/// weights add up to that, and their magnitudes to less than twice as much.
 struct Filter {
   std::size_t stride = 0;             ///< from one output's weights to the next's: a multiple of 4
   std::vector<Run> inputs;            ///< of each output

@@ -1,4 +1,4 @@
-// For which instruction sets the loops over floats are compiled.
+// For which instruction sets loops that compilers vectorize are compiled.
 #pragma once
 
 /// Stands before a function: it is compiled several times, and the program's start chooses the

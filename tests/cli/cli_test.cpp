@@ -598,7 +598,8 @@ TEST_F(Cli, PredictGoesOnBehindAnImageThatCannotBeRead) {
 TEST_F(Cli, PredictTakesOneModel) {
   const std::string image = (testing::fixtures() / "images" / "rgb_8.png").string();
   for (const Arguments& model :
-       {Arguments{}, Arguments{"--quantized", "a", "--weights", nano_path("vit").string()}}) {
+       {Arguments{}, Arguments{"--quantized", "a", "--weights", nano_path("vit").string()},
+        Arguments{"--quantized", "a", "--config", "b"}}) {
     const Outcome outcome = run(Arguments{"predict"} + model + Arguments{image});
     EXPECT_EQ(outcome.exit_code, 1);
     EXPECT_THAT(complaint(outcome), AllOf(HasSubstr("--quantized"), HasSubstr("--weights")));

@@ -816,6 +816,14 @@ __m512i round_weights(const portable::Rounding& rounding, __m512i m) {
                           _mm512_set1_epi32(static_cast<int>(rounding.largest)));
 }
 
+/// m of sixteen powers: power * factor >> 46.
+__m512i scale_powers(__m512i power, __m512i factor) {
+  const __m512i even = _mm512_srli_epi64(_mm512_mul_epu32(power, factor), 46);
+  // 32 bits less, which leaves the result in the odd lanes.
+  const __m512i odd = _mm512_srli_epi64(_mm512_mul_epu32(odd_lanes(power), factor), 46 - 32);
+  return _mm512_mask_blend_epi32(kOddLanes, even, odd);
+}
+
 /// A row of powers as weights; returns what they add up to.
 template <bool HasHigh>
 std::int32_t weigh_row(const portable::Rounding& rounding, std::uint64_t reciprocal,
@@ -825,10 +833,7 @@ std::int32_t weigh_row(const portable::Rounding& rounding, std::uint64_t recipro
   __m512i total = _mm512_setzero_si512();
   for (std::size_t j = 0; j < tokens; j += kValues) {
     const __m512i power = _mm512_loadu_si512(powers + j);
-    const __m512i even = _mm512_srli_epi64(_mm512_mul_epu32(power, factor), 46);
-    // 32 bits less, which leaves the result in the odd lanes.
-    const __m512i odd = _mm512_srli_epi64(_mm512_mul_epu32(odd_lanes(power), factor), 46 - 32);
-    const __m512i weight = round_weights(rounding, _mm512_mask_blend_epi32(kOddLanes, even, odd));
+    const __m512i weight = round_weights(rounding, scale_powers(power, factor));
     total = _mm512_add_epi32(total, weight);
     _mm_storeu_si128(reinterpret_cast<__m128i*>(low + j), _mm512_cvtepi32_epi8(weight));
     if constexpr (HasHigh) {
@@ -863,11 +868,7 @@ class ByteWeights {
       __m512i m[4];
 #pragma GCC unroll 4
       for (std::size_t l = 0; l < 4; ++l) {
-        const __m512i power = load(j + l * kValues);
-        const __m512i even = _mm512_srli_epi64(_mm512_mul_epu32(power, factor), 46);
-        // 32 bits less, which leaves the result in the odd lanes.
-        const __m512i odd = _mm512_srli_epi64(_mm512_mul_epu32(odd_lanes(power), factor), 46 - 32);
-        m[l] = _mm512_mask_blend_epi32(kOddLanes, even, odd);
+        m[l] = scale_powers(load(j + l * kValues), factor);
       }
       // Packing makes 255 of 256, the multiplier itself.
       const __m512i bytes =
