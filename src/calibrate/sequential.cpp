@@ -503,9 +503,13 @@ Calibration calibrate_sequentially(const Model& model, const QuantizationSetting
                                    std::span<const float> images, ThreadPool& pool,
                                    const CalibrationProgress& progress) {
   const Model start = in_recipe_coordinates(model, settings.recipe);
-  const std::vector<float> inputs = fitting::renormalised(
-      images, model.config.img_size, model.config.preprocessing, start.config.preprocessing);
-  SequentialOps ops(start, settings, inputs, pool, progress);
+  std::vector<float> in_pixels;
+  if (settings.recipe.exact_pixels) {
+    in_pixels = fitting::renormalised(images, model.config.img_size, model.config.preprocessing,
+                                      start.config.preprocessing);
+    images = in_pixels;
+  }
+  SequentialOps ops(start, settings, images, pool, progress);
   static_cast<void>(forward(start, ops));
   Calibration result;
   result.quantized = ops.take_result();
