@@ -64,6 +64,9 @@ struct QuantizationSettings {
 
   bool quantizes(QuantizerGroup group) const { return skipped != group; }
 
+  /// As the recipe says, where a byte has room for other than even steps.
+  bool has_code_books() const { return recipe.code_books && a_bits < 8; }
+
   /// "BitLog2_Half_17.w4a4"
   std::string name() const;
 
@@ -75,7 +78,8 @@ struct QuantizationSettings {
 /// has none is not quantized.
 struct Quantizers {
   std::map<std::string, UniformQuantizer> uniform;
-  std::map<std::string, GridQuantizer> grids;  ///< in place of a uniform one: fc2's input
+  /// In place of a uniform one. Those of q, k and v have the same levels.
+  std::map<std::string, GridQuantizer> grids;
   /// One for all heads, or one per head, alike but for delta.
   std::map<std::string, std::vector<AttentionQuantizer>> attention_maps;
 };

@@ -63,11 +63,14 @@ float quantile(std::span<const float> values, double p);
 
 // --- grids of integers --------------------------------------------------------------
 
-/// Quantization to the nearest of a few integers times one scale: x^ = levels[code] * scale.
-/// Levels ascend and span at most kLargestLevelSpan, so that less the smallest they fit a byte.
+/// Quantization to a few integers times one scale: x^ = levels[code] * scale. Levels ascend and
+/// span at most kLargestLevelSpan, so that less the smallest they fit a byte.
 struct GridQuantizer {
   float scale = 1.0F;                ///< > 0
   std::vector<std::int16_t> levels;  ///< at least two, ascending
+  /// None: x goes to its nearest level. Else one for each level: the lowest round(x / scale) that
+  /// goes to it (to the first: all below the second's), which a table of bytes can say.
+  std::vector<std::int16_t> begins = {};
 };
 
 inline constexpr int kLargestLevelSpan = 255;
@@ -75,10 +78,15 @@ inline constexpr int kLargestLevelSpan = 255;
 /// values <- x^.
 void fake_quantize(const GridQuantizer& quantizer, std::span<float> values);
 
-/// The `levels.size()` integers and scale with a low error, by Lloyd's algorithm on a histogram of
-/// `values` [rows, channels], a channel's squared errors weighted by channel_weights.
+/// The level of every integer from the first level to the last, of a quantizer that has begins.
+std::vector<std::int16_t> levels_of_steps(const GridQuantizer& quantizer);
+
+/// The 2^bits integers, within `span` of each other (at least 2^bits - 1), and scale with a low
+/// error: the best division of a histogram of `values` [rows, channels] among them, a channel's
+/// squared errors weighted by channel_weights.
 GridQuantizer calibrate_code_book(std::span<const float> values,
-                                  std::span<const float> channel_weights, int bits);
+                                  std::span<const float> channel_weights, int bits,
+                                  int span = kLargestLevelSpan);
 
 /// These levels with the scale of the lowest error, weighted as above.
 GridQuantizer calibrate_grid_scale(std::span<const float> values,

@@ -18,6 +18,7 @@ struct Recipe {
   };
 
   GeluScheme gelu_scheme = GeluScheme::uniform;  ///< of fc2's input
+  bool code_books = false;                       ///< of other layers' inputs, and of q, k and v
   bool gptq = false;                             ///< second-order weight rounding
   bool compensation = false;                     ///< weights corrected for their quantized input
   bool stream_target = false;       ///< compensation also undoes some of the stream's errors
@@ -46,6 +47,9 @@ struct RecipePart {
 };
 
 inline constexpr std::array kRecipeParts = {
+    RecipePart{"activation-codes", "uniform", "code_book", &Recipe::code_books, true,
+               "What codes of other layers' inputs, q, k and v stand for, up to 7 bits: evenly "
+               "spaced values, or a code book's"},
     RecipePart{"weight-rounding", "nearest", "gptq", &Recipe::gptq, true,
                "How weights find their codes"},
     RecipePart{"compensation", "none", "ridge", &Recipe::compensation, true,

@@ -46,6 +46,12 @@ constexpr float kStreamShare = 0.15F;
 /// since the tails that cost most there are heavier.
 constexpr std::array kReach = {2.2, 2.2, 2.7, 3.0, 3.6, 3.9, 4.2};
 
+/// How far apart the levels of q, k and v may be: so that two products of a q and a k, or of a byte
+/// and a v, add up in 16 bits, and that at few bits several such sums do.
+int operand_span(int bits) {
+  return std::min(127, (4 << bits) - 1);
+}
+
 /// GELU's outputs as sums of at most two shifts: its short negative part, and its long tail.
 std::vector<std::int16_t> shift_levels(int bits) {
   switch (bits) {
@@ -118,6 +124,10 @@ class Finding {
   void operand(QuantizerGroup group, const Attention& attn, const std::string& name,
                std::span<float> x) {
     if (!settings_.quantizes(group)) {
+      return;
+    }
+    if (const auto grid = quantizers_.grids.find(name); grid != quantizers_.grids.end()) {
+      fake_quantize_parallel(grid->second, x, pool_);
       return;
     }
     const Recipe& recipe = settings_.recipe;
@@ -228,6 +238,9 @@ class SequentialOps {
   }
 
   Tensor attention(const Attention& attn, Tensor qkv) {
+    if (settings_.has_code_books()) {
+      find_operand_grids(attn, qkv.quantized);
+    }
     return {exact_ops_.attention(attn, std::move(qkv.exact)),
             quantized_ops_.attention(attn, std::move(qkv.quantized))};
   }
@@ -319,6 +332,15 @@ class SequentialOps {
       return;
     }
     const bool is_head = layer.name == model_.head.name;
+    if (settings_.has_code_books() && !is_head) {  // which has too few rows
+      if (norms_.contains(layer.name)) {
+        standardize(*norms_.at(layer.name), layer, x);
+      }
+      GridQuantizer& quantizer = quantizers_.grids[name];
+      quantizer = calibrate_code_book(x.values(), channel_weights(layer), settings_.a_bits);
+      fake_quantize_parallel(quantizer, x.values(), pool_);
+      return;
+    }
     if (norms_.contains(layer.name) && (!is_head || searches)) {
       quantize_behind_norm(*norms_.at(layer.name), layer, x, is_head);
       return;
@@ -365,32 +387,82 @@ class SequentialOps {
     }
     const auto scale = static_cast<float>(mean / static_cast<double>(ranges.size()));
     quantizer = {settings_.a_bits, {scale}, {zero}};
+    std::vector<Coordinate> coordinates;
+    for (const fitting::Range& range : ranges) {
+      const float ratio = (range.high - range.low) / top / scale;
+      coordinates.push_back({range.low + zero * scale * ratio, ratio});
+    }
+    change_coordinates(norm, layer, coordinates, x);
+    fake_quantize_parallel(quantizer, x.values(), pool_);
+  }
+
+  /// x' = (x - origin) / unit.
+  struct Coordinate {
+    float origin;
+    float unit;
+  };
+
+  /// Every channel of x, an output of `norm`, gets another coordinate, which norm and layer absorb.
+  static void change_coordinates(LayerNorm& norm, Linear& layer,
+                                 std::span<const Coordinate> coordinates, FloatTensor& x) {
+    const LayerNorm before = norm;
+    for (std::size_t c = 0; c < coordinates.size(); ++c) {
+      norm.gamma[c] /= coordinates[c].unit;
+      norm.beta[c] = (norm.beta[c] - coordinates[c].origin) / coordinates[c].unit;
+    }
     if (layer.bias.empty()) {
       layer.has_bias = true;
       layer.bias.resize(layer.out_features);
     }
-    const LayerNorm before = norm;
-    std::vector<float> ratios;
-    std::vector<float> offsets;
-    for (std::size_t c = 0; c < ranges.size(); ++c) {
-      // x' = (x - low) / ratio - zero * scale
-      const float ratio = (ranges[c].high - ranges[c].low) / top / scale;
-      norm.gamma[c] /= ratio;
-      norm.beta[c] = (norm.beta[c] - ranges[c].low) / ratio - zero * scale;
-      ratios.push_back(ratio);
-      offsets.push_back(ranges[c].low + zero * scale * ratio);
-    }
     for (std::size_t row = 0; row < layer.out_features; ++row) {
       double moved = 0;
-      for (std::size_t c = 0; c < ranges.size(); ++c) {
+      for (std::size_t c = 0; c < coordinates.size(); ++c) {
         float& weight = layer.weight[row * layer.in_features + c];
-        moved += static_cast<double>(weight) * offsets[c];
-        weight *= ratios[c];
+        moved += static_cast<double>(weight) * coordinates[c].origin;
+        weight *= coordinates[c].unit;
       }
       layer.bias[row] += static_cast<float>(moved);
     }
     move_affine(before, norm, x);
-    fake_quantize_parallel(quantizer, x.values(), pool_);
+  }
+
+  /// Channels get mean 0 and the same deviation, so that one code book suits all.
+  static void standardize(LayerNorm& norm, Linear& layer, FloatTensor& x) {
+    const std::vector<Spread> spreads = spreads_of_channels(x);
+    double mean = 0;
+    for (const Spread& spread : spreads) {
+      mean += spread.deviation / static_cast<double>(spreads.size());
+    }
+    std::vector<Coordinate> coordinates;
+    for (const Spread& spread : spreads) {
+      const double unit = spread.deviation > 1e-6 * mean ? spread.deviation / mean : 1.0;
+      coordinates.push_back({static_cast<float>(spread.mean), static_cast<float>(unit)});
+    }
+    change_coordinates(norm, layer, coordinates, x);
+  }
+
+  struct Spread {
+    double mean;
+    double deviation;
+  };
+
+  static std::vector<Spread> spreads_of_channels(const FloatTensor& x) {
+    std::vector<double> sums(x.channels());
+    std::vector<double> squares(x.channels());
+    for (std::size_t row = 0; row < x.rows(); ++row) {
+      const auto values = x.row(row);
+      for (std::size_t c = 0; c < values.size(); ++c) {
+        sums[c] += values[c];
+        squares[c] += static_cast<double>(values[c]) * values[c];
+      }
+    }
+    const auto count = static_cast<double>(x.rows());
+    std::vector<Spread> spreads;
+    for (std::size_t c = 0; c < x.channels(); ++c) {
+      const double mean = sums[c] / count;
+      spreads.push_back({mean, std::sqrt(std::max(squares[c] / count - mean * mean, 0.0))});
+    }
+    return spreads;
   }
 
   /// Too few rows to look for ranges: as many standard deviations as suit a normal
@@ -398,20 +470,51 @@ class SequentialOps {
   std::vector<fitting::Range> ranges_of_few(const FloatTensor& x) const {
     const double reach = kReach.at(static_cast<std::size_t>(settings_.a_bits - kMinBits));
     std::vector<fitting::Range> ranges;
-    const auto count = static_cast<double>(x.rows());
-    for (std::size_t c = 0; c < x.channels(); ++c) {
-      double sum = 0;
-      double squares = 0;
-      for (std::size_t row = 0; row < x.rows(); ++row) {
-        sum += x.row(row)[c];
-        squares += static_cast<double>(x.row(row)[c]) * x.row(row)[c];
-      }
-      const double mean = sum / count;
-      const double deviation = std::sqrt(std::max(squares / count - mean * mean, 0.0));
-      ranges.push_back({static_cast<float>(mean - reach * deviation),
-                        static_cast<float>(mean + reach * deviation)});
+    for (const Spread& spread : spreads_of_channels(x)) {
+      ranges.push_back({static_cast<float>(spread.mean - reach * spread.deviation),
+                        static_cast<float>(spread.mean + reach * spread.deviation)});
     }
     return ranges;
+  }
+
+  /// One code book for q, k and v, each in its own scale.
+  void find_operand_grids(const Attention& attn, const FloatTensor& qkv) {
+    const std::array names = {attn.name + ".matmul1.quantizer_A",
+                              attn.name + ".matmul1.quantizer_B",
+                              attn.name + ".matmul2.quantizer_B"};
+    const std::size_t channels = qkv.channels() / names.size();
+    std::array<double, names.size()> squares = {};
+    for (std::size_t row = 0; row < qkv.rows(); ++row) {
+      for (std::size_t c = 0; c < qkv.channels(); ++c) {
+        squares.at(c / channels) += static_cast<double>(qkv.row(row)[c]) * qkv.row(row)[c];
+      }
+    }
+    std::array<float, names.size()> units = {};  // root mean squares
+    for (std::size_t part = 0; part < names.size(); ++part) {
+      const double mean = squares.at(part) / static_cast<double>(qkv.rows() * channels);
+      units.at(part) = static_cast<float>(std::sqrt(std::max(mean, 1e-30)));
+    }
+    FloatTensor pooled = copy(qkv);
+    for (std::size_t row = 0; row < qkv.rows(); ++row) {
+      for (std::size_t c = 0; c < qkv.channels(); ++c) {
+        pooled.row(row)[c] /= units.at(c / channels);
+      }
+    }
+    const float one = 1.0F;
+    const GridQuantizer book = calibrate_code_book(
+        pooled.values(), std::span(&one, 1), settings_.a_bits, operand_span(settings_.a_bits));
+    for (std::size_t part = 0; part < names.size(); ++part) {
+      const bool is_value = part == 2;
+      if (!settings_.quantizes(is_value ? QuantizerGroup::values : QuantizerGroup::queries_keys)) {
+        continue;
+      }
+      GridQuantizer& grid = quantizers_.grids[names.at(part)];
+      grid = book;
+      grid.scale *= units.at(part);
+      if (part == 0 && attn.scale_query) {
+        grid.scale /= std::sqrt(static_cast<float>(channels / attn.num_heads));
+      }
+    }
   }
 
   /// x, an output of `before`, becomes that of `after`, which differs in its affine only.

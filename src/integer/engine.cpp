@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <thread>
 
 #include "bitlog2/error.h"
@@ -120,11 +121,20 @@ QuantizedFileInfo read_info(const Safetensors& file) {
   return info;
 }
 
+/// How many codes an operation can write.
+std::size_t code_count(const runtime::Network& network, const runtime::Op& op) {
+  if (op.table == 0) {
+    return op.output_top + std::size_t{1};
+  }
+  const auto table = std::span(network.data + op.table, op.table_size);
+  return std::set<std::byte>(table.begin(), table.end()).size();
+}
+
 /// Whether the metadata's scheme and widths are the program's.
 bool settings_match(const QuantizationSettings& settings, const runtime::Network& network) {
   const bool is_bitlog2 = static_cast<runtime::AttentionKind>(network.header.attention_kind) ==
                           runtime::AttentionKind::bitlog2;
-  const std::uint32_t largest_code = (1U << static_cast<unsigned>(settings.a_bits)) - 1;
+  const std::size_t codes = std::size_t{1} << static_cast<unsigned>(settings.a_bits);
   bool match = is_bitlog2 == settings.scheme.is_bitlog2();
   for (std::size_t i = 0; i < network.header.op_count; ++i) {
     const runtime::Op op = runtime::operation(network, i);
@@ -132,7 +142,7 @@ bool settings_match(const QuantizationSettings& settings, const runtime::Network
     if (kind == runtime::OpKind::linear) {
       match = match && op.weight_bits == static_cast<std::uint32_t>(settings.w_bits);
     } else if (kind == runtime::OpKind::attention) {
-      match = match && op.output_top == largest_code;
+      match = match && code_count(network, op) == codes;
     }
   }
   return match;

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <numbers>
 #include <optional>
+#include <set>
 #include <variant>
 
 #include "bitlog2/error.h"
@@ -74,23 +75,31 @@ double largest_magnitude(std::span<const double> values, const std::string& laye
   return largest;
 }
 
-/// What codes stand for. Whoever writes one makes clamp(round(x / scale) + zero, 0, top) of x, or
-/// the nearest level; to who reads it, it is (code - zero) * scale, or levels[code] * level_scale.
+/// What codes stand for. Whoever writes one makes clamp(round(x / scale) + zero, 0, top) of x, and
+/// the table's entry for that, or the nearest level; to who reads it, it is (code - zero) * scale,
+/// or levels[code] * level_scale.
 struct CodeGrid {
   double scale = 1;
   double zero = 0;
   std::uint32_t top = 15;
   std::vector<std::int16_t> levels = {};  // none, or one for each code
   double level_scale = 1;
+  std::vector<std::uint8_t> table = {};  // none, or one for each code, and itself one
 
   double largest() const {
     return levels.empty() ? (static_cast<double>(top) - zero) * scale : levels.back() * level_scale;
   }
+  /// How many codes there are.
+  std::size_t count() const {
+    return table.empty() ? std::size_t{top} + 1
+                         : std::set<std::uint8_t>(table.begin(), table.end()).size();
+  }
   /// The code of a real value, of the nearest level where there are levels.
   std::uint8_t code_of(double x) const {
     if (levels.empty()) {
-      return static_cast<std::uint8_t>(
+      const auto code = static_cast<std::uint8_t>(
           std::clamp(std::rint(x / scale) + zero, 0.0, static_cast<double>(top)));
+      return table.empty() ? code : table[code];
     }
     std::uint8_t code = 0;
     while (code < top && 2 * x / level_scale > levels[code] + levels[code + 1U]) {
@@ -133,8 +142,19 @@ CodeGrid grid_of(const UniformQuantizer& quantizer, std::size_t channel = 0) {
 }
 
 CodeGrid grid_of(const GridQuantizer& quantizer) {
-  return {quantizer.scale, 0, static_cast<std::uint32_t>(quantizer.levels.size() - 1),
-          quantizer.levels, quantizer.scale};
+  if (quantizer.begins.empty()) {
+    return {quantizer.scale, 0, static_cast<std::uint32_t>(quantizer.levels.size() - 1),
+            quantizer.levels, quantizer.scale};
+  }
+  // Codes are the bytes with which weights are multiplied: steps from the first level on.
+  const std::int16_t first = quantizer.levels.front();
+  const std::vector<std::int16_t> levels = levels_of_steps(quantizer);
+  CodeGrid grid = {quantizer.scale, -static_cast<double>(first),
+                   static_cast<std::uint32_t>(levels.size() - 1)};
+  for (const std::int16_t level : levels) {
+    grid.table.push_back(static_cast<std::uint8_t>(level - first));
+  }
+  return grid;
 }
 
 /// What a layer's real output y becomes: the integer y * scale + offset.
@@ -238,7 +258,9 @@ class LoweringOps {
     const CodeGrid codes = input_grid(layer);
     Place source = Place::codes_a;
     if (const auto* norm = std::get_if<Norm>(&pending_)) {
-      emit_norm(*norm, Place::codes_a, {1 / codes.scale, codes.zero}, codes.top);
+      Op op = norm_op(*norm, Place::codes_a, {1 / codes.scale, codes.zero});
+      set_output(op, codes, norm->norm->name);
+      program_.add_op(op, norm->norm->name);
     } else if (const auto* attended = std::get_if<Attended>(&pending_)) {
       emit_attention(*attended, codes);
     } else if (const auto* activated = std::get_if<Activated>(&pending_)) {
@@ -344,9 +366,26 @@ class LoweringOps {
   }
 
   CodeGrid input_grid(const Linear& layer) const {
-    const std::string name = layer.name + ".input_quantizer";
+    return grid_named(layer.name + ".input_quantizer");
+  }
+
+  CodeGrid grid_named(const std::string& name, std::size_t channel = 0) const {
     const auto grid = quantizers_.grids.find(name);
-    return grid == quantizers_.grids.end() ? grid_of(quantizer(name)) : grid_of(grid->second);
+    return grid == quantizers_.grids.end() ? grid_of(quantizer(name), channel)
+                                           : grid_of(grid->second);
+  }
+
+  struct OperandGrids {
+    CodeGrid query;
+    CodeGrid key;
+    CodeGrid value;
+  };
+
+  /// Of one head. They share one table.
+  OperandGrids operand_grids(const Attention& attn, std::size_t head) const {
+    return {grid_named(attn.name + ".matmul1.quantizer_A", head),
+            grid_named(attn.name + ".matmul1.quantizer_B", head),
+            grid_named(attn.name + ".matmul2.quantizer_B", head)};
   }
 
   /// Brings what is pending into the residual stream.
@@ -354,7 +393,7 @@ class LoweringOps {
     if (const auto* embedding = std::get_if<Embedding>(&pending_)) {
       emit_embedding(*embedding, x, {});
     } else if (const auto* norm = std::get_if<Norm>(&pending_)) {
-      emit_norm(*norm, Place::residual, {kResidualScale, 0}, 0);
+      program_.add_op(norm_op(*norm, Place::residual, {kResidualScale, 0}), norm->norm->name);
     } else if (const auto* product = std::get_if<Product>(&pending_)) {
       emit_product(*product, Place::residual);
     }
@@ -479,8 +518,7 @@ class LoweringOps {
     op.class_token = 1;
   }
 
-  void emit_norm(const Norm& pending, Place destination, const OutputForm& form,
-                 std::uint32_t top) {
+  Op norm_op(const Norm& pending, Place destination, const OutputForm& form) {
     const LayerNorm& norm = *pending.norm;
     std::vector<double> factors;
     std::vector<double> offsets;
@@ -504,7 +542,6 @@ class LoweringOps {
     op.rows = word(pending.shape.tokens);
     op.in_features = word(norm.channels);
     op.out_features = word(norm.channels);
-    op.output_top = top;
     op.grid = word(pending.merged_grid);
     op.multipliers = program_.add(norm.name + ".multiplier", fixed.integers);
     op.bias = program_.add(norm.name + ".offset", fixed_offsets.integers);
@@ -512,7 +549,16 @@ class LoweringOps {
     op.shift = fixed.shift;
     op.epsilon_low = static_cast<std::uint32_t>(whole_epsilon);
     op.epsilon_high = static_cast<std::uint32_t>(whole_epsilon >> 32);
-    program_.add_op(op, norm.name);
+    return op;
+  }
+
+  /// What codes an operation writes, on `grid`.
+  void set_output(Op& op, const CodeGrid& grid, const std::string& name) {
+    op.output_top = grid.top;
+    if (!grid.table.empty()) {
+      op.table = program_.add(name + ".code_table", grid.table);
+      op.table_size = word(grid.table.size());
+    }
   }
 
   Op product_op(const Product& product, Place destination, std::span<const OutputForm> forms) {
@@ -538,19 +584,19 @@ class LoweringOps {
     const std::size_t head_dim = channels / attn.num_heads;
     const double query_scale =
         attn.scale_query ? 1 / std::sqrt(static_cast<double>(head_dim)) : 1.0;
-    const UniformQuantizer* quantizers[3] = {&quantizer(attn.name + ".matmul1.quantizer_A"),
-                                             &quantizer(attn.name + ".matmul1.quantizer_B"),
-                                             &quantizer(attn.name + ".matmul2.quantizer_B")};
-    std::vector<OutputForm> forms;
-    for (std::size_t part = 0; part < 3; ++part) {
-      for (std::size_t head = 0; head < attn.num_heads; ++head) {
-        const CodeGrid grid = grid_of(*quantizers[part], head);
-        const double factor = (part == 0 ? query_scale : 1.0) / grid.scale;
-        forms.insert(forms.end(), head_dim, {factor, grid.zero});
+    std::vector<OutputForm> forms(product.layer->out_features);
+    for (std::size_t head = 0; head < attn.num_heads; ++head) {
+      const OperandGrids grids = operand_grids(attn, head);
+      const CodeGrid* parts[] = {&grids.query, &grids.key, &grids.value};
+      for (std::size_t part = 0; part < 3; ++part) {
+        const double factor = (part == 0 ? query_scale : 1.0) / parts[part]->scale;
+        const std::size_t first = part * channels + head * head_dim;
+        std::fill_n(forms.begin() + static_cast<std::ptrdiff_t>(first), head_dim,
+                    OutputForm{factor, parts[part]->zero});
       }
     }
     Op op = product_op(product, Place::codes_b, forms);
-    op.output_top = grid_of(*quantizers[0]).top;
+    set_output(op, operand_grids(attn, 0).query, product.layer->name);
     program_.add_op(op, product.layer->name);
   }
 
@@ -558,9 +604,6 @@ class LoweringOps {
     const Attention& attn = *attended.attn;
     const std::vector<AttentionQuantizer>& maps =
         quantizers_.attention_maps.at(attn.name + ".matmul2.quantizer_A");
-    const UniformQuantizer& queries = quantizer(attn.name + ".matmul1.quantizer_A");
-    const UniformQuantizer& keys = quantizer(attn.name + ".matmul1.quantizer_B");
-    const UniformQuantizer& values = quantizer(attn.name + ".matmul2.quantizer_B");
     const std::size_t channels = attended.shape.channels;
     const std::size_t head_dim = channels / attn.num_heads;
     constexpr std::string_view kZero = "a zero point is";
@@ -571,9 +614,7 @@ class LoweringOps {
     std::vector<HeadRecord> heads(attn.num_heads, HeadRecord{});
     for (std::size_t h = 0; h < attn.num_heads; ++h) {
       const AttentionQuantizer& map = maps[maps.size() > 1 ? h : 0];
-      const CodeGrid q = grid_of(queries, h);
-      const CodeGrid k = grid_of(keys, h);
-      const CodeGrid v = grid_of(values, h);
+      const auto [q, k, v] = operand_grids(attn, h);
       scores.push_back(q.scale * k.scale * to_log2 /
                        (attn.scale_query ? 1.0 : std::sqrt(static_cast<double>(head_dim))));
       // BitLog2: x^ = m^ / delta. Sqrt2: x^ = p^ * delta, p^ with kSqrt2ContextFraction bits.
@@ -604,10 +645,10 @@ class LoweringOps {
     op.rows = word(attended.shape.tokens);
     op.in_features = word(3 * channels);
     op.out_features = word(channels);
-    op.output_top = output.top;
+    set_output(op, output, attn.name);
     op.heads = word(attn.num_heads);
     op.head_table = program_.add_heads(attn.name + ".heads", heads);
-    op.input_top = grid_of(queries).top;
+    op.input_top = operand_grids(attn, 0).query.top;
     op.bias_shift = context_offset.up;
     op.score_shift = score_factors.shift;
     op.shift = context_factors.shift;
@@ -646,7 +687,7 @@ class LoweringOps {
     const double low = -6.0;
     // GELU lies at most 0.17 below x, so that the table reaches every code.
     const double high = std::max(1.0, output.largest() + 0.2);
-    const std::size_t size = output.top > 63 ? kFineGeluTableSize : kGeluTableSize;
+    const std::size_t size = output.count() > 64 ? kFineGeluTableSize : kGeluTableSize;
     const double step = (high - low) / static_cast<double>(size - 1);
     std::vector<std::uint8_t> table;
     for (std::size_t i = 0; i < size; ++i) {
@@ -671,7 +712,7 @@ class LoweringOps {
     op.rows = 1;
     op.in_features = word(mean.shape.channels);
     op.out_features = word(mean.shape.channels);
-    op.output_top = output.top;
+    set_output(op, output, "mean");
     op.grid = word(
         static_cast<std::size_t>(std::lround(std::sqrt(static_cast<double>(mean.shape.tokens)))));
     op.multipliers = program_.add("mean.multiplier", fixed.integers);

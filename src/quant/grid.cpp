@@ -1,5 +1,6 @@
 // Grids of integers: quantization to the nearest level, and how levels and scale are found.
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -49,48 +50,6 @@ double error_of(const Histogram& histogram, std::span<const double> points) {
   return error;
 }
 
-/// Points at equal shares of the cube root of the density, which is where the best ones of
-/// fine grids lie.
-std::vector<double> companded(const Histogram& histogram, std::size_t count) {
-  std::vector<double> density(kBins);
-  std::transform(histogram.weights.begin(), histogram.weights.end(), density.begin(),
-                 [](double weight) { return std::cbrt(weight); });
-  const double total = std::accumulate(density.begin(), density.end(), 0.0);
-  std::vector<double> points;
-  double sum = 0;
-  for (std::size_t bin = 0; bin < kBins && points.size() < count; ++bin) {
-    sum += density[bin];
-    while (points.size() < count &&
-           sum >= total * (static_cast<double>(points.size()) + 0.5) / static_cast<double>(count)) {
-      points.push_back(histogram.centre(bin));
-    }
-  }
-  while (points.size() < count) {
-    points.push_back(histogram.centre(kBins - 1));
-  }
-  return points;
-}
-
-void improve(const Histogram& histogram, std::vector<double>& points) {
-  constexpr int kRounds = 200;
-  for (int round = 0; round < kRounds; ++round) {
-    std::vector<double> weights(points.size());
-    std::vector<double> sums(points.size());
-    std::size_t nearest = 0;
-    for (std::size_t bin = 0; bin < kBins; ++bin) {
-      const double value = histogram.centre(bin);
-      while (nearest + 1 < points.size() && value - points[nearest] > points[nearest + 1] - value) {
-        ++nearest;
-      }
-      weights[nearest] += histogram.weights[bin];
-      sums[nearest] += histogram.weights[bin] * value;
-    }
-    for (std::size_t i = 0; i < points.size(); ++i) {
-      points[i] = weights[i] > 0 ? sums[i] / weights[i] : points[i];
-    }
-  }
-}
-
 std::vector<double> scaled(std::span<const std::int16_t> levels, double scale) {
   std::vector<double> points;
   points.reserve(levels.size());
@@ -100,18 +59,153 @@ std::vector<double> scaled(std::span<const std::int16_t> levels, double scale) {
   return points;
 }
 
-/// Integers near `points` in steps of `scale`; points that fall together move apart.
-GridQuantizer to_integers(std::span<const double> points, double scale) {
-  GridQuantizer quantizer;
-  quantizer.scale = static_cast<float>(scale);
-  for (const double point : points) {
-    const double nearest = std::nearbyint(point / scale);
-    const double free =
-        quantizer.levels.empty() ? nearest : std::max(nearest, quantizer.levels.back() + 1.0);
-    quantizer.levels.push_back(static_cast<std::int16_t>(free));
+/// Below which value a share of all weight lies.
+double quantile_of(const Histogram& histogram, double share) {
+  const double total = std::accumulate(histogram.weights.begin(), histogram.weights.end(), 0.0);
+  double sum = 0;
+  for (std::size_t bin = 0; bin < kBins; ++bin) {
+    sum += histogram.weights[bin];
+    if (sum > share * total) {
+      return histogram.centre(bin);
+    }
   }
-  return quantizer;
+  return histogram.centre(kBins - 1);
 }
+
+/// A histogram rounded to whole steps from `first` on, what is beyond the ends being counted there.
+class Steps {
+ public:
+  Steps(const Histogram& histogram, double unit, int first, std::size_t count)
+      : first_(first), weights_(count + 1), sums_(count + 1), squares_(count + 1) {
+    for (std::size_t bin = 0; bin < kBins; ++bin) {
+      const double value = histogram.centre(bin) / unit;  // in steps
+      const double step =
+          std::clamp(std::nearbyint(value) - first, 0.0, static_cast<double>(count) - 1.0);
+      const std::size_t at = static_cast<std::size_t>(step) + 1;
+      weights_[at] += histogram.weights[bin];
+      sums_[at] += histogram.weights[bin] * value;
+      squares_[at] += histogram.weights[bin] * value * value;
+    }
+    std::partial_sum(weights_.begin(), weights_.end(), weights_.begin());
+    std::partial_sum(sums_.begin(), sums_.end(), sums_.begin());
+    std::partial_sum(squares_.begin(), squares_.end(), squares_.begin());
+  }
+
+  std::size_t count() const { return weights_.size() - 1; }
+
+  /// The squared error of [begin, end) as their mean, in squared steps.
+  double error(std::size_t begin, std::size_t end) const {
+    const double weight = weights_[end] - weights_[begin];
+    const double sum = sums_[end] - sums_[begin];
+    return squares_[end] - squares_[begin] - (weight > 0 ? sum * sum / weight : 0.0);
+  }
+
+  std::int16_t number(std::size_t step) const {
+    return static_cast<std::int16_t>(first_ + static_cast<int>(step));
+  }
+
+  /// The number of the step of [begin, end) that is closest to their mean.
+  std::int16_t level(std::size_t begin, std::size_t end) const {
+    const double weight = weights_[end] - weights_[begin];
+    if (weight <= 0) {
+      return number(begin);
+    }
+    const double mean = std::nearbyint((sums_[end] - sums_[begin]) / weight);
+    return static_cast<std::int16_t>(
+        std::clamp(mean, static_cast<double>(number(begin)), static_cast<double>(number(end - 1))));
+  }
+
+  /// The squared error of [begin, end) as `level`, in squared steps.
+  double error_as(double level, std::size_t begin, std::size_t end) const {
+    return squares_[end] - squares_[begin] - 2 * level * (sums_[end] - sums_[begin]) +
+           level * level * (weights_[end] - weights_[begin]);
+  }
+
+ private:
+  // [i]: of all steps before the i-th
+  int first_;
+  std::vector<double> weights_;
+  std::vector<double> sums_;
+  std::vector<double> squares_;
+};
+
+/// Divides steps among levels with the lowest squared error, one level after the other: of all
+/// divisions of the first steps, the best one's last level begins the later, the more steps there
+/// are, so that halving finds all of them quickly.
+class Division {
+ public:
+  Division(const Steps& steps, std::size_t levels)
+      : steps_(steps), errors_(steps.count() + 1), begins_(levels) {
+    for (std::size_t end = 1; end <= steps.count(); ++end) {
+      errors_[end] = steps.error(0, end);
+    }
+    begins_[0].resize(steps.count() + 1);
+    for (std::size_t level = 1; level < levels; ++level) {
+      before_ = errors_;
+      begins_[level].resize(steps.count() + 1);
+      // Every level has at least one step.
+      extend(level, level + 1, steps.count(), level, steps.count() - 1);
+    }
+  }
+
+  GridQuantizer quantizer(double scale) const {
+    GridQuantizer result = {static_cast<float>(scale), std::vector<std::int16_t>(begins_.size()),
+                            std::vector<std::int16_t>(begins_.size())};
+    for_each_level([&](std::size_t level, std::size_t begin, std::size_t end) {
+      result.levels[level] = steps_.level(begin, end);
+      result.begins[level] = steps_.number(begin);
+    });
+    return result;
+  }
+
+  /// Of levels that are whole, in squared steps.
+  double error() const {
+    double sum = 0;
+    for_each_level([&](std::size_t, std::size_t begin, std::size_t end) {
+      sum += steps_.error_as(steps_.level(begin, end), begin, end);
+    });
+    return sum;
+  }
+
+ private:
+  template <class Use>
+  void for_each_level(Use use) const {
+    std::size_t end = steps_.count();
+    for (std::size_t level = begins_.size(); level-- > 0;) {
+      const std::size_t begin = begins_[level][end];
+      use(level, begin, end);
+      end = begin;
+    }
+  }
+
+  /// Where `level` begins if the levels up to it have the first `end` steps, for all of [first_end,
+  /// last_end], which is known to be in [first_begin, last_begin].
+  void extend(std::size_t level, std::size_t first_end, std::size_t last_end,
+              std::size_t first_begin, std::size_t last_begin) {
+    if (first_end > last_end) {
+      return;
+    }
+    const std::size_t end = (first_end + last_end) / 2;
+    std::size_t best = first_begin;
+    double lowest = std::numeric_limits<double>::infinity();
+    for (std::size_t begin = first_begin; begin <= std::min(last_begin, end - 1); ++begin) {
+      const double error = before_[begin] + steps_.error(begin, end);
+      if (error < lowest) {
+        lowest = error;
+        best = begin;
+      }
+    }
+    errors_[end] = lowest;
+    begins_[level][end] = best;
+    extend(level, first_end, end - 1, first_begin, best);
+    extend(level, end + 1, last_end, best, last_begin);
+  }
+
+  const Steps& steps_;
+  std::vector<double> before_;  // of the first steps, divided among the levels so far
+  std::vector<double> errors_;
+  std::vector<std::vector<std::size_t>> begins_;
+};
 
 std::vector<std::int16_t> consecutive(double first, std::size_t count) {
   std::vector<std::int16_t> levels(count);
@@ -122,12 +216,44 @@ std::vector<std::int16_t> consecutive(double first, std::size_t count) {
 /// A grid that has `constant` exactly.
 GridQuantizer constant_grid(float constant, std::size_t count) {
   const float scale = constant == 0.0F ? 1.0F : std::fabs(constant);
-  return {scale, consecutive(std::copysign(constant == 0.0F ? 0.0 : 1.0, constant), count)};
+  const auto levels = consecutive(std::copysign(constant == 0.0F ? 0.0 : 1.0, constant), count);
+  return {scale, levels, levels};
 }
 
 }  // namespace
 
+namespace {
+
+void fake_quantize_by_steps(const GridQuantizer& quantizer, std::span<float> values) {
+  const float inverse = 1.0F / quantizer.scale;
+  const float first = quantizer.levels.front();
+  const float last = quantizer.levels.back();
+  std::vector<float> found;  // of every step from the first level on
+  for (const std::int16_t level : levels_of_steps(quantizer)) {
+    found.push_back(static_cast<float>(level) * quantizer.scale);
+  }
+  for (float& value : values) {
+    const float step = std::clamp(std::rint(value * inverse), first, last);
+    value = found[static_cast<std::size_t>(step - first)];
+  }
+}
+
+}  // namespace
+
+std::vector<std::int16_t> levels_of_steps(const GridQuantizer& quantizer) {
+  std::vector<std::int16_t> levels;
+  std::size_t code = 0;
+  for (int step = quantizer.levels.front(); step <= quantizer.levels.back(); ++step) {
+    code += code + 1 < quantizer.begins.size() && step >= quantizer.begins[code + 1] ? 1 : 0;
+    levels.push_back(quantizer.levels[code]);
+  }
+  return levels;
+}
+
 void fake_quantize(const GridQuantizer& quantizer, std::span<float> values) {
+  if (!quantizer.begins.empty()) {
+    return fake_quantize_by_steps(quantizer, values);
+  }
   // Cells of half a level: which of a cell's values round up is decided by one comparison.
   const float inverse = 1.0F / quantizer.scale;
   const int first = quantizer.levels.front();
@@ -153,28 +279,33 @@ void fake_quantize(const GridQuantizer& quantizer, std::span<float> values) {
 }
 
 GridQuantizer calibrate_code_book(std::span<const float> values,
-                                  std::span<const float> channel_weights, int bits) {
+                                  std::span<const float> channel_weights, int bits, int span) {
   const std::size_t count = std::size_t{1} << bits;
   const auto [low, high] = std::minmax_element(values.begin(), values.end());
   if (*low == *high) {
     return constant_grid(*low, count);
   }
+  // Outliers may cost more if all levels are to reach them than if they are cut off.
+  constexpr std::array kCutShares = {0.0, 1e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3};
   const Histogram histogram = weigh(values, channel_weights);
-  std::vector<double> points = companded(histogram, count);
-  improve(histogram, points);
-  const double span = points.back() - points.front();
-  // Levels are 16-bit integers, however far from 0 the values lie.
-  const double farthest = std::max(std::fabs(points.front()), std::fabs(points.back()));
-  const double least_scale = farthest / kLargestLevel;
-  for (int steps = kLargestLevelSpan - 1; steps >= (1 << bits) - 1; --steps) {
-    // Room is left for points that had to move apart.
-    GridQuantizer book = to_integers(points, std::max(span / steps, least_scale));
-    if (book.levels.back() - book.levels.front() <= kLargestLevelSpan) {
-      return book;
+  GridQuantizer best;
+  double lowest = std::numeric_limits<double>::infinity();
+  for (const double cut : kCutShares) {
+    const double first = quantile_of(histogram, cut);
+    const double last = quantile_of(histogram, 1 - cut);
+    // Levels are 16-bit integers, however far from 0 the values lie.
+    const double least_scale = std::max(std::fabs(first), std::fabs(last)) / kLargestLevel;
+    const double scale = std::max((last - first) / span, std::max(least_scale, 1e-30));
+    const Steps steps(histogram, scale, static_cast<int>(std::nearbyint(first / scale)),
+                      static_cast<std::size_t>(span) + 1);
+    const Division division(steps, count);
+    const double error = division.error() * scale * scale;
+    if (error < lowest) {
+      lowest = error;
+      best = division.quantizer(scale);
     }
   }
-  const double scale = std::max(span / static_cast<double>(count - 1), least_scale);
-  return {static_cast<float>(scale), consecutive(std::nearbyint(points.front() / scale), count)};
+  return best;
 }
 
 GridQuantizer calibrate_grid_scale(std::span<const float> values,

@@ -99,6 +99,9 @@ std::string quantizers_to_json(const Quantizers& quantizers) {
   }
   for (const auto& [name, quantizer] : quantizers.grids) {
     object[name] = {{"delta", quantizer.scale}, {"levels", quantizer.levels}};
+    if (!quantizer.begins.empty()) {
+      object[name]["begins"] = quantizer.begins;
+    }
   }
   for (const auto& [name, heads] : quantizers.attention_maps) {
     nlohmann::ordered_json entry = {{"delta", heads.front().delta},

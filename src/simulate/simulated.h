@@ -95,6 +95,10 @@ class Simulated {
 
  private:
   void operand(const Attention& attn, const std::string& name, std::span<float> x) {
+    if (const auto grid = quantizers_.grids.find(name); grid != quantizers_.grids.end()) {
+      fake_quantize_parallel(grid->second, x, pool_);
+      return;
+    }
     const auto quantizer = quantizers_.uniform.find(name);
     if (quantizer != quantizers_.uniform.end()) {
       fake_quantize_operand(attn, quantizer->second, x, pool_);

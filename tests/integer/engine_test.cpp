@@ -84,10 +84,16 @@ INSTANTIATE_TEST_SUITE_P(Nano, Fidelity, ::testing::ValuesIn(engine_cases()), []
          std::to_string(test.param.bits);
 });
 
-class Nano : public ::testing::TestWithParam<const char*> {
+struct NanoCase {
+  const char* model;
+  const char* recipe;
+};
+
+class Nano : public ::testing::TestWithParam<NanoCase> {
  protected:
   QuantizedModel quantized_ =
-      quantize(nano_model(GetParam()), {4, 4, find_attention_scheme("BitLog2_Half_17")});
+      quantize(nano_model(GetParam().model),
+               {4, 4, find_attention_scheme("BitLog2_Half_17"), find_recipe(GetParam().recipe)});
   std::vector<std::byte> bytes_ = lower(quantized_, {});
   std::vector<RgbImage> crops_ = random_crops(quantized_.model.config.img_size, 6, 6);
 };
@@ -194,8 +200,11 @@ TEST_P(Nano, ObserverSeesEveryLayerAndChangesNothing) {
   EXPECT_GE(layers.size(), 2 + 2 * quantized_.model.stages.size());
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, Nano, ::testing::Values("vit_nano", "swin_nano"),
-                         [](const auto& test) { return std::string(test.param); });
+INSTANTIATE_TEST_SUITE_P(
+    Models, Nano,
+    ::testing::Values(NanoCase{"vit_nano", "repq"}, NanoCase{"swin_nano", "repq"},
+                      NanoCase{"vit_nano", "best"}, NanoCase{"swin_nano", "best"}),
+    [](const auto& test) { return std::string(test.param.model) + "_" + test.param.recipe; });
 
 TEST(IntegerWidths, EveryWidthRunsAndMoreBitsAreCloser) {
   const Model model = nano_model("vit_nano");
@@ -212,6 +221,19 @@ TEST(IntegerWidths, EveryWidthRunsAndMoreBitsAreCloser) {
     EXPECT_LT(noise[bits + 2], noise[bits]);
   }
   EXPECT_LT(noise[8], 0.2);
+}
+
+TEST(IntegerWidths, EveryWidthOfBestIsAsCloseAsSimulated) {
+  const Model model = nano_model("vit_nano");
+  const auto crops = random_crops(model.config.img_size, 32, 5);
+  const auto fp32 = make_fp32_engine(model)->logits(crops);
+  for (int bits = kMinBits; bits <= kMaxBits; ++bits) {
+    const auto quantized = quantize(
+        model, {bits, bits, find_attention_scheme("BitLog2_Half_16"), find_recipe("best")});
+    const auto engine = IntegerEngine::from_bytes(lower(quantized, {}), "nano");
+    const double simulated = relative_l2(make_simulated_engine(quantized)->logits(crops), fp32);
+    EXPECT_LT(relative_l2(engine->logits(crops), fp32), 1.25 * simulated + 0.005) << bits;
+  }
 }
 
 TEST(IntegerWidths, MixedWidthsAndClassNames) {

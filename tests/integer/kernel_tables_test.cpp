@@ -375,6 +375,10 @@ TEST_P(KernelTable, Decode) {
       portable::decode(codes.data(), count, table.data(), size, expected.data());
       kernels_.decode(codes.data(), count, table.data(), size, found.data());
       ASSERT_EQ(found, expected) << count << " of " << size;
+      found = codes;  // in place
+      kernels_.decode(found.data(), count, table.data(), size, found.data());
+      found.push_back(77);
+      ASSERT_EQ(found, expected) << count << " of " << size;
     }
   }
 }

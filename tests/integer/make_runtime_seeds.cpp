@@ -49,6 +49,8 @@ void write_seeds(const std::filesystem::path& folder) {
   write("vit_single_w3", tiny_network(Family::vit, "BitLog2_Single_16", 3));
   write("vit_sqrt2_w8", tiny_network(Family::vit, "Sqrt2_17", 8));
   write("swin_half_w4", tiny_network(Family::swin, "BitLog2_Half_16", 4));
+  write("vit_best_w4", tiny_network(Family::vit, "BitLog2_Half_16", 4, "best"));
+  write("swin_best_w6", tiny_network(Family::swin, "BitLog2_Half_16", 6, "best"));
 
   write("empty", {});
   write("json_only", cut(vit, 0));

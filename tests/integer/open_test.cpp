@@ -119,6 +119,7 @@ struct NetworkCase {
   Family family;
   const char* scheme;
   int bits;
+  const char* recipe = "repq";
 };
 
 class Open : public ::testing::TestWithParam<NetworkCase> {
@@ -127,7 +128,7 @@ class Open : public ::testing::TestWithParam<NetworkCase> {
     static std::map<std::string, Bytes> files;
     Bytes& file = files[network.name];
     if (file.empty()) {
-      file = testing::tiny_network(network.family, network.scheme, network.bits);
+      file = testing::tiny_network(network.family, network.scheme, network.bits, network.recipe);
     }
     return file;
   }
@@ -326,7 +327,9 @@ INSTANTIATE_TEST_SUITE_P(
     Networks, Open,
     ::testing::Values(NetworkCase{"vit_half_w4", Family::vit, "BitLog2_Half_17", 4},
                       NetworkCase{"vit_sqrt2_w8", Family::vit, "Sqrt2_17", 8},
-                      NetworkCase{"swin_single_w4", Family::swin, "BitLog2_Single_16", 4}),
+                      NetworkCase{"swin_single_w4", Family::swin, "BitLog2_Single_16", 4},
+                      NetworkCase{"vit_best_w4", Family::vit, "BitLog2_Half_16", 4, "best"},
+                      NetworkCase{"swin_best_w4", Family::swin, "BitLog2_Half_16", 4, "best"}),
     [](const auto& test) { return std::string(test.param.name); });
 
 /// The first word of an operation of a kind, the first or one `later`, to be made hostile.
@@ -355,6 +358,24 @@ TEST(OpenRegression, ShiftWithoutWindowsIsRefused) {
   set_word(file, find_op(file, OpKind::attention) + offsetof(Op, window_shift) / 4, 1);
   repair_checksum(file);
   EXPECT_EQ(open_and_run(file), Status::bad_program);
+}
+
+/// A network with tables behind all operations but the head, one field of one of them changed.
+Status status_with(OpKind kind, std::size_t field, std::uint32_t word) {
+  Bytes file = testing::tiny_network(Family::vit, "BitLog2_Half_16", 4, "best");
+  set_word(file, find_op(file, kind) + field / 4, word);
+  repair_checksum(file);
+  return open_and_run(file);
+}
+
+TEST(OpenTables, OfBytesAreChecked) {
+  for (const OpKind kind : {OpKind::layer_norm, OpKind::attention}) {
+    EXPECT_EQ(status_with(kind, offsetof(Op, table_size), 0), Status::bad_program);
+    EXPECT_EQ(status_with(kind, offsetof(Op, table_size), 257), Status::bad_program);
+    EXPECT_EQ(status_with(kind, offsetof(Op, table), 0x7FFFFFFF), Status::bad_program);
+    EXPECT_EQ(status_with(kind, offsetof(Op, output_top), 1), Status::bad_number);
+    EXPECT_EQ(status_with(kind, offsetof(Op, table_size), 2), Status::ok);
+  }
 }
 
 TEST(Status, EveryTextSaysSomethingOfItsOwn) {

@@ -66,9 +66,10 @@ inline QuantizedModel quantize(const Model& model, const QuantizationSettings& s
 }
 
 /// The quantized file of a random tiny model.
-inline std::vector<std::byte> tiny_network(Family family, const std::string& scheme, int bits) {
+inline std::vector<std::byte> tiny_network(Family family, const std::string& scheme, int bits,
+                                           const std::string& recipe = "repq") {
   return lower(quantize(make_random_model(tiny_config(family), 3),
-                        {bits, bits, find_attention_scheme(scheme)}),
+                        {bits, bits, find_attention_scheme(scheme), find_recipe(recipe)}),
                {});
 }
 

@@ -50,6 +50,33 @@ RC_GTEST_PROP(Grids, EachValueGoesToItsNearestLevel, ()) {
   }
 }
 
+RC_GTEST_PROP(Grids, CodeBooksDivideTheStepsAmongLevels, ()) {
+  const int bits = *rc::gen::inRange(2, 8);
+  const int span = *rc::gen::element(170, kLargestLevelSpan);
+  auto values = gelu_outputs(*rc::gen::arbitrary<std::uint32_t>());
+  values.resize(*rc::gen::inRange<std::size_t>(2, 3000));
+  const auto book = calibrate_code_book(values, std::vector<float>{1.0F}, bits, span);
+  RC_ASSERT(book.levels.size() == std::size_t{1} << bits);
+  RC_ASSERT(book.begins.size() == book.levels.size());
+  RC_ASSERT(book.levels.back() - book.levels.front() <= span);
+  for (std::size_t i = 0; i < book.levels.size(); ++i) {
+    RC_ASSERT(book.begins[i] <= book.levels[i]);
+    RC_ASSERT(i == 0 || book.levels[i - 1] < book.begins[i]);
+  }
+  const auto by_step = levels_of_steps(book);
+  RC_ASSERT(std::set<std::int16_t>(by_step.begin(), by_step.end()).size() == book.levels.size());
+  // Every value goes where its step does.
+  std::vector<float> quantized = values;
+  fake_quantize(book, quantized);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const int step =
+        std::clamp(static_cast<int>(std::rint(values[i] * (1 / book.scale))),
+                   static_cast<int>(book.levels.front()), static_cast<int>(book.levels.back()));
+    const auto level = by_step[static_cast<std::size_t>(step - book.levels.front())];
+    RC_ASSERT(quantized[i] == static_cast<float>(level) * book.scale);
+  }
+}
+
 TEST(Grids, CodeBooksFitAByteAndBeatEvenSteps) {
   const std::vector<float> one = {1.0F};
   ThreadPool pool(1);

@@ -2,7 +2,7 @@
 // bare program reads them, and the logits that the host computes from both. Part of the proof,
 // not of the product; the runtime and the bare program must never depend on it.
 //
-//   make_proof_inputs CHECKPOINT SCHEME BITS FOLDER [DATASET]
+//   make_proof_inputs CHECKPOINT SCHEME BITS RECIPE FOLDER [DATASET]
 //
 // writes FOLDER/network.safetensors, FOLDER/crops.bin and FOLDER/host_logits.txt. Without a
 // data set, calibration images and crops are drawn with a fixed seed.
@@ -123,14 +123,16 @@ int parse_bits(const std::string& text) {
 
 int main(int argc, char** argv) {
   const std::vector<std::string> arguments(argv + 1, argv + argc);
-  if (arguments.size() != 4 && arguments.size() != 5) {
-    std::cerr << "usage: make_proof_inputs CHECKPOINT SCHEME BITS FOLDER [DATASET]\n";
+  if (arguments.size() != 5 && arguments.size() != 6) {
+    std::cerr << "usage: make_proof_inputs CHECKPOINT SCHEME BITS RECIPE FOLDER [DATASET]\n";
     return 2;
   }
   try {
     const int bits = bitlog2::parse_bits(arguments[2]);
-    bitlog2::make_inputs(arguments[0], {bits, bits, bitlog2::find_attention_scheme(arguments[1])},
-                         arguments[3], arguments.size() == 5 ? arguments[4] : "");
+    bitlog2::make_inputs(arguments[0],
+                         {bits, bits, bitlog2::find_attention_scheme(arguments[1]),
+                          bitlog2::find_recipe(arguments[3])},
+                         arguments[4], arguments.size() == 6 ? arguments[5] : "");
   } catch (const std::exception& error) {
     std::cerr << "make_proof_inputs: " << error.what() << '\n';
     return 1;

@@ -18,6 +18,7 @@ constexpr std::uint64_t kMaxEpsilon = std::uint64_t{1} << 60;
 constexpr std::int32_t kMaxZeroPoint = 1 << 12;
 constexpr std::uint32_t kMaxBiasShift = 30;  // a bias is then below 2^61
 constexpr std::int64_t kMaxDecodeSpan = 255;
+constexpr std::uint32_t kMaxTable = 1 << 16;
 constexpr std::uint32_t kMaxFractionBits = 7;  // of 8: a uniform map
 constexpr std::int64_t kMaxSum = std::numeric_limits<std::int32_t>::max();
 
@@ -80,6 +81,10 @@ class Checker {
     if (op.shift < 1 || op.shift > 62 || op.bias_shift > kMaxBiasShift) {
       return Status::bad_number;
     }
+    const Status table = check_table(op);
+    if (table != Status::ok) {
+      return table;
+    }
     scratch_capacity_ = larger(scratch_capacity_, scratch_bytes(op));
     switch (static_cast<OpKind>(op.kind)) {
       case OpKind::embed:
@@ -94,6 +99,25 @@ class Checker {
         return check_mean(op);
     }
     return Status::bad_program;
+  }
+
+  /// The codes of outputs; embed's table is of another kind.
+  Status check_table(const Op& op) {
+    const auto kind = static_cast<OpKind>(op.kind);
+    if (kind == OpKind::embed || op.table == 0) {
+      return Status::ok;
+    }
+    const std::uint32_t largest = kind == OpKind::linear ? kMaxTable : kLargestByteTable;
+    if (codes(op.destination) == nullptr || op.table_size == 0 || op.table_size > largest ||
+        !in_file(op.table, op.table_size, 1)) {
+      return Status::bad_program;
+    }
+    for (std::uint32_t i = 0; i < op.table_size; ++i) {
+      if (static_cast<std::uint32_t>(data_[op.table + i]) > op.output_top) {
+        return Status::bad_number;
+      }
+    }
+    return Status::ok;
   }
 
   Status check_embed(const Op& op) {
@@ -154,17 +178,6 @@ class Checker {
     const Status status = check_weights(op, source->top);
     if (status != Status::ok) {
       return status;
-    }
-    if (op.table != 0) {
-      if (codes(op.destination) == nullptr || op.table_size == 0 || op.table_size > 65536 ||
-          !in_file(op.table, op.table_size, 1)) {
-        return Status::bad_program;
-      }
-      for (std::uint32_t i = 0; i < op.table_size; ++i) {
-        if (static_cast<std::uint32_t>(data_[op.table + i]) > op.output_top) {
-          return Status::bad_number;
-        }
-      }
     }
     if (place(op.destination) == Place::logits) {
       if (op.rows != 1 || op.out_features != header_.num_classes) {

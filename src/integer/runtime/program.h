@@ -8,7 +8,7 @@
 namespace bitlog2::runtime {
 
 inline constexpr std::uint32_t kMagic = 0x32474C42;  // "BLG2"
-inline constexpr std::uint32_t kVersion = 2;
+inline constexpr std::uint32_t kVersion = 3;
 
 /// Fraction bits of the residual stream, an int32.
 inline constexpr int kResidualFraction = 18;
@@ -86,8 +86,9 @@ struct Op {
 
   std::uint32_t decode;  // I16 [decode_size]: what an input code stands for
   std::uint32_t decode_size;
-  std::uint32_t table;       // linear: U8 [table_size], output -> code (GELU), or none
-  std::uint32_t table_size;  // embed: U8 [3, 256], pixel -> code
+  std::uint32_t table;       // U8 [table_size], output -> code, or none: outputs are codes
+  std::uint32_t table_size;  // linear: at most 65536 (GELU); others: at most 256
+                             // embed: U8 [3, 256], pixel -> code
 
   std::uint32_t positions;  // embed: I16 [tokens, out], added after << position_shift
   std::uint32_t position_shift;

@@ -136,6 +136,16 @@ class Runner {
     return static_cast<Place>(place) == Place::codes_a ? codes_a_ : codes_b_;
   }
 
+  /// The codes of `rows` rows from `row` on, where what is stored there says where in a table they
+  /// are.
+  void look_up(const Op& op, std::size_t row, std::size_t rows) const {
+    if (has_byte_table(op)) {
+      std::uint8_t* first = codes(op.destination) + row * op.out_features;
+      kernels_.decode(first, rows * op.out_features, tensor<std::uint8_t>(op.table), op.table_size,
+                      first);
+    }
+  }
+
   Range my_share(std::size_t count) const { return share(count, team_.members, member_); }
 
   // --- what members do together ---
@@ -327,25 +337,25 @@ class Runner {
     };
     CodeTable table = {};
     std::byte* panels = prepared_;
-    if (has_code_table(op)) {
+    if (has_wide_table(op)) {
       table = {tensor<std::uint8_t>(op.table), op.table_size, nullptr};
     }
     if (prepared_ != nullptr) {
       Carver carver(prepared_);
       const PreparedOp prepared(carver, op);
       panels += carver.used();
-      table.runs = has_code_table(op) && *prepared.has_runs ? prepared.runs : nullptr;
+      table.runs = has_wide_table(op) && *prepared.has_runs ? prepared.runs : nullptr;
     }
     const auto multiply_and = [&](auto finish) {
       multiply(op, bytes, rows, panels, decode_rows, finish);
     };
     if (writes_codes(op)) {
       std::uint8_t* target = codes(op.destination);
-      return multiply_and(
-          [&](std::size_t row, std::size_t c, const Rescale& rescale, const Sums& sums) {
-            kernels_.rescale_to_codes(rescale, sums, table, target + row * op.out_features + c,
-                                      op.out_features);
-          });
+      multiply_and([&](std::size_t row, std::size_t c, const Rescale& rescale, const Sums& sums) {
+        kernels_.rescale_to_codes(rescale, sums, table, target + row * op.out_features + c,
+                                  op.out_features);
+      });
+      return look_up(op, rows.begin, rows.size());
     }
     const auto place = static_cast<Place>(op.destination);
     if (place == Place::logits) {
@@ -396,9 +406,9 @@ class Runner {
           exists ? rounding_offset(tensor<std::int32_t>(op.bias)[c], op.bias_shift, op.shift) : 0;
     }
     const bool to_codes = writes_codes(op);
-    const auto top = static_cast<std::int32_t>(op.output_top);
+    const auto high = static_cast<std::int32_t>(output_limits(op).end);
     const Rescale rescale =
-        rescale_of(arrays, op.shift, to_codes ? 0 : kLowest, to_codes ? top : kHighest);
+        rescale_of(arrays, op.shift, to_codes ? 0 : kLowest, to_codes ? high : kHighest);
     const std::uint64_t epsilon = std::uint64_t{op.epsilon_high} << 32 | op.epsilon_low;
     for (std::size_t first = rows.begin; first < rows.end; first += kNormRows) {
       const std::size_t count = rows.end - first < kNormRows ? rows.end - first : kNormRows;
@@ -417,6 +427,7 @@ class Runner {
         add_to_residual(op, first, 0, rescale, sums);
       }
     }
+    look_up(op, rows.begin, rows.empty() ? 0 : rows.size());
   }
 
   // --- attention ---
@@ -436,7 +447,7 @@ class Runner {
       for (std::size_t h = 0; h < op.heads && !queries.empty(); ++h) {
         attend_in_group(op, h, queries, scratch);
       }
-      return;
+      return look_up(op, queries.begin, queries.empty() ? 0 : queries.size());
     }
     const Range windows = my_share(std::size_t{op.grid / op.window} * (op.grid / op.window));
     for (std::size_t h = 0; h < op.heads; ++h) {
@@ -444,6 +455,12 @@ class Runner {
       for (std::size_t w = windows.begin; w < windows.end; ++w) {
         find_window(op, w, scratch);
         attend_in_group(op, h, {0, scratch.tokens}, scratch);
+      }
+    }
+    for (std::size_t w = windows.begin; w < windows.end && has_byte_table(op); ++w) {
+      find_window(op, w, scratch);
+      for (std::size_t i = 0; i < scratch.tokens; ++i) {
+        look_up(op, scratch.places[i], 1);
       }
     }
   }
@@ -628,8 +645,8 @@ class Runner {
 
   void write_context(const Op& op, std::size_t h, const HeadRecord& head, const HeadCodes& parts,
                      Range queries, const Weights& weights, const AttentionScratch& scratch) {
-    const Rescale rescale =
-        rescale_of(scratch.context_rescale, op.shift, 0, static_cast<std::int32_t>(op.output_top));
+    const Rescale rescale = rescale_of(scratch.context_rescale, op.shift, 0,
+                                       static_cast<std::int32_t>(output_limits(op).end));
     for (std::size_t first = 0; first < scratch.head_dim; first += kPanelWidth) {
       const Panel values = value_panel(scratch, parts, head, first);
       const std::size_t left = scratch.head_dim - first;
@@ -669,9 +686,10 @@ class Runner {
       const std::int64_t average = (2 * sum + (sum < 0 ? -count : count)) / (2 * count);
       const std::int64_t code =
           rescaled(static_cast<std::int32_t>(average), multiplier, offset, op.shift);
-      codes(op.destination)[c] =
-          static_cast<std::uint8_t>(clamp(code, 0, std::int64_t{op.output_top}));
+      codes(op.destination)[c] = static_cast<std::uint8_t>(
+          clamp(code, 0, static_cast<std::int64_t>(output_limits(op).end)));
     }
+    look_up(op, 0, 1);
   }
 
   const Network& network_;

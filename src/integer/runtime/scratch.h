@@ -90,21 +90,30 @@ struct WeightPanel {
   RescaleArrays rescale;
 };
 
+inline constexpr std::uint32_t kLargestByteTable = 256;
+
 constexpr bool has_weights(const Op& op) {
   const auto kind = static_cast<OpKind>(op.kind);
   return kind == OpKind::embed || kind == OpKind::linear;
 }
 
-/// Whether outputs are looked up in a table of codes.
-constexpr bool has_code_table(const Op& op) {
-  return static_cast<OpKind>(op.kind) == OpKind::linear && op.table != 0;
+/// Outputs are bytes that say where in a table their codes are.
+constexpr bool has_byte_table(const Op& op) {
+  return static_cast<OpKind>(op.kind) != OpKind::embed && op.table != 0 &&
+         op.table_size <= kLargestByteTable;
+}
+
+/// Outputs index a larger table of codes.
+constexpr bool has_wide_table(const Op& op) {
+  return static_cast<OpKind>(op.kind) == OpKind::linear && op.table != 0 &&
+         op.table_size > kLargestByteTable;
 }
 
 /// What prepare() makes of an operation before its panels, one behind the other, follow.
 struct PreparedOp {
   PreparedOp(Carver& carver, const Op& op)
-      : has_runs(carver.take<bool>(has_code_table(op) ? 1 : 0)),
-        runs(carver.take<CodeRuns>(has_code_table(op) ? 1 : 0)) {}
+      : has_runs(carver.take<bool>(has_wide_table(op) ? 1 : 0)),
+        runs(carver.take<CodeRuns>(has_wide_table(op) ? 1 : 0)) {}
 
   bool* has_runs;
   CodeRuns* runs;  // of the table behind the layer, if it has runs

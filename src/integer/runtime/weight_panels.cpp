@@ -98,7 +98,7 @@ void prepare(const Network& network, const Kernels& kernels, std::span<std::byte
       continue;
     }
     const PreparedOp prepared(carver, op);
-    if (has_code_table(op)) {
+    if (has_wide_table(op)) {
       const auto* entries = tensor<std::uint8_t>(network, op.table);
       *prepared.has_runs = make_code_runs(entries, op.table_size, *prepared.runs);
     }

@@ -468,6 +468,15 @@ class ByteTable {
   __m512i quarters_[4];
 };
 
+void decode_in_registers(const std::uint8_t* codes, std::size_t count, const CodeLookup& lookup,
+                         std::uint8_t* inputs) {
+  const ByteTable table(lookup.entries[0]);
+  for (std::size_t i = 0; i < count; i += kBytes) {
+    const __mmask64 mask = first_bytes(count - i);
+    _mm512_mask_storeu_epi8(inputs + i, mask, table(_mm512_maskz_loadu_epi8(mask, codes + i)));
+  }
+}
+
 class RunCodes {
  public:
   explicit RunCodes(const CodeRuns& runs)
@@ -601,6 +610,9 @@ std::uint64_t rescale_and_add(const Rescale& how, const Sums& sums, std::int32_t
 void decode(const std::uint8_t* codes, std::size_t count, const std::uint8_t* table,
             std::size_t size, std::uint8_t* inputs) {
   const CodeLookup lookup(table, size);
+  if (lookup.parts > 1 && has_vbmi()) {
+    return decode_in_registers(codes, count, lookup, inputs);
+  }
   for (std::size_t i = 0; i < count; i += kBytes) {
     const __mmask64 mask = first_bytes(count - i);
     const __m512i indices = _mm512_maskz_loadu_epi8(mask, codes + i);

@@ -11,13 +11,11 @@ struct CodeLookup {
 
   /// Of a table of at most 256 entries; there are zeros behind them.
   CodeLookup(const std::uint8_t* table, std::size_t size) : parts((size + kPart - 1) / kPart) {
-    for (std::size_t i = 0; i < parts * kPart; ++i) {
-      entries[i / kPart][i % kPart] = i < size ? table[i] : std::uint8_t{0};
-    }
+    __builtin_memcpy(entries, table, size);
   }
 
   std::size_t parts;
-  std::uint8_t entries[256 / kPart][kPart];
+  std::uint8_t entries[256 / kPart][kPart] = {};
 };
 
 }  // namespace bitlog2::runtime

@@ -159,7 +159,7 @@ struct Kernels {
                          const std::uint8_t (*tables)[256], std::uint8_t* planes,
                          std::size_t stride);
 
-  /// codes[i] = table[codes[i]], a table of `size` entries.
+  /// inputs[i] = table[codes[i]], a table of `size` entries, at most 256; in place, too.
   void (*decode)(const std::uint8_t* codes, std::size_t count, const std::uint8_t* table,
                  std::size_t size, std::uint8_t* inputs);
 
