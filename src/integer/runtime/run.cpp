@@ -136,16 +136,6 @@ class Runner {
     return static_cast<Place>(place) == Place::codes_a ? codes_a_ : codes_b_;
   }
 
-  /// The codes of `rows` rows from `row` on, where what is stored there says where in a table they
-  /// are.
-  void look_up(const Op& op, std::size_t row, std::size_t rows) const {
-    if (has_byte_table(op)) {
-      std::uint8_t* first = codes(op.destination) + row * op.out_features;
-      kernels_.decode(first, rows * op.out_features, tensor<std::uint8_t>(op.table), op.table_size,
-                      first);
-    }
-  }
-
   Range my_share(std::size_t count) const { return share(count, team_.members, member_); }
 
   // --- what members do together ---
@@ -206,6 +196,11 @@ class Runner {
   /// What an operation's output is clamped to before it is stored.
   static Range output_limits(const Op& op) {
     return {0, op.table != 0 ? std::size_t{op.table_size} - 1 : op.output_top};
+  }
+
+  CodeTable code_table(const Op& op) const {
+    return op.table == 0 ? CodeTable{}
+                         : CodeTable{tensor<std::uint8_t>(op.table), op.table_size, nullptr};
   }
 
   static bool writes_codes(const Op& op) {
@@ -335,11 +330,8 @@ class Runner {
       kernels_.decode(encoded, count * op.in_features, bytes.table, bytes.size, inputs);
       return inputs;
     };
-    CodeTable table = {};
+    CodeTable table = code_table(op);
     std::byte* panels = prepared_;
-    if (has_wide_table(op)) {
-      table = {tensor<std::uint8_t>(op.table), op.table_size, nullptr};
-    }
     if (prepared_ != nullptr) {
       Carver carver(prepared_);
       const PreparedOp prepared(carver, op);
@@ -351,11 +343,11 @@ class Runner {
     };
     if (writes_codes(op)) {
       std::uint8_t* target = codes(op.destination);
-      multiply_and([&](std::size_t row, std::size_t c, const Rescale& rescale, const Sums& sums) {
-        kernels_.rescale_to_codes(rescale, sums, table, target + row * op.out_features + c,
-                                  op.out_features);
-      });
-      return look_up(op, rows.begin, rows.size());
+      return multiply_and(
+          [&](std::size_t row, std::size_t c, const Rescale& rescale, const Sums& sums) {
+            kernels_.rescale_to_codes(rescale, sums, table, target + row * op.out_features + c,
+                                      op.out_features);
+          });
     }
     const auto place = static_cast<Place>(op.destination);
     if (place == Place::logits) {
@@ -409,6 +401,7 @@ class Runner {
     const auto high = static_cast<std::int32_t>(output_limits(op).end);
     const Rescale rescale =
         rescale_of(arrays, op.shift, to_codes ? 0 : kLowest, to_codes ? high : kHighest);
+    const CodeTable table = code_table(op);
     const std::uint64_t epsilon = std::uint64_t{op.epsilon_high} << 32 | op.epsilon_low;
     for (std::size_t first = rows.begin; first < rows.end; first += kNormRows) {
       const std::size_t count = rows.end - first < kNormRows ? rows.end - first : kNormRows;
@@ -420,14 +413,13 @@ class Runner {
       kernels_.normalise(x, count, op.in_features, epsilon, scratch.normalised, scratch.width);
       const Sums sums = {scratch.normalised, scratch.width, nullptr, count, op.in_features};
       if (to_codes) {
-        kernels_.rescale_to_codes(rescale, sums, {}, codes(op.destination) + first * op.in_features,
-                                  op.in_features);
+        kernels_.rescale_to_codes(rescale, sums, table,
+                                  codes(op.destination) + first * op.in_features, op.in_features);
       } else {
         clear(residual_ + first * op.in_features, count * op.in_features);
         add_to_residual(op, first, 0, rescale, sums);
       }
     }
-    look_up(op, rows.begin, rows.empty() ? 0 : rows.size());
   }
 
   // --- attention ---
@@ -447,7 +439,7 @@ class Runner {
       for (std::size_t h = 0; h < op.heads && !queries.empty(); ++h) {
         attend_in_group(op, h, queries, scratch);
       }
-      return look_up(op, queries.begin, queries.empty() ? 0 : queries.size());
+      return;
     }
     const Range windows = my_share(std::size_t{op.grid / op.window} * (op.grid / op.window));
     for (std::size_t h = 0; h < op.heads; ++h) {
@@ -455,12 +447,6 @@ class Runner {
       for (std::size_t w = windows.begin; w < windows.end; ++w) {
         find_window(op, w, scratch);
         attend_in_group(op, h, {0, scratch.tokens}, scratch);
-      }
-    }
-    for (std::size_t w = windows.begin; w < windows.end && has_byte_table(op); ++w) {
-      find_window(op, w, scratch);
-      for (std::size_t i = 0; i < scratch.tokens; ++i) {
-        look_up(op, scratch.places[i], 1);
       }
     }
   }
@@ -647,6 +633,7 @@ class Runner {
                      Range queries, const Weights& weights, const AttentionScratch& scratch) {
     const Rescale rescale = rescale_of(scratch.context_rescale, op.shift, 0,
                                        static_cast<std::int32_t>(output_limits(op).end));
+    const CodeTable table = code_table(op);
     for (std::size_t first = 0; first < scratch.head_dim; first += kPanelWidth) {
       const Panel values = value_panel(scratch, parts, head, first);
       const std::size_t left = scratch.head_dim - first;
@@ -662,7 +649,7 @@ class Runner {
             codes(op.destination) + token * op.out_features + h * scratch.head_dim + first;
         kernels_.rescale_to_codes(
             rescale,
-            {scratch.context + i * values.width, values.width, nullptr, together, channels}, {},
+            {scratch.context + i * values.width, values.width, nullptr, together, channels}, table,
             target, op.out_features);
       }
     }
@@ -677,6 +664,7 @@ class Runner {
     const std::int64_t offset =
         rounding_offset(*tensor<std::int32_t>(op.bias), op.bias_shift, op.shift);
     const std::int32_t multiplier = *tensor<std::int32_t>(op.multipliers);
+    const CodeTable table = code_table(op);
     const std::int64_t count = std::int64_t{op.grid} * op.grid;
     for (std::size_t c = 0; c < op.in_features; ++c) {
       std::int64_t sum = 0;
@@ -684,12 +672,12 @@ class Runner {
         sum += residual_[static_cast<std::size_t>(r) * op.in_features + c];
       }
       const std::int64_t average = (2 * sum + (sum < 0 ? -count : count)) / (2 * count);
-      const std::int64_t code =
+      const std::int64_t value =
           rescaled(static_cast<std::int32_t>(average), multiplier, offset, op.shift);
-      codes(op.destination)[c] = static_cast<std::uint8_t>(
-          clamp(code, 0, static_cast<std::int64_t>(output_limits(op).end)));
+      const auto code = static_cast<std::uint8_t>(
+          clamp(value, 0, static_cast<std::int64_t>(output_limits(op).end)));
+      codes(op.destination)[c] = table.entries == nullptr ? code : table.entries[code];
     }
-    look_up(op, 0, 1);
   }
 
   const Network& network_;

@@ -97,13 +97,7 @@ constexpr bool has_weights(const Op& op) {
   return kind == OpKind::embed || kind == OpKind::linear;
 }
 
-/// Outputs are bytes that say where in a table their codes are.
-constexpr bool has_byte_table(const Op& op) {
-  return static_cast<OpKind>(op.kind) != OpKind::embed && op.table != 0 &&
-         op.table_size <= kLargestByteTable;
-}
-
-/// Outputs index a larger table of codes.
+/// Outputs index a table of codes that is larger than bytes say.
 constexpr bool has_wide_table(const Op& op) {
   return static_cast<OpKind>(op.kind) == OpKind::linear && op.table != 0 &&
          op.table_size > kLargestByteTable;

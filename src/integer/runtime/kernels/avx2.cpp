@@ -431,9 +431,38 @@ std::int64_t bytes_of(__m256i values) {
   return _mm_cvtsi128_si64(_mm_packus_epi16(words, words));
 }
 
+/// Each byte becomes the table's entry for it.
+__m256i look_up(const CodeLookup& lookup, __m256i bytes) {
+  __m256i values = _mm256_setzero_si256();
+  for (std::size_t part = 0; part < lookup.parts; ++part) {
+    // Within the part, and with the highest bit where the byte is of another: a shuffle makes 0 of
+    // that.
+    const __m256i first = _mm256_set1_epi8(static_cast<char>(part * CodeLookup::kPart));
+    const __m256i within = _mm256_adds_epu8(_mm256_sub_epi8(bytes, first), _mm256_set1_epi8(0x70));
+    const __m256i entries = _mm256_broadcastsi128_si256(
+        _mm_loadu_si128(reinterpret_cast<const __m128i*>(lookup.entries[part])));
+    values = _mm256_or_si256(values, _mm256_shuffle_epi8(entries, within));
+  }
+  return values;
+}
+
+void decode(const CodeLookup& lookup, const std::uint8_t* codes, std::size_t count,
+            std::uint8_t* inputs) {
+  std::size_t i = 0;
+  for (; i + kBytes <= count; i += kBytes) {
+    store(inputs + i, look_up(lookup, load(codes + i)));
+  }
+  portable::decode(codes + i, count - i, lookup.entries[0], CodeLookup::kMost, inputs + i);
+}
+
+void decode(const std::uint8_t* codes, std::size_t count, const std::uint8_t* table,
+            std::size_t size, std::uint8_t* inputs) {
+  decode(CodeLookup(table, size), codes, count, inputs);
+}
+
 void rescale_to_codes(const Rescale& how, const Sums& sums, const CodeTable& table,
                       std::uint8_t* codes, std::size_t stride) {
-  if (table.entries != nullptr) {
+  if (table.size > CodeLookup::kMost) {
     rescale(how, sums);
     return portable::store_codes(sums, table, codes, stride);
   }
@@ -446,6 +475,12 @@ void rescale_to_codes(const Rescale& how, const Sums& sums, const CodeTable& tab
       __builtin_memcpy(at, &bytes, sums.channels - c);
     }
   });
+  if (table.entries != nullptr) {
+    const CodeLookup lookup(table.entries, table.size);
+    for (std::size_t r = 0; r < sums.rows; ++r) {
+      decode(lookup, codes + r * stride, sums.channels, codes + r * stride);
+    }
+  }
 }
 
 std::uint64_t rescale_and_add(const Rescale& how, const Sums& sums, std::int32_t* totals,
@@ -478,28 +513,6 @@ std::uint64_t rescale_and_add(const Rescale& how, const Sums& sums, std::int32_t
     }
   });
   return saturations;
-}
-
-void decode(const std::uint8_t* codes, std::size_t count, const std::uint8_t* table,
-            std::size_t size, std::uint8_t* inputs) {
-  const CodeLookup lookup(table, size);
-  std::size_t i = 0;
-  for (; i + kBytes <= count; i += kBytes) {
-    const __m256i indices = load(codes + i);
-    __m256i values = _mm256_setzero_si256();
-    for (std::size_t part = 0; part < lookup.parts; ++part) {
-      // Within the part, and with the highest bit where the index is of another: a shuffle makes
-      // 0 of that.
-      const __m256i first = _mm256_set1_epi8(static_cast<char>(part * CodeLookup::kPart));
-      const __m256i within =
-          _mm256_adds_epu8(_mm256_sub_epi8(indices, first), _mm256_set1_epi8(0x70));
-      const __m256i entries = _mm256_broadcastsi128_si256(
-          _mm_loadu_si128(reinterpret_cast<const __m128i*>(lookup.entries[part])));
-      values = _mm256_or_si256(values, _mm256_shuffle_epi8(entries, within));
-    }
-    store(inputs + i, values);
-  }
-  portable::decode(codes + i, count - i, table, size, inputs + i);
 }
 
 // --- LayerNorm ---

@@ -477,6 +477,26 @@ void decode_in_registers(const std::uint8_t* codes, std::size_t count, const Cod
   }
 }
 
+class TableCodes {
+ public:
+  explicit TableCodes(const CodeLookup& lookup) : table_(lookup.entries[0]) {}
+
+  __m512i operator()(const Words& words) const {
+    return table_(_mm512_packus_epi16(words.first, words.second));
+  }
+
+ private:
+  ByteTable table_;
+};
+
+void rescale_to_codes_by_bytes(const Rescale& how, const Sums& sums, const CodeLookup& lookup,
+                               std::uint8_t* codes, std::size_t stride) {
+  const TableCodes to_bytes(lookup);
+  choose_rescaling(how, [&](const auto& rescaling) {
+    rescale_all_to_codes(how, rescaling, to_bytes, sums, codes, stride);
+  });
+}
+
 class RunCodes {
  public:
   explicit RunCodes(const CodeRuns& runs)
@@ -563,6 +583,8 @@ void rescale_to_codes(const Rescale& how, const Sums& sums, const CodeTable& tab
     choose_rescaling(how, [&](const auto& rescaling) {
       rescale_all_to_codes(how, rescaling, PlainCodes(), sums, codes, stride);
     });
+  } else if (table.size <= CodeLookup::kMost && has_vbmi()) {
+    rescale_to_codes_by_bytes(how, sums, CodeLookup(table.entries, table.size), codes, stride);
   } else if (table.runs != nullptr && has_vbmi()) {
     rescale_to_codes_by_runs(how, sums, *table.runs, codes, stride);
   } else {

@@ -8,14 +8,15 @@ namespace bitlog2::runtime {
 
 struct CodeLookup {
   static constexpr std::size_t kPart = 16;
+  static constexpr std::size_t kMost = 256;
 
-  /// Of a table of at most 256 entries; there are zeros behind them.
+  /// Of a table of at most kMost entries; there are zeros behind them.
   CodeLookup(const std::uint8_t* table, std::size_t size) : parts((size + kPart - 1) / kPart) {
     __builtin_memcpy(entries, table, size);
   }
 
   std::size_t parts;
-  std::uint8_t entries[256 / kPart][kPart] = {};
+  std::uint8_t entries[kMost / kPart][kPart] = {};
 };
 
 }  // namespace bitlog2::runtime

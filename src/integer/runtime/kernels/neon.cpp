@@ -150,25 +150,8 @@ void rescale(const Rescale& rescale, const Sums& sums) {
   }
 }
 
-void rescale_to_codes(const Rescale& how, const Sums& sums, const CodeTable& table,
-                      std::uint8_t* codes, std::size_t stride) {
-  rescale(how, sums);
-  if (table.entries != nullptr || sums.channels % 8 != 0) {
-    return portable::store_codes(sums, table, codes, stride);
-  }
-  for (std::size_t r = 0; r < sums.rows; ++r) {
-    const std::int32_t* row = sums.values + r * sums.stride;
-    for (std::size_t c = 0; c < sums.channels; c += 8) {
-      const uint16x4_t first = vmovn_u32(vreinterpretq_u32_s32(vld1q_s32(row + c)));
-      const uint16x4_t second = vmovn_u32(vreinterpretq_u32_s32(vld1q_s32(row + c + 4)));
-      vst1_u8(codes + r * stride + c, vmovn_u16(vcombine_u16(first, second)));
-    }
-  }
-}
-
-void decode(const std::uint8_t* codes, std::size_t count, const std::uint8_t* table,
-            std::size_t size, std::uint8_t* inputs) {
-  const CodeLookup lookup(table, size);
+void decode(const CodeLookup& lookup, const std::uint8_t* codes, std::size_t count,
+            std::uint8_t* inputs) {
   std::size_t i = 0;
   for (; i + kBytes <= count; i += kBytes) {
     const uint8x16_t indices = vld1q_u8(codes + i);
@@ -181,7 +164,34 @@ void decode(const std::uint8_t* codes, std::size_t count, const std::uint8_t* ta
     }
     vst1q_u8(inputs + i, values);
   }
-  portable::decode(codes + i, count - i, table, size, inputs + i);
+  portable::decode(codes + i, count - i, lookup.entries[0], CodeLookup::kMost, inputs + i);
+}
+
+void decode(const std::uint8_t* codes, std::size_t count, const std::uint8_t* table,
+            std::size_t size, std::uint8_t* inputs) {
+  decode(CodeLookup(table, size), codes, count, inputs);
+}
+
+void rescale_to_codes(const Rescale& how, const Sums& sums, const CodeTable& table,
+                      std::uint8_t* codes, std::size_t stride) {
+  rescale(how, sums);
+  if (table.size > CodeLookup::kMost || sums.channels % 8 != 0) {
+    return portable::store_codes(sums, table, codes, stride);
+  }
+  for (std::size_t r = 0; r < sums.rows; ++r) {
+    const std::int32_t* row = sums.values + r * sums.stride;
+    for (std::size_t c = 0; c < sums.channels; c += 8) {
+      const uint16x4_t first = vmovn_u32(vreinterpretq_u32_s32(vld1q_s32(row + c)));
+      const uint16x4_t second = vmovn_u32(vreinterpretq_u32_s32(vld1q_s32(row + c + 4)));
+      vst1_u8(codes + r * stride + c, vmovn_u16(vcombine_u16(first, second)));
+    }
+  }
+  if (table.entries != nullptr) {
+    const CodeLookup lookup(table.entries, table.size);
+    for (std::size_t r = 0; r < sums.rows; ++r) {
+      decode(lookup, codes + r * stride, sums.channels, codes + r * stride);
+    }
+  }
 }
 
 std::uint64_t rescale_and_add(const Rescale& how, const Sums& sums, std::int32_t* totals,
