@@ -83,7 +83,7 @@ std::vector<std::int16_t> levels_of_steps(const GridQuantizer& quantizer);
 
 /// The 2^bits integers, within `span` of each other (at least 2^bits - 1), and scale with a low
 /// error: the best division of a histogram of `values` [rows, channels] among them, a channel's
-/// squared errors weighted by channel_weights.
+/// squared errors weighted by channel_weights. Throws Error where values are infinite.
 GridQuantizer calibrate_code_book(std::span<const float> values,
                                   std::span<const float> channel_weights, int bits,
                                   int span = kLargestLevelSpan);

@@ -512,7 +512,8 @@ class SequentialOps {
       grid = book;
       grid.scale *= units.at(part);
       if (part == 0 && attn.scale_query) {
-        grid.scale /= std::sqrt(static_cast<float>(channels / attn.num_heads));
+        const std::size_t head_dim = channels / attn.num_heads;
+        grid.scale /= std::sqrt(static_cast<float>(head_dim));
       }
     }
   }

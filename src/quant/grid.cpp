@@ -1,10 +1,11 @@
-// Grids of integers: quantization to the nearest level, and how levels and scale are found.
+// Grids of integers: quantization to their levels, and how levels and scale are found.
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
 #include <numeric>
 
+#include "bitlog2/error.h"
 #include "bitlog2/quantizers.h"
 
 namespace bitlog2 {
@@ -30,7 +31,7 @@ Histogram weigh(std::span<const float> values, std::span<const float> channel_we
   histogram.weights.assign(kBins, 0.0);
   for (std::size_t i = 0; i < values.size(); ++i) {
     const double position = (static_cast<double>(values[i]) - histogram.low) / histogram.width;
-    const auto bin = std::min(static_cast<std::size_t>(std::max(position, 0.0)), kBins - 1);
+    const auto bin = static_cast<std::size_t>(position > 0 ? std::min(position, kBins - 1.0) : 0.0);
     histogram.weights[bin] += channel_weights[i % channel_weights.size()];
   }
   return histogram;
@@ -220,10 +221,6 @@ GridQuantizer constant_grid(float constant, std::size_t count) {
   return {scale, levels, levels};
 }
 
-}  // namespace
-
-namespace {
-
 void fake_quantize_by_steps(const GridQuantizer& quantizer, std::span<float> values) {
   const float inverse = 1.0F / quantizer.scale;
   const float first = quantizer.levels.front();
@@ -282,6 +279,9 @@ GridQuantizer calibrate_code_book(std::span<const float> values,
                                   std::span<const float> channel_weights, int bits, int span) {
   const std::size_t count = std::size_t{1} << bits;
   const auto [low, high] = std::minmax_element(values.begin(), values.end());
+  if (!std::isfinite(*low) || !std::isfinite(*high)) {
+    throw Error("activations are not finite numbers; the checkpoint may be damaged");
+  }
   if (*low == *high) {
     return constant_grid(*low, count);
   }

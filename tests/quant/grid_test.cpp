@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <limits>
 #include <random>
 #include <set>
 
+#include "bitlog2/error.h"
 #include "bitlog2/quantizers.h"
 
 namespace bitlog2 {
@@ -92,6 +94,11 @@ TEST(Grids, CodeBooksFitAByteAndBeatEvenSteps) {
           << bits;
     }
   }
+}
+
+TEST(Grids, InfiniteValuesAreRefused) {
+  const std::vector<float> values = {0.0F, std::numeric_limits<float>::infinity()};
+  EXPECT_THROW(calibrate_code_book(values, std::vector<float>{1.0F}, 4), Error);
 }
 
 TEST(Grids, ConstantsMakeAGrid) {
