@@ -61,9 +61,10 @@ RC_GTEST_PROP(Grids, CodeBooksDivideTheStepsAmongLevels, ()) {
   RC_ASSERT(book.levels.size() == std::size_t{1} << bits);
   RC_ASSERT(book.begins.size() == book.levels.size());
   RC_ASSERT(book.levels.back() - book.levels.front() <= span);
-  for (std::size_t i = 0; i < book.levels.size(); ++i) {
+  RC_ASSERT(book.begins.front() <= book.levels.front());
+  for (std::size_t i = 1; i < book.levels.size(); ++i) {
+    RC_ASSERT(book.levels[i - 1] < book.begins[i]);
     RC_ASSERT(book.begins[i] <= book.levels[i]);
-    RC_ASSERT(i == 0 || book.levels[i - 1] < book.begins[i]);
   }
   const auto by_step = levels_of_steps(book);
   RC_ASSERT(std::set<std::int16_t>(by_step.begin(), by_step.end()).size() == book.levels.size());
