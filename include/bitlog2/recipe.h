@@ -14,7 +14,7 @@ struct Recipe {
   enum class GeluScheme : std::uint8_t {
     uniform,    ///< as published
     shift,      ///< a few negative codes, then 2^k and 1.5 * 2^k, times one scale
-    code_book,  ///< 2^a_bits integers that fit a byte, found by Lloyd's algorithm
+    code_book,  ///< 2^a_bits integers that fit a byte, fitted to what calibration sees
   };
 
   GeluScheme gelu_scheme = GeluScheme::uniform;  ///< of fc2's input

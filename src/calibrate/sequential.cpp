@@ -332,7 +332,8 @@ class SequentialOps {
       return;
     }
     const bool is_head = layer.name == model_.head.name;
-    if (settings_.has_code_books() && !is_head) {  // which has too few rows
+    // The head has too few rows.
+    if (settings_.has_code_books() && !is_head && !behind_gelu) {
       if (norms_.contains(layer.name)) {
         standardize(*norms_.at(layer.name), layer, x);
       }

@@ -162,6 +162,26 @@ TEST_P(Families, EveryPartRunsInIntegersAsSimulated) {
   }
 }
 
+TEST_P(Families, PartsChooseTheQuantizersOfTheirOwnLayersOnly) {
+  const Model model = testing::nano_model(GetParam());
+  const auto has_grid = [&](const Recipe& recipe, std::string_view ending) {
+    const Quantizers quantizers = testing::quantize(model, settings_of(recipe)).quantizers;
+    return std::ranges::any_of(quantizers.grids,
+                               [&](const auto& grid) { return grid.first.ends_with(ending); });
+  };
+  Recipe activations;
+  activations.code_books = true;
+  Recipe behind_gelu;
+  behind_gelu.gelu_scheme = Recipe::GeluScheme::code_book;
+  EXPECT_FALSE(has_grid(activations, "fc2.input_quantizer"));
+  EXPECT_TRUE(has_grid(behind_gelu, "fc2.input_quantizer"));
+  for (const char* ending : {"fc1.input_quantizer", "qkv.input_quantizer", "proj.input_quantizer",
+                             "matmul1.quantizer_A", "matmul2.quantizer_B"}) {
+    EXPECT_TRUE(has_grid(activations, ending)) << ending;
+    EXPECT_FALSE(has_grid(behind_gelu, ending)) << ending;
+  }
+}
+
 TEST_P(Families, SkippedGroupsHaveNoQuantizers) {
   const Model model = testing::nano_model(GetParam());
   for (const char* name : {"repq", "best"}) {
