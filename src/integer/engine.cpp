@@ -144,6 +144,9 @@ bool settings_match(const QuantizationSettings& settings, const runtime::Network
     } else if (kind == runtime::OpKind::attention) {
       match = match && code_count(network, op) == codes;
     }
+    if (kind != runtime::OpKind::embed && op.table != 0) {
+      match = match && code_count(network, op) <= codes;
+    }
   }
   return match;
 }

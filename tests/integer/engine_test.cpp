@@ -236,6 +236,37 @@ TEST(IntegerWidths, EveryWidthOfBestIsAsCloseAsSimulated) {
   }
 }
 
+TEST(CodeTables, OfEvenStepsAreTheUniformQuantizer) {
+  Recipe recipe = find_recipe("best");
+  recipe.code_books = false;
+  recipe.gelu_scheme = Recipe::GeluScheme::uniform;
+  for (const char* name : {"vit_nano", "swin_nano"}) {
+    QuantizedModel quantized =
+        quantize(nano_model(name), {4, 4, find_attention_scheme("BitLog2_Half_16"), recipe});
+    const auto crops = random_crops(quantized.model.config.img_size, 6, 6);
+    const auto expected =
+        all_logits(*IntegerEngine::from_bytes(lower(quantized, {}), "uniform"), crops);
+    // Behind every operation that writes codes, the mean over tokens among them.
+    for (const auto& [quantizer_name, quantizer] : quantized.quantizers.uniform) {
+      if (quantizer_name.ends_with(".weight_quantizer") ||
+          quantizer_name == quantized.model.patch_embed.name + ".input_quantizer") {
+        continue;
+      }
+      GridQuantizer& grid = quantized.quantizers.grids[quantizer_name];
+      grid.scale = quantizer.scale[0];
+      for (int code = 0; code < 1 << quantizer.bits; ++code) {
+        grid.levels.push_back(
+            static_cast<std::int16_t>(code - std::lround(quantizer.zero_point[0])));
+      }
+      grid.begins = grid.levels;
+    }
+    for (const std::string& isa : available_isas()) {
+      const auto engine = IntegerEngine::from_bytes(lower(quantized, {}), "tables", isa);
+      EXPECT_EQ(all_logits(*engine, crops), expected) << name << ' ' << isa;
+    }
+  }
+}
+
 TEST(IntegerWidths, MixedWidthsAndClassNames) {
   const auto quantized = quantize(make_random_model(testing::tiny_config(Family::swin), 3),
                                   {3, 7, find_attention_scheme("BitLog2_Single_17")});

@@ -107,7 +107,7 @@ class Checker {
     if (kind == OpKind::embed || op.table == 0) {
       return Status::ok;
     }
-    const std::uint32_t largest = kind == OpKind::linear ? kMaxTable : kLargestByteTable;
+    const std::size_t largest = kind == OpKind::linear ? kMaxTable : CodeLookup::kMost;
     if (codes(op.destination) == nullptr || op.table_size == 0 || op.table_size > largest ||
         !in_file(op.table, op.table_size, 1)) {
       return Status::bad_program;

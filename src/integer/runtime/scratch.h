@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/code_lookup.h"
 #include "kernels/kernels.h"
 #include "program.h"
 
@@ -90,8 +91,6 @@ struct WeightPanel {
   RescaleArrays rescale;
 };
 
-inline constexpr std::uint32_t kLargestByteTable = 256;
-
 constexpr bool has_weights(const Op& op) {
   const auto kind = static_cast<OpKind>(op.kind);
   return kind == OpKind::embed || kind == OpKind::linear;
@@ -100,7 +99,7 @@ constexpr bool has_weights(const Op& op) {
 /// Outputs index a table of codes that is larger than bytes say.
 constexpr bool has_wide_table(const Op& op) {
   return static_cast<OpKind>(op.kind) == OpKind::linear && op.table != 0 &&
-         op.table_size > kLargestByteTable;
+         op.table_size > CodeLookup::kMost;
 }
 
 /// What prepare() makes of an operation before its panels, one behind the other, follow.

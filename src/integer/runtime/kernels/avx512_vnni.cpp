@@ -468,15 +468,6 @@ class ByteTable {
   __m512i quarters_[4];
 };
 
-void decode_in_registers(const std::uint8_t* codes, std::size_t count, const CodeLookup& lookup,
-                         std::uint8_t* inputs) {
-  const ByteTable table(lookup.entries[0]);
-  for (std::size_t i = 0; i < count; i += kBytes) {
-    const __mmask64 mask = first_bytes(count - i);
-    _mm512_mask_storeu_epi8(inputs + i, mask, table(_mm512_maskz_loadu_epi8(mask, codes + i)));
-  }
-}
-
 class TableCodes {
  public:
   explicit TableCodes(const CodeLookup& lookup) : table_(lookup.entries[0]) {}
@@ -488,14 +479,6 @@ class TableCodes {
  private:
   ByteTable table_;
 };
-
-void rescale_to_codes_by_bytes(const Rescale& how, const Sums& sums, const CodeLookup& lookup,
-                               std::uint8_t* codes, std::size_t stride) {
-  const TableCodes to_bytes(lookup);
-  choose_rescaling(how, [&](const auto& rescaling) {
-    rescale_all_to_codes(how, rescaling, to_bytes, sums, codes, stride);
-  });
-}
 
 class RunCodes {
  public:
@@ -523,9 +506,11 @@ class RunCodes {
   __m512i rest_;
 };
 
-void rescale_to_codes_by_runs(const Rescale& how, const Sums& sums, const CodeRuns& runs,
-                              std::uint8_t* codes, std::size_t stride) {
-  const RunCodes to_bytes(runs);
+/// Every sum becomes what ToBytes, made of `table`, says.
+template <class ToBytes, class Table>
+void rescale_to_codes_by(const Table& table, const Rescale& how, const Sums& sums,
+                         std::uint8_t* codes, std::size_t stride) {
+  const ToBytes to_bytes(table);
   choose_rescaling(how, [&](const auto& rescaling) {
     rescale_all_to_codes(how, rescaling, to_bytes, sums, codes, stride);
   });
@@ -577,16 +562,53 @@ void split_channels(const std::uint8_t* rgb, std::size_t count, const std::uint8
   portable::split_channels(rgb, count, tables, planes, stride);
 }
 
+void decode(const CodeLookup& lookup, const std::uint8_t* codes, std::size_t count,
+            std::uint8_t* inputs) {
+  for (std::size_t i = 0; i < count; i += kBytes) {
+    const __mmask64 mask = first_bytes(count - i);
+    const __m512i indices = _mm512_maskz_loadu_epi8(mask, codes + i);
+    __m512i values = _mm512_setzero_si512();
+    for (std::size_t part = 0; part < lookup.parts; ++part) {
+      // Within the part, and with the highest bit where the index is of another: a shuffle makes
+      // 0 of that.
+      const __m512i first = _mm512_set1_epi8(static_cast<char>(part * CodeLookup::kPart));
+      const __m512i within =
+          _mm512_adds_epu8(_mm512_sub_epi8(indices, first), _mm512_set1_epi8(0x70));
+      const __m512i entries = _mm512_broadcast_i32x4(
+          _mm_loadu_si128(reinterpret_cast<const __m128i*>(lookup.entries[part])));
+      values = _mm512_or_si512(values, _mm512_shuffle_epi8(entries, within));
+    }
+    _mm512_mask_storeu_epi8(inputs + i, mask, values);
+  }
+}
+
+void decode(const std::uint8_t* codes, std::size_t count, const std::uint8_t* table,
+            std::size_t size, std::uint8_t* inputs) {
+  decode(CodeLookup(table, size), codes, count, inputs);
+}
+
+void rescale_to_bytes(const Rescale& how, const Sums& sums, std::uint8_t* codes,
+                      std::size_t stride) {
+  choose_rescaling(how, [&](const auto& rescaling) {
+    rescale_all_to_codes(how, rescaling, PlainCodes(), sums, codes, stride);
+  });
+}
+
 void rescale_to_codes(const Rescale& how, const Sums& sums, const CodeTable& table,
                       std::uint8_t* codes, std::size_t stride) {
   if (table.entries == nullptr) {
-    choose_rescaling(how, [&](const auto& rescaling) {
-      rescale_all_to_codes(how, rescaling, PlainCodes(), sums, codes, stride);
-    });
-  } else if (table.size <= CodeLookup::kMost && has_vbmi()) {
-    rescale_to_codes_by_bytes(how, sums, CodeLookup(table.entries, table.size), codes, stride);
+    rescale_to_bytes(how, sums, codes, stride);
+  } else if (table.size <= CodeLookup::kMost) {
+    const CodeLookup lookup(table.entries, table.size);
+    if (has_vbmi()) {
+      return rescale_to_codes_by<TableCodes>(lookup, how, sums, codes, stride);
+    }
+    rescale_to_bytes(how, sums, codes, stride);
+    for (std::size_t r = 0; r < sums.rows; ++r) {
+      decode(lookup, codes + r * stride, sums.channels, codes + r * stride);
+    }
   } else if (table.runs != nullptr && has_vbmi()) {
-    rescale_to_codes_by_runs(how, sums, *table.runs, codes, stride);
+    rescale_to_codes_by<RunCodes>(*table.runs, how, sums, codes, stride);
   } else {
     rescale(how, sums);
     portable::store_codes(sums, table, codes, stride);
@@ -627,30 +649,6 @@ std::uint64_t rescale_and_add(const Rescale& how, const Sums& sums, std::int32_t
     }
   });
   return saturations;
-}
-
-void decode(const std::uint8_t* codes, std::size_t count, const std::uint8_t* table,
-            std::size_t size, std::uint8_t* inputs) {
-  const CodeLookup lookup(table, size);
-  if (lookup.parts > 1 && has_vbmi()) {
-    return decode_in_registers(codes, count, lookup, inputs);
-  }
-  for (std::size_t i = 0; i < count; i += kBytes) {
-    const __mmask64 mask = first_bytes(count - i);
-    const __m512i indices = _mm512_maskz_loadu_epi8(mask, codes + i);
-    __m512i values = _mm512_setzero_si512();
-    for (std::size_t part = 0; part < lookup.parts; ++part) {
-      // Within the part, and with the highest bit where the index is of another: a shuffle makes
-      // 0 of that.
-      const __m512i first = _mm512_set1_epi8(static_cast<char>(part * CodeLookup::kPart));
-      const __m512i within =
-          _mm512_adds_epu8(_mm512_sub_epi8(indices, first), _mm512_set1_epi8(0x70));
-      const __m512i entries = _mm512_broadcast_i32x4(
-          _mm_loadu_si128(reinterpret_cast<const __m128i*>(lookup.entries[part])));
-      values = _mm512_or_si512(values, _mm512_shuffle_epi8(entries, within));
-    }
-    _mm512_mask_storeu_epi8(inputs + i, mask, values);
-  }
 }
 
 // --- LayerNorm ---
