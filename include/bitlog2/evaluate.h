@@ -4,11 +4,14 @@
 #include <atomic>
 #include <cstddef>
 #include <functional>
+#include <limits>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "bitlog2/dataset.h"
 #include "bitlog2/engine.h"
+#include "bitlog2/parallel.h"
 
 namespace bitlog2 {
 
@@ -18,9 +21,10 @@ struct Accuracy {
   std::size_t top5_correct = 0;
   double loss_sum = 0;  ///< of cross entropies, natural logarithm
 
+  /// Percent, and the mean cross entropy; NaN where no image was counted.
   double top1() const { return percent(top1_correct); }
   double top5() const { return percent(top5_correct); }
-  double loss() const { return images == 0 ? 0 : loss_sum / static_cast<double>(images); }
+  double loss() const { return per_image(loss_sum); }
 
   /// Counts one image; `label` is the index of one of `logits`.
   void count(std::span<const float> logits, int label);
@@ -28,7 +32,11 @@ struct Accuracy {
 
  private:
   double percent(std::size_t correct) const {
-    return images == 0 ? 0 : 100.0 * static_cast<double>(correct) / static_cast<double>(images);
+    return per_image(100.0 * static_cast<double>(correct));
+  }
+  double per_image(double sum) const {
+    return images == 0 ? std::numeric_limits<double>::quiet_NaN()
+                       : sum / static_cast<double>(images);
   }
 };
 
@@ -42,8 +50,7 @@ struct EvaluationProgress {
 };
 
 struct EvaluationOptions {
-  std::size_t batch_size = 64;  ///< images between two reports
-  std::size_t threads = 1;
+  std::size_t batch_size = 64;              ///< images between two reports
   bool strict = false;                      ///< an image that cannot be read is fatal, not skipped
   const std::atomic<bool>* stop = nullptr;  ///< looked at often; ends the evaluation early
   std::function<void(const EvaluationProgress&)> report;
@@ -56,10 +63,11 @@ struct Evaluation {
   bool stopped = false;              ///< before the end, by options.stop
 };
 
-/// Runs `engine` over `dataset` on `options.threads` threads, each decoding and inferring its
-/// own images, so that neither waits for the other; memory does not grow with the dataset.
+/// Runs `engine` over `dataset` on all threads of `pool`, each decoding and inferring its own
+/// images, so that neither waits for the other; memory does not grow with the dataset.
 /// Results do not depend on the number of threads. Throws Error naming the image if its label
 /// is none of the model's classes, or if it cannot be read and options.strict is set.
-Evaluation evaluate(const Engine& engine, const Dataset& dataset, const EvaluationOptions& options);
+Evaluation evaluate(const Engine& engine, const Dataset& dataset, ThreadPool& pool,
+                    const EvaluationOptions& options);
 
 }  // namespace bitlog2

@@ -11,6 +11,7 @@ namespace bitlog2 {
 /// and loops run in the caller. A loop body must not use the pool that runs it.
 class ThreadPool {
  public:
+  /// Throws Error that says how many threads could be started if not all could.
   explicit ThreadPool(std::size_t threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;

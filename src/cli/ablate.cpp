@@ -3,16 +3,13 @@
 #include <fmt/format.h>
 
 #include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
-#include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <numeric>
 
 #include "bitlog2/engine.h"
-#include "bitlog2/files.h"
 #include "cli/commands.h"
+#include "cli/console.h"
 #include "cli/interrupt.h"
 #include "cli/job.h"
 #include "cli/options.h"
@@ -22,15 +19,13 @@ namespace {
 
 using nlohmann::ordered_json;
 
-constexpr const char* kStandardOutput = "-";
-
 struct AblateOptions {
   ModelChoice model;
   CalibrationOptions calibration;
   SchemeOptions scheme;
   std::string of = "groups";
   std::size_t limit = 0;
-  std::string json;
+  Output json;
 };
 
 /// One line of the table: what differs, and the settings; none is float32.
@@ -81,10 +76,9 @@ std::vector<Case> part_cases(QuantizationSettings settings) {
 
 int ablate(const AblateOptions& options) {
   const std::atomic<bool>& stop = catch_interrupt();
-  const bool to_stdout = options.json == kStandardOutput;
-  if (!options.json.empty() && !to_stdout) {
-    check_writable(options.json);
-  }
+  std::vector<std::filesystem::path> inputs = model_files(options.model);
+  inputs.emplace_back(options.calibration.dataset);
+  check_outputs({options.json}, inputs);
   const QuantizationSettings settings = options.scheme.settings();
   const LoadedModel loaded = load_chosen_model(options.model);
   ThreadPool pool(thread_count(options.calibration.threads));
@@ -94,12 +88,16 @@ int ablate(const AblateOptions& options) {
     std::iota(first.begin(), first.end(), std::size_t{0});
     data.validation = data.validation.subset(first);
   }
-  if (!to_stdout) {
-    fmt::print("{} {}\n{:<44} {:>7} {:>7} {:>7}\n", loaded.model.config.name, settings.name(),
-               options.of == "groups" ? "quantized" : "recipe", "top-1", "top-5", "loss");
-  }
+  const auto show = [&](const std::string& text) {
+    if (!options.json.to_stdout()) {
+      print(text);
+      flush_output();
+    }
+  };
+  show(fmt::format("{} {}\n{:<44} {:>7} {:>7} {:>7}\n", loaded.model.config.name, settings.name(),
+                   options.of == "groups" ? "quantized" : "recipe", "top-1", "top-5", "loss"));
   ordered_json rows = ordered_json::array();
-  for (const Case& item : options.of == "groups" ? group_cases(settings) : part_cases(settings)) {
+  const auto add_case = [&](const Case& item) {
     std::unique_ptr<Engine> engine;
     if (item.settings) {
       engine = make_simulated_engine(
@@ -108,34 +106,36 @@ int ablate(const AblateOptions& options) {
     } else {
       engine = make_fp32_engine(loaded.model);
     }
-    const Accuracy accuracy =
-        evaluate_with_progress(item.name, *engine, data.validation,
-                               {.threads = pool.size(), .stop = &stop, .report = {}})
-            .accuracy;
+    const Accuracy accuracy = evaluate_with_progress(item.name, *engine, data.validation, pool,
+                                                     {.stop = &stop, .report = {}})
+                                  .accuracy;
     if (stop) {
       throw Interrupted();
     }
-    if (!to_stdout) {
-      fmt::print("{:<44} {:>7.2f} {:>7.2f} {:>7.4f}\n", item.name, accuracy.top1(), accuracy.top5(),
-                 accuracy.loss());
-      std::fflush(stdout);
-    }
+    show(fmt::format("{:<44} {:>7.2f} {:>7.2f} {:>7.4f}\n", item.name, accuracy.top1(),
+                     accuracy.top5(), accuracy.loss()));
     rows.push_back({{"case", item.name},
                     {"images", accuracy.images},
                     {"top1", accuracy.top1()},
                     {"top5", accuracy.top5()},
                     {"loss", accuracy.loss()}});
+  };
+  try {
+    for (const Case& item : options.of == "groups" ? group_cases(settings) : part_cases(settings)) {
+      add_case(item);
+    }
+  } catch (const Interrupted&) {
+    tell("bitlog2: interrupted; the results hold the cases that were finished");
   }
-  const ordered_json document = {{"model", loaded.model.config.name},
-                                 {"settings", settings.name()},
-                                 {"recipe", ordered_json::parse(recipe_to_json(settings.recipe))},
-                                 {"cases", rows}};
-  if (to_stdout) {
-    fmt::print("{}\n", document.dump(1));
-  } else if (!options.json.empty()) {
-    write_file_atomically(options.json, document.dump(1) + "\n");
+  ordered_json document = {{"model", loaded.model.config.name},
+                           {"settings", settings.name()},
+                           {"recipe", ordered_json::parse(recipe_to_json(settings.recipe))},
+                           {"cases", rows}};
+  if (stop) {
+    document["interrupted"] = true;
   }
-  return 0;
+  write_json(options.json, document);
+  return stop ? kInterruptedExit : 0;
 }
 
 }  // namespace
@@ -154,8 +154,8 @@ void add_ablate(CLI::App& app, std::function<int()>& run) {
       ->check(CLI::IsMember({"groups", "parts"}))
       ->capture_default_str();
   command->add_option("--limit", options->limit, "Evaluate the first N images only")
-      ->check(CLI::NonNegativeNumber);
-  command->add_option("--json", options->json, "Write the table as JSON ('-': to stdout instead)");
+      ->check(whole_number(0, UINT64_MAX));
+  add_json_option(*command, options->json, "Write the table");
   command->callback([options, &run] { run = [options] { return ablate(*options); }; });
 }
 

@@ -4,8 +4,6 @@
 #include <sys/resource.h>
 
 #include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <algorithm>
 #include <chrono>
 #include <map>
@@ -18,6 +16,8 @@
 #include "bitlog2/files.h"
 #include "bitlog2/integer.h"
 #include "cli/commands.h"
+#include "cli/console.h"
+#include "cli/interrupt.h"
 #include "cli/job.h"
 #include "cli/options.h"
 
@@ -27,7 +27,6 @@ namespace {
 using nlohmann::ordered_json;
 using Clock = std::chrono::steady_clock;
 
-constexpr const char* kStandardOutput = "-";
 constexpr std::size_t kCalibrationImages = 4;  // speed does not depend on them
 
 struct BenchOptions {
@@ -39,7 +38,7 @@ struct BenchOptions {
   std::vector<std::size_t> threads;
   double seconds = 2;
   bool profile = false;
-  std::string json;
+  Output json;
 };
 
 double seconds_since(Clock::time_point start) {
@@ -120,17 +119,17 @@ struct BenchRow {
 };
 
 void print_header() {
-  fmt::print("{:<9} {:<12} {:>7} {:>9} {:>9} {:>9} {:>9} {:>9} {:>8}\n", "engine", "isa", "threads",
-             "best ms", "p50 ms", "p95 ms", "images/s", "GMAC/s", "ceiling");
+  print(fmt::format("{:<9} {:<12} {:>7} {:>9} {:>9} {:>9} {:>9} {:>9} {:>8}\n", "engine", "isa",
+                    "threads", "best ms", "p50 ms", "p95 ms", "images/s", "GMAC/s", "ceiling"));
 }
 
 void print_row(const BenchRow& row) {
-  fmt::print("{:<9} {:<12} {:>7} {:>9.2f} {:>9.2f} {:>9.2f} {:>9.1f} {:>9} {:>8}\n", row.engine,
-             row.isa, row.threads, 1e3 * row.latency.best, 1e3 * row.latency.median,
-             1e3 * row.latency.p95, row.images_per_second,
-             row.rate() > 0 ? fmt::format("{:.1f}", row.rate() / 1e9) : "-",
-             row.share() > 0 ? fmt::format("{:.0f} %", 100 * row.share()) : "-");
-  std::fflush(stdout);
+  print(fmt::format("{:<9} {:<12} {:>7} {:>9.2f} {:>9.2f} {:>9.2f} {:>9.1f} {:>9} {:>8}\n",
+                    row.engine, row.isa, row.threads, 1e3 * row.latency.best,
+                    1e3 * row.latency.median, 1e3 * row.latency.p95, row.images_per_second,
+                    row.rate() > 0 ? fmt::format("{:.1f}", row.rate() / 1e9) : "-",
+                    row.share() > 0 ? fmt::format("{:.0f} %", 100 * row.share()) : "-"));
+  flush_output();
 }
 
 ordered_json to_json(const std::string& model, const BenchRow& row) {
@@ -182,9 +181,9 @@ std::string role(const OperationCost& cost) {
 class BenchRun {
  public:
   explicit BenchRun(const BenchOptions& options) : options_(options) {
-    if (!options_.json.empty() && options_.json != kStandardOutput) {
-      check_writable(options_.json);
-    }
+    check_outputs({options_.json}, options_.quantized.empty()
+                                       ? model_files(options_.model)
+                                       : std::vector<std::filesystem::path>{options_.quantized});
     threads_ =
         options_.threads.empty() ? std::vector<std::size_t>{1, thread_count(0)} : options_.threads;
     threads_.erase(std::unique(threads_.begin(), threads_.end()), threads_.end());
@@ -197,6 +196,18 @@ class BenchRun {
   }
 
   int run() {
+    try {
+      measure();
+    } catch (const Interrupted&) {
+      tell("bitlog2: interrupted; the results hold what was reached");
+      results_.push_back({{"interrupted", true}});
+    }
+    write_json(options_.json, results_);
+    return stop_ ? kInterruptedExit : 0;
+  }
+
+ private:
+  void measure() {
     if (options_.quantized.empty()) {
       load_checkpoint();
     } else {
@@ -217,16 +228,9 @@ class BenchRun {
     if (!options_.quantized.empty()) {
       report_opening();
     }
-    if (to_stdout()) {
-      fmt::print("{}\n", results_.dump(1));
-    } else if (!options_.json.empty()) {
-      write_file_atomically(options_.json, results_.dump(1) + "\n");
-    }
-    return 0;
   }
 
- private:
-  bool to_stdout() const { return options_.json == kStandardOutput; }
+  bool to_stdout() const { return options_.json.to_stdout(); }
 
   bool wants(const std::string& engine) const {
     return std::find(options_.engines.begin(), options_.engines.end(), engine) !=
@@ -283,11 +287,19 @@ class BenchRun {
     }
   }
 
+  void stop_if_asked() const {
+    if (stop_) {
+      throw Interrupted();
+    }
+  }
+
   template <class Together, class Alone>
   void add_row(BenchRow row, ThreadPool& pool, Together together, Alone alone) {
     row.latency = measure_latency(options_.seconds, together);
     const double each = row.latency.median * static_cast<double>(row.threads);
+    stop_if_asked();
     row.images_per_second = measure_throughput(options_.seconds, each, pool, alone);
+    stop_if_asked();
     if (!to_stdout()) {
       print_row(row);
     }
@@ -300,12 +312,12 @@ class BenchRun {
     const double seconds = measure_latency(options_.seconds / 4, open).best;
     const auto engine = IntegerEngine::open(options_.quantized);
     if (!to_stdout()) {
-      fmt::print(
-          "\n{:.2f} MB, opened in {:.2f} ms; {:.2f} MB of working memory for an image, "
-          "{:.2f} MB of unpacked weights\n",
-          static_cast<double>(engine->file_bytes()) / 1e6, 1e3 * seconds,
-          static_cast<double>(engine->arena_bytes()) / 1e6,
-          static_cast<double>(engine->prepared_bytes()) / 1e6);
+      print(
+          fmt::format("\n{:.2f} MB, opened in {:.2f} ms; {:.2f} MB of working memory for an image, "
+                      "{:.2f} MB of unpacked weights\n",
+                      static_cast<double>(engine->file_bytes()) / 1e6, 1e3 * seconds,
+                      static_cast<double>(engine->arena_bytes()) / 1e6,
+                      static_cast<double>(engine->prepared_bytes()) / 1e6));
     }
     results_.push_back({{"model", config_.name},
                         {"file_bytes", engine->file_bytes()},
@@ -318,6 +330,7 @@ class BenchRun {
   void profile() {
     for (const std::string& isa : isas_) {
       const auto engine = integer_engine(isa);
+      stop_if_asked();
       const double peak = peak_multiply_adds_per_second(engine->isa());
       std::vector<OperationCost> roles;
       OperationCost linear = {"all linear layers", "", 0, 0};
@@ -347,16 +360,16 @@ class BenchRun {
 
   void print_profile(const std::string& isa, const std::vector<OperationCost>& roles, double peak) {
     if (!to_stdout()) {
-      fmt::print("\n{}, one thread, best time of every operation\n", isa);
-      fmt::print("{:<24} {:<11} {:>9} {:>7} {:>9} {:>8}\n", "layer", "operation", "ms", "share",
-                 "GMAC/s", "ceiling");
+      print(fmt::format("\n{}, one thread, best time of every operation\n", isa));
+      print(fmt::format("{:<24} {:<11} {:>9} {:>7} {:>9} {:>8}\n", "layer", "operation", "ms",
+                        "share", "GMAC/s", "ceiling"));
     }
     for (const OperationCost& cost : roles) {
       const double rate = static_cast<double>(cost.multiply_adds) / cost.seconds;
       if (!to_stdout()) {
-        fmt::print("{:<24} {:<11} {:>9.3f} {:>5.1f} % {:>9.1f} {:>8}\n", cost.layer, cost.kind,
-                   1e3 * cost.seconds, 100 * cost.seconds / roles.back().seconds, rate / 1e9,
-                   rate > 0 ? fmt::format("{:.0f} %", 100 * rate / peak) : "-");
+        print(fmt::format("{:<24} {:<11} {:>9.3f} {:>5.1f} % {:>9.1f} {:>8}\n", cost.layer,
+                          cost.kind, 1e3 * cost.seconds, 100 * cost.seconds / roles.back().seconds,
+                          rate / 1e9, rate > 0 ? fmt::format("{:.0f} %", 100 * rate / peak) : "-"));
       }
       results_.push_back({{"model", config_.name},
                           {"isa", isa},
@@ -369,6 +382,7 @@ class BenchRun {
   }
 
   const BenchOptions& options_;
+  const std::atomic<bool>& stop_ = catch_interrupt();
   std::vector<std::size_t> threads_;
   std::vector<std::string> isas_;
   ModelConfig config_;
@@ -401,13 +415,20 @@ void add_bench(CLI::App& app, std::function<int()>& run) {
       ->delimiter(',');
   command->add_option("--threads", options->threads, "Numbers of threads (default: 1 and all)")
       ->delimiter(',')
-      ->check(CLI::Range(1, 1024));
+      ->check(whole_number(1, 1024));
   command->add_option("--seconds", options->seconds, "Time for each measurement")
       ->check(CLI::Range(0.01, 3600.0))
       ->capture_default_str();
   command->add_flag("--profile", options->profile, "Show where the integer engine's time goes");
-  command->add_option("--json", options->json, "Write the table as JSON ('-': to stdout instead)");
-  command->callback([options, &run] { run = [options] { return BenchRun(*options).run(); }; });
+  add_json_option(*command, options->json, "Write the table");
+  command->callback([options, command, &run] {
+    run = [options, command] {
+      if (!options->quantized.empty()) {
+        refuse_what_the_file_decides(*command, options->quantized);
+      }
+      return BenchRun(*options).run();
+    };
+  });
 }
 
 }  // namespace bitlog2::cli

@@ -5,7 +5,7 @@
 #include <functional>
 
 #include "cli/commands.h"
-#include "cli/job.h"
+#include "cli/program.h"
 
 int main(int argc, char** argv) {
   CLI::App app(
@@ -21,8 +21,5 @@ int main(int argc, char** argv) {
   bitlog2::cli::add_bench(app, run);
   bitlog2::cli::add_inspect(app, run);
   bitlog2::cli::add_ablate(app, run);
-  if (const auto exit_code = bitlog2::cli::parse_arguments(app, argc, argv)) {
-    return *exit_code;
-  }
-  return bitlog2::cli::run_reporting_errors("bitlog2", run);
+  return bitlog2::cli::run_program(app, argc, argv, [&] { return run(); });
 }

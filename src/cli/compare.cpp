@@ -3,8 +3,6 @@
 #include <fmt/format.h>
 
 #include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <cmath>
 #include <map>
 #include <memory>
@@ -12,6 +10,7 @@
 
 #include "bitlog2/integer.h"
 #include "cli/commands.h"
+#include "cli/console.h"
 #include "cli/interrupt.h"
 #include "cli/job.h"
 #include "cli/options.h"
@@ -26,7 +25,7 @@ struct CompareOptions {
   CalibrationOptions calibration;
   SchemeOptions scheme;
   std::size_t images = 8;
-  bool json = false;
+  Output json;
 };
 
 /// Energies of a signal and of what differs from it, over many values.
@@ -89,18 +88,21 @@ class Comparison {
     });
   }
 
-  void print_text() const {
-    fmt::print("signal-to-noise ratio, dB\n{:<32} {:>20} {:>17} {:>19}\n", "layer",
-               "integer / simulated", "integer / fp32", "simulated / fp32");
+  std::string text() const {
+    std::string text =
+        fmt::format("signal-to-noise ratio, dB\n{:<32} {:>20} {:>17} {:>19}\n", "layer",
+                    "integer / simulated", "integer / fp32", "simulated / fp32");
     for (const std::string& layer : order_) {
       const LayerDistances& distances = distances_.at(layer);
-      fmt::print("{:<32} {:>20.1f} {:>17.1f} {:>19.1f}\n", layer,
-                 distances.integer_to_simulated.decibels(), distances.integer_to_fp32.decibels(),
-                 distances.simulated_to_fp32.decibels());
+      text +=
+          fmt::format("{:<32} {:>20.1f} {:>17.1f} {:>19.1f}\n", layer,
+                      distances.integer_to_simulated.decibels(),
+                      distances.integer_to_fp32.decibels(), distances.simulated_to_fp32.decibels());
     }
+    return text;
   }
 
-  void print_json() const {
+  ordered_json rows() const {
     ordered_json rows = ordered_json::array();
     for (const std::string& layer : order_) {
       const LayerDistances& distances = distances_.at(layer);
@@ -109,7 +111,7 @@ class Comparison {
                       {"integer_to_fp32_db", distances.integer_to_fp32.decibels()},
                       {"simulated_to_fp32_db", distances.simulated_to_fp32.decibels()}});
     }
-    fmt::print("{}\n", rows.dump(1));
+    return rows;
   }
 
  private:
@@ -123,6 +125,9 @@ class Comparison {
 
 int compare(const CompareOptions& options) {
   const std::atomic<bool>& stop = catch_interrupt();
+  std::vector<std::filesystem::path> inputs = model_files(options.model);
+  inputs.emplace_back(options.calibration.dataset);
+  check_outputs({options.json}, inputs);
   const QuantizationSettings settings = options.scheme.settings();
   const LoadedModel loaded = load_chosen_model(options.model);
   ThreadPool pool(thread_count(options.calibration.threads));
@@ -133,15 +138,23 @@ int compare(const CompareOptions& options) {
       IntegerEngine::from_bytes(lower(calibration.quantized, {}), loaded.model.config.name);
   const Model exact = in_recipe_coordinates(loaded.model, settings.recipe);
   Comparison comparison(exact, calibration.quantized, *engine);
-  for (std::size_t i = 0; i < std::min(options.images, data.validation.size()); ++i) {
-    if (stop) {
-      throw Interrupted();
-    }
+  const std::size_t images = std::min(options.images, data.validation.size());
+  std::size_t compared = 0;
+  for (; compared < images && !stop; ++compared) {
     comparison.add_image(
-        resize_and_crop(data.validation.read(i), loaded.model.config.preprocessing));
+        resize_and_crop(data.validation.read(compared), loaded.model.config.preprocessing));
   }
-  options.json ? comparison.print_json() : comparison.print_text();
-  return 0;
+  if (!options.json.to_stdout()) {
+    print(comparison.text());
+  }
+  ordered_json rows = comparison.rows();
+  if (compared < images) {
+    tell(fmt::format("bitlog2: interrupted; the results are those of {} of {} images", compared,
+                     images));
+    rows.push_back({{"interrupted", true}});
+  }
+  write_json(options.json, rows);
+  return compared < images ? kInterruptedExit : 0;
 }
 
 }  // namespace
@@ -154,9 +167,9 @@ void add_compare(CLI::App& app, std::function<int()>& run) {
   add_calibration_options(*command, options->calibration);
   add_scheme_options(*command, options->scheme);
   command->add_option("--images", options->images, "Validation images to compare on")
-      ->check(CLI::Range(1, 1 << 20))
+      ->check(whole_number(1, 1 << 20))
       ->capture_default_str();
-  command->add_flag("--json", options->json, "Print JSON instead of text");
+  add_json_option(*command, options->json, "Write the table");
   command->callback([options, &run] { run = [options] { return compare(*options); }; });
 }
 

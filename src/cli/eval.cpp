@@ -2,18 +2,16 @@
 #include <fmt/format.h>
 
 #include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <chrono>
-#include <cstdio>
+#include <cmath>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <numeric>
 
 #include "bitlog2/error.h"
-#include "bitlog2/files.h"
 #include "bitlog2/integer.h"
 #include "cli/commands.h"
+#include "cli/console.h"
 #include "cli/interrupt.h"
 #include "cli/job.h"
 #include "cli/options.h"
@@ -23,22 +21,20 @@ namespace {
 
 using nlohmann::ordered_json;
 
-constexpr const char* kStandardOutput = "-";
-
 struct EvalOptions {
   ModelChoice model;
   std::string quantized;
   CalibrationOptions calibration;
   std::vector<int> w_bits = {4};
   std::vector<int> a_bits = {4};
-  std::vector<std::string> schemes = {"Sqrt2_17"};
+  std::vector<std::string> schemes = {SchemeOptions().scheme};
   RecipeOptions recipe;
   std::vector<std::string> engines = {"simulate"};
   std::size_t val_batchsize = 64;
   std::size_t limit = 0;
   bool strict = false;
-  std::string json;
-  std::string dump_quantizers;
+  Output json;
+  Output dump_quantizers;
 };
 
 /// One line of the table.
@@ -52,19 +48,25 @@ struct Row {
 };
 
 void print_header() {
-  fmt::print("{:<9} {:<18} {:>5} {:>7} {:>7} {:>7} {:>7} {:>12} {:>11}\n", "engine", "scheme",
-             "bits", "top-1", "top-5", "loss", "images", "calibration", "evaluation");
+  print(fmt::format("{:<9} {:<18} {:>5} {:>7} {:>7} {:>7} {:>7} {:>12} {:>11}\n", "engine",
+                    "scheme", "bits", "top-1", "top-5", "loss", "images", "calibration",
+                    "evaluation"));
+}
+
+/// A number, or "-" where there is none.
+std::string number(double value, int decimals) {
+  return std::isnan(value) ? "-" : fmt::format("{:.{}f}", value, decimals);
 }
 
 void print_row(const Row& row) {
   const Accuracy& accuracy = row.evaluation.accuracy;
-  fmt::print("{:<9} {:<18} {:>5} {:>7.2f} {:>7.2f} {:>7.4f} {:>7} {:>10.1f} s {:>9.1f} s{}\n",
-             row.engine, row.scheme.empty() ? "-" : row.scheme,
-             row.scheme.empty() ? "32/32" : fmt::format("{}/{}", row.w_bits, row.a_bits),
-             accuracy.top1(), accuracy.top5(), accuracy.loss(), accuracy.images,
-             row.calibration_seconds, row.evaluation.seconds,
-             row.evaluation.stopped ? "  (interrupted)" : "");
-  std::fflush(stdout);
+  print(fmt::format("{:<9} {:<18} {:>5} {:>7} {:>7} {:>7} {:>7} {:>10.1f} s {:>9.1f} s{}\n",
+                    row.engine, row.scheme.empty() ? "-" : row.scheme,
+                    row.scheme.empty() ? "32/32" : fmt::format("{}/{}", row.w_bits, row.a_bits),
+                    number(accuracy.top1(), 2), number(accuracy.top5(), 2),
+                    number(accuracy.loss(), 4), accuracy.images, row.calibration_seconds,
+                    row.evaluation.seconds, row.evaluation.stopped ? "  (interrupted)" : ""));
+  flush_output();
 }
 
 ordered_json to_json(const std::string& model, const Row& row) {
@@ -75,11 +77,14 @@ ordered_json to_json(const std::string& model, const Row& row) {
   object["a_bits"] = row.a_bits;
   object["images"] = accuracy.images;
   object["skipped"] = row.evaluation.skipped.size();
-  object["top1"] = accuracy.top1();
+  object["top1"] = accuracy.top1();  // not a number is null in JSON
   object["top5"] = accuracy.top5();
   object["loss"] = accuracy.loss();
   object["calibration_seconds"] = row.calibration_seconds;
   object["evaluation_seconds"] = row.evaluation.seconds;
+  if (row.evaluation.stopped) {
+    object["interrupted"] = true;
+  }
   return object;
 }
 
@@ -99,12 +104,7 @@ std::vector<QuantizationSettings> quantized_cases(const EvalOptions& options) {
       throw Error(fmt::format("{} has {} entries, the other width has {}; give as many, or one",
                               option, bits.size(), widths));
     }
-    const int value = bits.size() == 1 ? bits[0] : bits[i];
-    if (value < kMinBits || value > kMaxBits) {
-      throw Error(
-          fmt::format("{} is {}; {} to {} bits are possible", option, value, kMinBits, kMaxBits));
-    }
-    return value;
+    return bits.size() == 1 ? bits[0] : bits[i];
   };
   std::vector<QuantizationSettings> cases;
   for (std::size_t i = 0; i < widths; ++i) {
@@ -117,16 +117,11 @@ std::vector<QuantizationSettings> quantized_cases(const EvalOptions& options) {
   return cases;
 }
 
-void print_json(const ordered_json& document) {
-  fmt::print("{}\n", document.dump(1));
-}
-
-/// To the file that is named, if any, or to stdout.
-void write_json(const std::string& path, const ordered_json& document) {
-  if (path == kStandardOutput) {
-    print_json(document);
-  } else if (!path.empty()) {
-    write_file_atomically(path, document.dump(1) + "\n");
+/// A quantized file has the integer engine alone.
+void refuse_float_engines(const CLI::App& command, const EvalOptions& options) {
+  const bool given = command.get_option("--engine")->count() > 0;
+  if (given && options.engines != std::vector<std::string>{"integer"}) {
+    throw Error("--quantized runs on the integer engine alone; leave out --engine");
   }
 }
 
@@ -143,28 +138,18 @@ class EvalRun {
         pool_(thread_count(options.calibration.threads)) {}
 
   int run() {
-    if (options_.json == kStandardOutput && options_.dump_quantizers == kStandardOutput) {
-      throw Error("--json and --dump-quantizers cannot both go to stdout; name a file for one");
-    }
-    for (const std::string& path : {options_.json, options_.dump_quantizers}) {
-      if (!path.empty() && path != kStandardOutput) {
-        check_writable(path);
-      }
-    }
+    check_outputs({options_.json, options_.dump_quantizers}, inputs());
     cases_ = quantized_cases(options_);
     try {
       options_.quantized.empty() ? evaluate_checkpoint() : evaluate_quantized();
     } catch (const Interrupted&) {
-      // What was reached stands in the table.
-    }
-    if (stop_) {
-      if (options_.json == kStandardOutput) {
-        print_json(results_);
-      }
-      fmt::print(stderr, "bitlog2: interrupted; the table holds what was reached\n");
-      return kInterruptedExit;
+      add_interrupted_row();
     }
     write_results();
+    if (stop_) {
+      tell("bitlog2: interrupted; the results hold what was reached");
+      return kInterruptedExit;
+    }
     return 0;
   }
 
@@ -174,14 +159,21 @@ class EvalRun {
            options_.engines.end();
   }
 
+  std::vector<std::filesystem::path> inputs() const {
+    std::vector<std::filesystem::path> files = {options_.calibration.dataset};
+    if (options_.quantized.empty()) {
+      const auto model = model_files(options_.model);
+      files.insert(files.end(), model.begin(), model.end());
+    } else {
+      files.emplace_back(options_.quantized);
+    }
+    return files;
+  }
+
   /// A file made by `bitlog2 quantize`: nothing to calibrate, one row.
   void evaluate_quantized() {
-    if (!options_.model.weights.empty() || !options_.model.config.empty()) {
-      throw Error("--quantized holds its own weights and config; leave out --weights and --config");
-    }
     const auto engine = IntegerEngine::open(options_.quantized);
     open_dataset_for(engine->config(), false);
-    print_header_once();
     evaluate_integer(engine->info().settings, *engine, 0);
   }
 
@@ -189,12 +181,11 @@ class EvalRun {
     const bool calibrates = has_engine("simulate") || has_engine("integer");
     const LoadedModel loaded = load_chosen_model(options_.model);
     open_dataset_for(loaded.model.config, calibrates);
-    print_header_once();
     if (has_engine("fp32")) {
       evaluate_row({.engine = "fp32", .scheme = "", .evaluation = {}},
                    *make_fp32_engine(loaded.model));
     }
-    for (std::size_t i = 0; calibrates && i < cases_.size() && !stop_; ++i) {
+    for (std::size_t i = 0; calibrates && i < cases_.size() && !interrupted_; ++i) {
       evaluate_case(loaded.model, cases_[i]);
     }
   }
@@ -214,10 +205,11 @@ class EvalRun {
   /// Calibrates once and runs every engine that was asked for.
   void evaluate_case(const Model& model, const QuantizationSettings& settings) {
     const auto start = std::chrono::steady_clock::now();
+    current_ = settings;
     const Calibration calibration =
         calibrate_with_progress(model, settings, data_.calibration, pool_, stop_);
     const double seconds = seconds_since(start);
-    if (!options_.dump_quantizers.empty()) {
+    if (options_.dump_quantizers.wanted()) {
       dumped_[settings.name()] = {
           {"after_initial_calibration",
            ordered_json::parse(quantizers_to_json(calibration.after_initial_calibration))},
@@ -227,7 +219,7 @@ class EvalRun {
       evaluate_row(quantized_row("simulate", settings, seconds),
                    *make_simulated_engine(calibration.quantized));
     }
-    if (has_engine("integer") && !stop_) {
+    if (has_engine("integer") && !interrupted_) {
       const auto engine = IntegerEngine::from_bytes(lower(calibration.quantized, {}), config_.name);
       evaluate_integer(settings, *engine, seconds);
     }
@@ -237,8 +229,8 @@ class EvalRun {
                         double calibration_seconds) {
     evaluate_row(quantized_row("integer", settings, calibration_seconds), engine);
     if (engine.saturations() > 0) {
-      fmt::print(stderr, "{}: {} values of the residual stream were cut off\n", settings.name(),
-                 engine.saturations());
+      tell(fmt::format("{}: {} values of the residual stream were cut off", settings.name(),
+                       engine.saturations()));
     }
   }
 
@@ -254,34 +246,45 @@ class EvalRun {
 
   /// The table is for stdout, unless something else is.
   bool prints_table() const {
-    return options_.json != kStandardOutput && options_.dump_quantizers != kStandardOutput;
-  }
-
-  void print_header_once() const {
-    if (prints_table()) {
-      print_header();
-    }
+    return !options_.json.to_stdout() && !options_.dump_quantizers.to_stdout();
   }
 
   void evaluate_row(Row row, const Engine& engine) {
     const std::string what = row.scheme.empty() ? row.engine : row.scheme;
-    row.evaluation = evaluate_with_progress(what, engine, data_.validation,
+    row.evaluation = evaluate_with_progress(what, engine, data_.validation, pool_,
                                             {.batch_size = options_.val_batchsize,
-                                             .threads = pool_.size(),
                                              .strict = options_.strict,
                                              .stop = &stop_,
                                              .report = {}});
+    add_row(row);
+  }
+
+  void add_row(const Row& row) {
     if (prints_table()) {
+      if (results_.empty()) {
+        print_header();
+      }
       print_row(row);
     }
     results_.push_back(to_json(config_.name, row));
+    interrupted_ = row.evaluation.stopped;
+  }
+
+  /// For a case whose calibration was interrupted.
+  void add_interrupted_row() {
+    Row row = quantized_row(has_engine("simulate") ? "simulate" : "integer", current_, 0);
+    row.evaluation.stopped = true;
+    add_row(row);
   }
 
   void write_results() const {
     write_json(options_.json, results_);
-    if (!options_.dump_quantizers.empty()) {
-      const ordered_json document = {{"config", ordered_json::parse(config_to_json(config_))},
-                                     {"cases", dumped_}};
+    if (options_.dump_quantizers.wanted()) {
+      ordered_json document = {{"config", ordered_json::parse(config_to_json(config_))},
+                               {"cases", dumped_}};
+      if (stop_) {
+        document["interrupted"] = true;
+      }
       write_json(options_.dump_quantizers, document);
     }
   }
@@ -290,6 +293,8 @@ class EvalRun {
   const std::atomic<bool>& stop_;
   ThreadPool pool_;
   std::vector<QuantizationSettings> cases_;
+  QuantizationSettings current_;  ///< being calibrated
+  bool interrupted_ = false;      ///< the last row is not whole
   ModelConfig config_;
   PreparedData data_;
   ordered_json results_ = ordered_json::array();
@@ -306,11 +311,13 @@ void add_eval(CLI::App& app, std::function<int()>& run) {
   command->add_option("--quantized", options->quantized,
                       "A file made by bitlog2 quantize, run by the integer engine");
   add_calibration_options(*command, options->calibration);
-  command->add_option("--w-bits", options->w_bits, "Bits of weights, 2 to 8; several: 4,6")
+  command->add_option("--w-bits", options->w_bits, "Bits of weights; several: 4,6")
       ->delimiter(',')
+      ->check(whole_number(kMinBits, kMaxBits))
       ->capture_default_str();
-  command->add_option("--a-bits", options->a_bits, "Bits of activations, 2 to 8; several: 4,6")
+  command->add_option("--a-bits", options->a_bits, "Bits of activations; several: 4,6")
       ->delimiter(',')
+      ->check(whole_number(kMinBits, kMaxBits))
       ->capture_default_str();
   command
       ->add_option("--log-quant-scheme", options->schemes,
@@ -324,16 +331,23 @@ void add_eval(CLI::App& app, std::function<int()>& run) {
       ->check(CLI::IsMember({"fp32", "simulate", "integer"}))
       ->capture_default_str();
   command->add_option("--val-batchsize", options->val_batchsize, "Images between progress reports")
-      ->check(CLI::Range(1, 65536))
+      ->check(whole_number(1, 65536))
       ->capture_default_str();
   command->add_option("--limit", options->limit, "Evaluate the first N images only")
-      ->check(CLI::NonNegativeNumber);
+      ->check(whole_number(0, UINT64_MAX));
   command->add_flag("--strict", options->strict, "Stop at an image that cannot be read");
-  command->add_option("--json", options->json, "Write the table as JSON ('-': to stdout instead)");
-  command->add_option("--dump-quantizers", options->dump_quantizers,
-                      "Write every scale and zero point as JSON ('-': to stdout, without the "
-                      "table)");
-  command->callback([options, &run] { run = [options] { return EvalRun(*options).run(); }; });
+  add_json_option(*command, options->json, "Write the table");
+  add_output_option(*command, "--dump-quantizers", options->dump_quantizers,
+                    "Write every scale and zero point as JSON ('-': to stdout, without the table)");
+  command->callback([options, command, &run] {
+    run = [options, command] {
+      if (!options->quantized.empty()) {
+        refuse_what_the_file_decides(*command, options->quantized);
+        refuse_float_engines(*command, *options);
+      }
+      return EvalRun(*options).run();
+    };
+  });
 }
 
 }  // namespace bitlog2::cli

@@ -2,8 +2,6 @@
 #include <fmt/format.h>
 
 #include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -11,6 +9,8 @@
 #include "bitlog2/model.h"
 #include "bitlog2/safetensors.h"
 #include "cli/commands.h"
+#include "cli/console.h"
+#include "cli/options.h"
 
 namespace bitlog2::cli {
 namespace {
@@ -77,27 +77,27 @@ std::string join(const std::vector<std::string>& words, const char* separator) {
 
 void print_text(const Safetensors& file, const Fit& fit) {
   for (const auto& [name, tensor] : file.tensors()) {
-    fmt::print("{:<64} {:<5} {}\n", name, tensor.dtype_name, shape_text(tensor));
+    print(fmt::format("{:<64} {:<5} {}\n", name, tensor.dtype_name, shape_text(tensor)));
   }
   for (const auto& [key, value] : file.metadata()) {
-    fmt::print("metadata {}: {}\n", key, value);
+    print(fmt::format("metadata {}: {}\n", key, value));
   }
-  fmt::print("{} tensors, {} elements\n", file.tensors().size(), count_elements(file));
+  print(fmt::format("{} tensors, {} elements\n", file.tensors().size(), count_elements(file)));
   if (!fit.models.empty()) {
-    fmt::print("fits {}\n", join(fit.models, " and "));
+    print(fmt::format("fits {}\n", join(fit.models, " and ")));
     return;
   }
-  fmt::print("fits no known model; nearest is {}, of which {} tensors do not fit:\n", fit.nearest,
-             fit.misfits.size());
+  print(fmt::format("fits no known model; nearest is {}, of which {} tensors do not fit:\n",
+                    fit.nearest, fit.misfits.size()));
   for (std::size_t i = 0; i < std::min(fit.misfits.size(), kMisfitsShown); ++i) {
-    fmt::print("  {}\n", fit.misfits[i]);
+    print(fmt::format("  {}\n", fit.misfits[i]));
   }
   if (fit.misfits.size() > kMisfitsShown) {
-    fmt::print("  and {} more\n", fit.misfits.size() - kMisfitsShown);
+    print(fmt::format("  and {} more\n", fit.misfits.size() - kMisfitsShown));
   }
 }
 
-void print_json(const Safetensors& file, const Fit& fit) {
+void write_json(const Safetensors& file, const Fit& fit, const Output& json) {
   nlohmann::ordered_json document;
   document["tensors"] = nlohmann::ordered_json::object();
   for (const auto& [name, tensor] : file.tensors()) {
@@ -108,7 +108,7 @@ void print_json(const Safetensors& file, const Fit& fit) {
   document["fits"] = fit.models;
   document["nearest"] = fit.nearest;
   document["misfits"] = fit.models.empty() ? fit.misfits : std::vector<std::string>();
-  fmt::print("{}\n", document.dump(1));
+  write_json(json, document);
 }
 
 }  // namespace
@@ -116,18 +116,22 @@ void print_json(const Safetensors& file, const Fit& fit) {
 void add_inspect(CLI::App& app, std::function<int()>& run) {
   struct Options {
     std::string file;
-    bool json = false;
+    Output json;
   };
   const auto options = std::make_shared<Options>();
   CLI::App* command =
       app.add_subcommand("inspect", "List a checkpoint's tensors and say which model it is");
   command->add_option("file", options->file, "A .safetensors file")->required();
-  command->add_flag("--json", options->json, "Print JSON instead of text");
+  add_json_option(*command, options->json, "Write what the file holds");
   command->callback([options, &run] {
     run = [options] {
+      check_outputs({options->json}, {options->file});
       const Safetensors file = Safetensors::open(options->file);
       const Fit fit = find_fit(file);
-      options->json ? print_json(file, fit) : print_text(file, fit);
+      if (!options->json.to_stdout()) {
+        print_text(file, fit);
+      }
+      write_json(file, fit, options->json);
       return 0;
     };
   });

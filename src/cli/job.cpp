@@ -1,21 +1,14 @@
 #include "cli/job.h"
 
 #include <fmt/format.h>
-#include <malloc.h>
-#include <unistd.h>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <algorithm>
-#include <chrono>
-#include <exception>
-#include <new>
 #include <thread>
 
 #include "bitlog2/error.h"
 #include "bitlog2/files.h"
 #include "bitlog2/hub.h"
+#include "cli/console.h"
 #include "cli/interrupt.h"
 #include "cli/options.h"
 #include "cli/progress.h"
@@ -68,23 +61,18 @@ ModelConfig find_config(const ModelChoice& choice, const Safetensors& weights) {
                   weights.name(), model_choices()));
 }
 
-/// A message without control characters, which names in a damaged file may hold.
-std::string as_one_line(std::string message) {
-  std::ranges::replace_if(
-      message, [](unsigned char byte) { return byte < 0x20 || byte == 0x7F; }, '?');
-  return message;
-}
-
-/// Tensors come and go with every layer. glibc would give their memory back each time and have
-/// it zeroed, page by page, when it takes it again: a sixth of the time of inference.
-void keep_freed_memory() {
-#ifdef __GLIBC__
-  mallopt(M_MMAP_THRESHOLD, 32 << 20);  // as large as it may be
-  mallopt(M_TRIM_THRESHOLD, 512 << 20);
-#endif
-}
-
 }  // namespace
+
+std::vector<std::filesystem::path> model_files(const ModelChoice& choice) {
+  if (!choice.name.empty()) {
+    find_named_model(choice.name);  // a wrong name is told before missing weights
+  }
+  std::vector<std::filesystem::path> files = {find_weights(choice)};
+  if (!choice.config.empty()) {
+    files.emplace_back(choice.config);
+  }
+  return files;
+}
 
 LoadedModel load_chosen_model(const ModelChoice& choice) {
   if (!choice.name.empty()) {
@@ -115,7 +103,7 @@ PreparedData prepare_data(const ModelConfig& config, const CalibrationOptions& o
   PreparedData data;
   data.validation = std::move(splits.validation);
   if (options.calib_batchsize > 0) {
-    fmt::print(stderr, "calibrating on {}\n", splits.calibration_source);
+    tell(fmt::format("calibrating on {}", splits.calibration_source));
     data.calibration = calibration_batch(splits.calibration, config.preprocessing, pool);
   }
   return data;
@@ -134,7 +122,8 @@ Calibration calibrate_with_progress(const Model& model, const QuantizationSettin
 }
 
 Evaluation evaluate_with_progress(const std::string& what, const Engine& engine,
-                                  const Dataset& dataset, EvaluationOptions options) {
+                                  const Dataset& dataset, ThreadPool& pool,
+                                  EvaluationOptions options) {
   Evaluation evaluation;
   {
     Progress progress(fmt::format("{}: evaluating", what));
@@ -142,59 +131,24 @@ Evaluation evaluate_with_progress(const std::string& what, const Engine& engine,
       progress.show(reached.total.images, dataset.size(),
                     fmt::format("top-1 {:.2f}  ", reached.total.top1()));
     };
-    evaluation = evaluate(engine, dataset, options);
+    evaluation = evaluate(engine, dataset, pool, options);
   }
-  for (const std::string& message : evaluation.skipped) {
-    fmt::print(stderr, "skipped: {}\n", message);
-  }
+  tell_skipped(evaluation);
   return evaluation;
 }
 
-void check_writable(const std::filesystem::path& path) {
-  const std::filesystem::path target = follow_links(path);
-  const std::filesystem::path folder = target.has_parent_path() ? target.parent_path() : ".";
-  if (access((folder / "").c_str(), W_OK | X_OK) != 0) {
-    throw Error(fmt::format("{}: cannot be written; is {} a folder that you may write to?",
-                            path.string(), folder.string()));
+void tell_skipped(const Evaluation& evaluation) {
+  for (const std::string& message : evaluation.skipped) {
+    tell("skipped: " + message);
   }
-  std::error_code ignored;
-  const std::filesystem::file_status status = std::filesystem::status(path, ignored);
-  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
-    // Not a folder, of course, and a device would be replaced by the file.
-    throw Error(fmt::format("{}: is not a regular file; give a file's name", path.string()));
+  if (evaluation.accuracy.images == 0 && !evaluation.stopped) {
+    throw Error(fmt::format("none of the {} images could be read; nothing was evaluated",
+                            evaluation.skipped.size()));
   }
 }
 
 std::size_t thread_count(std::size_t asked) {
   return asked > 0 ? asked : std::max(1U, std::thread::hardware_concurrency());
-}
-
-std::optional<int> parse_arguments(CLI::App& app, int argc, char** argv) {
-  app.failure_message([](const CLI::App* program, const CLI::Error& error) {
-    return fmt::format("{}: error: {}; see --help\n", program->get_name(),
-                       as_one_line(error.what()));
-  });
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
-  }
-  return std::nullopt;
-}
-
-int run_reporting_errors(const char* program, const std::function<int()>& body) {
-  keep_freed_memory();
-  try {
-    return body();
-  } catch (const Interrupted&) {
-    fmt::print(stderr, "{}: interrupted\n", program);
-    return kInterruptedExit;
-  } catch (const std::bad_alloc&) {
-    fmt::print(stderr, "{}: error: out of memory; a smaller batch needs less\n", program);
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "{}: error: {}\n", program, as_one_line(error.what()));
-  }
-  return 1;
 }
 
 }  // namespace bitlog2::cli

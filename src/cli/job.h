@@ -5,7 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <filesystem>
-#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -13,11 +13,8 @@
 #include "bitlog2/dataset.h"
 #include "bitlog2/evaluate.h"
 #include "bitlog2/model.h"
+#include "bitlog2/parallel.h"
 #include "bitlog2/safetensors.h"
-
-namespace CLI {
-class App;
-}
 
 namespace bitlog2::cli {
 
@@ -33,6 +30,10 @@ struct LoadedModel {
   Model model;
   std::vector<std::string> class_names;
 };
+
+/// The files that load_chosen_model would read. Throws Error as it does where the weights are not
+/// found.
+std::vector<std::filesystem::path> model_files(const ModelChoice& choice);
 
 /// Loads what was chosen. The config comes from `choice.config`, else from the published
 /// model's name, else from the checkpoint's metadata; the weights from `choice.weights`,
@@ -63,22 +64,15 @@ Calibration calibrate_with_progress(const Model& model, const QuantizationSettin
                                     std::span<const float> images, ThreadPool& pool,
                                     const std::atomic<bool>& stop);
 
-/// evaluate() with progress; skipped images are named on stderr.
+/// evaluate() with progress, and tell_skipped() of what it gives.
 Evaluation evaluate_with_progress(const std::string& what, const Engine& engine,
-                                  const Dataset& dataset, EvaluationOptions options);
+                                  const Dataset& dataset, ThreadPool& pool,
+                                  EvaluationOptions options);
 
-/// Throws Error unless a file can be created at `path`: asked before long work, not after.
-void check_writable(const std::filesystem::path& path);
+/// Names the images that could not be read on stderr. Throws Error if no image was read.
+void tell_skipped(const Evaluation& evaluation);
 
 /// The number of threads to use: `asked`, or all of the machine's for 0.
 std::size_t thread_count(std::size_t asked);
-
-/// Parses a program's command line. The result is empty, or the exit code to leave with: 0
-/// after --help, 2 after wrong arguments, told in one line on stderr.
-std::optional<int> parse_arguments(CLI::App& app, int argc, char** argv);
-
-/// Runs a program's body and turns what it throws into one line on stderr and an exit code:
-/// 1 for an Error, 130 for Interrupted.
-int run_reporting_errors(const char* program, const std::function<int()>& body);
 
 }  // namespace bitlog2::cli

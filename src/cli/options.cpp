@@ -1,9 +1,66 @@
 #include "cli/options.h"
 
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
+#include <fmt/format.h>
+
+#include <array>
+#include <charconv>
+
+#include "bitlog2/error.h"
+#include "cli/console.h"
 
 namespace bitlog2::cli {
+
+CLI::Validator whole_number(std::uint64_t least, std::uint64_t most) {
+  const auto check = [=](const std::string& text) -> std::string {
+    std::uint64_t number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    const bool whole = error == std::errc() && end == text.data() + text.size();
+    if (whole && number >= least && number <= most) {
+      return {};
+    }
+    return fmt::format("'{}' is not a whole number from {} to {}", printable(text), least, most);
+  };
+  return {check, fmt::format("{}..{}", least, most)};
+}
+
+void add_json_option(CLI::App& command, Output& json, const std::string& what) {
+  add_output_option(command, "--json", json,
+                    what + " as JSON, to FILE.json, or to stdout without FILE or with '-'");
+}
+
+CLI::Option* add_output_option(CLI::App& command, const std::string& names, Output& output,
+                               const std::string& help) {
+  CLI::Option* option = command.add_option(names, output.path, help)->type_name("FILE");
+  output.option = option->get_name();
+  return option->check(
+      [](const std::string& path) { return path.empty() ? "a file's name is needed" : ""; });
+}
+
+void add_threads_option(CLI::App& command, std::size_t& threads) {
+  command.add_option("--threads", threads, "0: all of the machine's")
+      ->check(whole_number(0, 1024))
+      ->capture_default_str();
+}
+
+void refuse_what_the_file_decides(const CLI::App& command, const std::string& quantized) {
+  constexpr std::array kDecided = {"--model",          "--weights",         "--config",
+                                   "--w-bits",         "--a-bits",          "--log-quant-scheme",
+                                   "--recipe",         "--calib-batchsize", "--seed",
+                                   "--dump-quantizers"};
+  std::vector<std::string> decided(kDecided.begin(), kDecided.end());
+  for (const RecipePart& part : kRecipeParts) {
+    decided.push_back("--" + std::string(part.name));
+  }
+  decided.push_back("--" + std::string(kGeluSchemePart));
+  for (const std::string& name : decided) {
+    const CLI::Option* option = command.get_option_no_throw(name);
+    if (option != nullptr && option->count() > 0) {
+      throw Error(
+          fmt::format("--quantized {} holds its own model, bits and calibration; leave out {}",
+                      quantized, name));
+    }
+  }
+}
 
 void add_model_options(CLI::App& command, ModelChoice& choice) {
   command.add_option("--model", choice.name,
@@ -18,14 +75,12 @@ void add_calibration_options(CLI::App& command, CalibrationOptions& options) {
   command.add_option("--dataset", options.dataset, "ImageNet-like folder, or .safetensors")
       ->required();
   command.add_option("--calib-batchsize", options.calib_batchsize, "Calibration images")
-      ->check(CLI::Range(1, 4096))
+      ->check(whole_number(1, 4096))
       ->capture_default_str();
   command.add_option("--seed", options.seed, "Of the calibration sample")
-      ->check(CLI::NonNegativeNumber)
+      ->check(whole_number(0, UINT64_MAX))
       ->capture_default_str();
-  command.add_option("--threads", options.threads, "0: all of the machine's")
-      ->check(CLI::Range(0, 1024))
-      ->capture_default_str();
+  add_threads_option(command, options.threads);
 }
 
 QuantizationSettings SchemeOptions::settings() const {
@@ -69,10 +124,10 @@ void add_scheme_options(CLI::App& command, SchemeOptions& options) {
                   "BitLog2_Single_17, BitLog2_Half_16, BitLog2_Half_17")
       ->capture_default_str();
   command.add_option("--w-bits", options.w_bits, "Bits of weights")
-      ->check(CLI::Range(kMinBits, kMaxBits))
+      ->check(whole_number(kMinBits, kMaxBits))
       ->capture_default_str();
   command.add_option("--a-bits", options.a_bits, "Bits of activations")
-      ->check(CLI::Range(kMinBits, kMaxBits))
+      ->check(whole_number(kMinBits, kMaxBits))
       ->capture_default_str();
 }
 

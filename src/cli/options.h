@@ -2,13 +2,33 @@
 #pragma once
 
 #include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
 #include <cstdint>
 #include <map>
 #include <string>
 
 #include "cli/job.h"
+#include "cli/output.h"
 
 namespace bitlog2::cli {
+
+/// A check for options that take a whole number from `least` to `most`.
+CLI::Validator whole_number(std::uint64_t least, std::uint64_t most);
+
+/// --json [FILE], which says what `what` is.
+void add_json_option(CLI::App& command, Output& json, const std::string& what);
+
+/// An option that names a file to write.
+CLI::Option* add_output_option(CLI::App& command, const std::string& names, Output& output,
+                               const std::string& help);
+
+/// --threads.
+void add_threads_option(CLI::App& command, std::size_t& threads);
+
+/// Throws Error if an option of `command` was given that a quantized file decides: the model, how
+/// it was calibrated, its bits.
+void refuse_what_the_file_decides(const CLI::App& command, const std::string& quantized);
 
 /// --model, --weights, --config.
 void add_model_options(CLI::App& command, ModelChoice& choice);

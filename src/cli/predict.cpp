@@ -2,8 +2,6 @@
 #include <fmt/format.h>
 
 #include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
@@ -15,6 +13,8 @@
 #include "bitlog2/error.h"
 #include "bitlog2/integer.h"
 #include "cli/commands.h"
+#include "cli/console.h"
+#include "cli/interrupt.h"
 #include "cli/job.h"
 #include "cli/options.h"
 
@@ -28,7 +28,8 @@ struct PredictOptions {
   ModelChoice model;  // where there is no quantized file
   std::vector<std::string> images;
   std::size_t top = 5;
-  bool json = false;
+  std::size_t threads = 0;
+  Output json;
 };
 
 struct Prediction {
@@ -42,16 +43,18 @@ struct Predictor {
   std::vector<std::string> class_names;
 };
 
-Predictor load_predictor(const PredictOptions& options) {
+void check_model_choice(const PredictOptions& options) {
   const ModelChoice& model = options.model;
-  const bool has_model = !(model.name + model.weights + model.config).empty();
-  if (options.quantized.empty() != has_model) {
+  if (options.quantized.empty() == (model.name + model.weights + model.config).empty()) {
     throw Error(
         "predict takes either --quantized, a file made by bitlog2 quantize, or a checkpoint: "
         "--model, --weights or both");
   }
-  if (has_model) {
-    LoadedModel loaded = load_chosen_model(model);
+}
+
+Predictor load_predictor(const PredictOptions& options) {
+  if (options.quantized.empty()) {
+    LoadedModel loaded = load_chosen_model(options.model);
     return {make_fp32_engine(std::move(loaded.model)), std::move(loaded.class_names)};
   }
   auto engine = IntegerEngine::open(options.quantized);
@@ -92,18 +95,31 @@ std::vector<std::filesystem::path> expand(const std::vector<std::string>& argume
   return paths;
 }
 
-void print_text(const std::string& image, const std::vector<Prediction>& predictions) {
-  fmt::print("{}\n", image);
-  for (const Prediction& prediction : predictions) {
-    fmt::print(
-        "  {:5.1f}%  {}\n", 100 * prediction.probability,
-        prediction.name.empty() ? fmt::format("class {}", prediction.index) : prediction.name);
+/// What became of one image.
+struct Answer {
+  std::string image;
+  std::vector<Prediction> predictions;
+  std::string error;  ///< why there are none
+};
+
+std::string to_text(const Answer& answer) {
+  std::string text = printable(answer.image) + "\n";
+  for (const Prediction& prediction : answer.predictions) {
+    text += fmt::format("  {:5.1f}%  {}\n", 100 * prediction.probability,
+                        prediction.name.empty() ? fmt::format("class {}", prediction.index)
+                                                : printable(prediction.name));
   }
+  return text;
 }
 
-ordered_json to_json(const std::string& image, const std::vector<Prediction>& predictions) {
-  ordered_json object = {{"image", image}, {"predictions", ordered_json::array()}};
-  for (const Prediction& prediction : predictions) {
+ordered_json to_json(const Answer& answer) {
+  ordered_json object = {{"image", answer.image}};
+  if (!answer.error.empty()) {
+    object["error"] = answer.error;
+    return object;
+  }
+  object["predictions"] = ordered_json::array();
+  for (const Prediction& prediction : answer.predictions) {
     object["predictions"].push_back({{"index", prediction.index},
                                      {"class", prediction.name},
                                      {"probability", prediction.probability}});
@@ -111,28 +127,66 @@ ordered_json to_json(const std::string& image, const std::vector<Prediction>& pr
   return object;
 }
 
+Answer answer_image(const Predictor& predictor, const std::filesystem::path& path,
+                    std::size_t top) {
+  Answer answer = {path.string(), {}, ""};
+  try {
+    const RgbImage crop =
+        resize_and_crop(read_image(path), predictor.engine->config().preprocessing);
+    answer.predictions =
+        best_classes(predictor.engine->logits(std::span(&crop, 1)), predictor.class_names, top);
+  } catch (const Error& error) {
+    answer.error = error.what();
+  }
+  return answer;
+}
+
+std::vector<std::filesystem::path> files_read(const PredictOptions& options) {
+  std::vector<std::filesystem::path> files(options.images.begin(), options.images.end());
+  if (options.quantized.empty()) {
+    const auto model = model_files(options.model);
+    files.insert(files.end(), model.begin(), model.end());
+  } else {
+    files.emplace_back(options.quantized);
+  }
+  return files;
+}
+
 int predict(const PredictOptions& options) {
-  const auto [engine, class_names] = load_predictor(options);
+  const std::atomic<bool>& stop = catch_interrupt();
+  check_model_choice(options);
+  check_outputs({options.json}, files_read(options));
+  const Predictor predictor = load_predictor(options);
   const std::vector<std::filesystem::path> paths = expand(options.images);
+  ThreadPool pool(thread_count(options.threads));
   ordered_json results = ordered_json::array();
   bool all_read = true;
-  for (const std::filesystem::path& path : paths) {
-    try {
-      const RgbImage crop = resize_and_crop(read_image(path), engine->config().preprocessing);
-      const std::vector<float> logits = engine->logits(std::span(&crop, 1));
-      const auto predictions = best_classes(logits, class_names, options.top);
-      if (options.json) {
-        results.push_back(to_json(path.string(), predictions));
-      } else {
-        print_text(path.string(), predictions);
+  // A few images for each thread at a time, so that answers come in order and soon.
+  std::vector<Answer> answers(4 * pool.size());
+  for (std::size_t first = 0; first < paths.size() && !stop; first += answers.size()) {
+    answers.resize(std::min(answers.size(), paths.size() - first));
+    pool.parallel_for(answers.size(), 1, [&](std::size_t i, std::size_t) {
+      answers[i] = answer_image(predictor, paths[first + i], options.top);
+    });
+    for (const Answer& answer : answers) {
+      if (!answer.error.empty()) {
+        tell("bitlog2: error: " + answer.error);
+        all_read = false;
+      } else if (!options.json.to_stdout()) {
+        print(to_text(answer));
       }
-    } catch (const Error& error) {
-      fmt::print(stderr, "bitlog2: error: {}\n", error.what());
-      all_read = false;
+      results.push_back(to_json(answer));
     }
+    flush_output();
   }
-  if (options.json) {
-    fmt::print("{}\n", results.dump(1));
+  const bool interrupted = results.size() < paths.size();
+  if (interrupted) {
+    tell(fmt::format("bitlog2: interrupted after {} of {} images", results.size(), paths.size()));
+    results.push_back({{"interrupted", true}});
+  }
+  write_json(options.json, results);
+  if (interrupted) {
+    return kInterruptedExit;
   }
   return all_read ? 0 : 1;
 }
@@ -147,9 +201,10 @@ void add_predict(CLI::App& app, std::function<int()>& run) {
   add_model_options(*command, options->model);
   command->add_option("images", options->images, "Images, or folders of them")->required();
   command->add_option("--top", options->top, "Classes per image")
-      ->check(CLI::Range(1, 1000))
+      ->check(whole_number(1, 1 << 20))
       ->capture_default_str();
-  command->add_flag("--json", options->json, "Print JSON instead of text");
+  add_threads_option(*command, options->threads);
+  add_json_option(*command, options->json, "Write the predictions");
   command->callback([options, &run] { run = [options] { return predict(*options); }; });
 }
 

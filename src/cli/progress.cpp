@@ -7,6 +7,15 @@
 #include <cstdio>
 
 namespace bitlog2::cli {
+namespace {
+
+/// A terminal that is gone is no error.
+void write(const std::string& text) {
+  std::fwrite(text.data(), 1, text.size(), stderr);
+  std::fflush(stderr);
+}
+
+}  // namespace
 
 Progress::Progress(std::string what)
     : what_(std::move(what)),
@@ -15,8 +24,7 @@ Progress::Progress(std::string what)
 
 Progress::~Progress() {
   if (on_terminal_) {
-    fmt::print(stderr, "\r\x1b[K");
-    std::fflush(stderr);
+    write("\r\x1b[K");
   }
 }
 
@@ -29,9 +37,8 @@ void Progress::show(std::size_t done, std::size_t total, const std::string& note
   const double left =
       elapsed / static_cast<double>(done) * static_cast<double>(total - std::min(done, total));
   const auto seconds = static_cast<std::int64_t>(left);
-  fmt::print(stderr, "\r\x1b[K{}  {}/{}  {}ETA {}:{:02}", what_, done, total, note, seconds / 60,
-             seconds % 60);
-  std::fflush(stderr);
+  write(fmt::format("\r\x1b[K{}  {}/{}  {}ETA {}:{:02}", what_, done, total, note, seconds / 60,
+                    seconds % 60));
 }
 
 }  // namespace bitlog2::cli

@@ -8,9 +8,11 @@
 #include <filesystem>
 #include <memory>
 
+#include "bitlog2/error.h"
 #include "bitlog2/files.h"
 #include "bitlog2/integer.h"
 #include "cli/commands.h"
+#include "cli/console.h"
 #include "cli/interrupt.h"
 #include "cli/job.h"
 #include "cli/options.h"
@@ -22,12 +24,17 @@ struct QuantizeOptions {
   ModelChoice model;
   CalibrationOptions calibration;
   SchemeOptions scheme;
-  std::string output;
+  Output output;
 };
 
 int quantize(const QuantizeOptions& options) {
   const std::atomic<bool>& stop = catch_interrupt();
-  check_writable(options.output);
+  if (options.output.to_stdout()) {
+    throw Error("-o -: a quantized file cannot go to stdout; give a file's name");
+  }
+  std::vector<std::filesystem::path> inputs = model_files(options.model);
+  inputs.emplace_back(options.calibration.dataset);
+  check_outputs({options.output}, inputs);
   const QuantizationSettings settings = options.scheme.settings();
   const LoadedModel loaded = load_chosen_model(options.model);
   ThreadPool pool(thread_count(options.calibration.threads));
@@ -36,11 +43,12 @@ int quantize(const QuantizeOptions& options) {
       calibrate_with_progress(loaded.model, settings, data.calibration, pool, stop);
   const std::vector<std::byte> content = lower(calibration.quantized, loaded.class_names);
   // Opened before it is written: what is on disk is known to run.
-  const auto engine = IntegerEngine::from_bytes(content, options.output);
-  write_file_atomically(options.output, content);
-  fmt::print("{}: {} {}, {:.2f} MB; needs {:.2f} MB to run\n", options.output,
-             loaded.model.config.name, settings.name(), static_cast<double>(content.size()) / 1e6,
-             static_cast<double>(engine->arena_bytes()) / 1e6);
+  const auto engine = IntegerEngine::from_bytes(content, options.output.path);
+  write_file_atomically(options.output.path, content);
+  print(fmt::format("{}: {} {}, {:.2f} MB; needs {:.2f} MB to run\n",
+                    printable(options.output.path), loaded.model.config.name, settings.name(),
+                    static_cast<double>(content.size()) / 1e6,
+                    static_cast<double>(engine->arena_bytes()) / 1e6));
   return 0;
 }
 
@@ -53,7 +61,7 @@ void add_quantize(CLI::App& app, std::function<int()>& run) {
   add_model_options(*command, options->model);
   add_calibration_options(*command, options->calibration);
   add_scheme_options(*command, options->scheme);
-  command->add_option("-o,--output", options->output, "The file to write, .safetensors")
+  add_output_option(*command, "-o,--output", options->output, "The file to write, .safetensors")
       ->required();
   command->callback([options, &run] { run = [options] { return quantize(*options); }; });
 }

@@ -4,13 +4,13 @@
 #include <fmt/format.h>
 
 #include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
-#include <cstdio>
 
 #include "bitlog2/error.h"
+#include "cli/console.h"
 #include "cli/interrupt.h"
 #include "cli/job.h"
+#include "cli/options.h"
+#include "cli/program.h"
 
 namespace bitlog2::cli {
 namespace {
@@ -27,11 +27,12 @@ struct TestQuantOptions {
   int w_bits = 4;
   int a_bits = 4;
   std::string log_quant_scheme = "Sqrt2_17";
+  std::size_t threads = 0;  // not the script's: its namespace does not show it
 };
 
 void say(const std::string& line) {
-  fmt::print("{}\n", line);
-  std::fflush(stdout);
+  print(line + "\n");
+  flush_output();
 }
 
 std::string as_namespace(const TestQuantOptions& options) {
@@ -73,11 +74,11 @@ int test_quant(const TestQuantOptions& options) {
                                          find_attention_scheme(options.log_quant_scheme)};
   say(as_namespace(options));
   if (options.device != "cpu") {
-    fmt::print(stderr, "test_quant: this build runs on the CPU; --device {} is ignored\n",
-               options.device);
+    tell(fmt::format("test_quant: this build runs on the CPU; --device {} is ignored",
+                     options.device));
   }
   const ModelConfig& config = find_named_model(options.model.name).config;
-  ThreadPool pool(thread_count(0));
+  ThreadPool pool(thread_count(options.threads));
 
   say("Building dataloader ...");
   const DatasetSplits splits = open_dataset({.path = options.dataset,
@@ -97,14 +98,11 @@ int test_quant(const TestQuantOptions& options) {
   const auto engine = make_simulated_engine(calibration.quantized);
   BatchLines lines(options.print_freq);
   const Evaluation evaluation =
-      evaluate(*engine, splits.validation,
+      evaluate(*engine, splits.validation, pool,
                {.batch_size = options.val_batchsize,
-                .threads = pool.size(),
                 .stop = &stop,
                 .report = [&](const EvaluationProgress& progress) { lines.report(progress); }});
-  for (const std::string& message : evaluation.skipped) {
-    fmt::print(stderr, "skipped: {}\n", message);
-  }
+  tell_skipped(evaluation);
   say(fmt::format(" * Prec@1 {:.3f} Prec@5 {:.3f} Time {:.3f}", evaluation.accuracy.top1(),
                   evaluation.accuracy.top5(), evaluation.seconds));
   return evaluation.stopped ? kInterruptedExit : 0;
@@ -116,41 +114,40 @@ int test_quant(const TestQuantOptions& options) {
 int main(int argc, char** argv) {
   using bitlog2::kMaxBits;
   using bitlog2::kMinBits;
+  using bitlog2::cli::whole_number;
   bitlog2::cli::TestQuantOptions options;
   CLI::App app("The published RepQ-ViT / BitLog2 script's command line.", "test_quant");
   app.option_defaults()->take_last();  // as argparse does
   app.add_option("--model", options.model.name, "Model")->capture_default_str();
   app.add_option("--dataset", options.dataset, "Path to the dataset")->capture_default_str();
   app.add_option("--calib-batchsize", options.calib_batchsize, "Calibration images")
-      ->check(CLI::Range(1, 4096))
+      ->check(whole_number(1, 4096))
       ->capture_default_str();
   app.add_option("--val-batchsize", options.val_batchsize, "Images per batch")
-      ->check(CLI::Range(1, 65536))
+      ->check(whole_number(1, 65536))
       ->capture_default_str();
-  app.add_option("--num-workers", options.num_workers, "Accepted; every core decodes")
-      ->check(CLI::NonNegativeNumber)
+  app.add_option("--num-workers", options.num_workers, "Accepted; --threads decode")
+      ->check(whole_number(0, 65536))
       ->capture_default_str();
   app.add_option("--device", options.device, "Accepted; this build runs on the CPU")
       ->capture_default_str();
   app.add_option("--print-freq", options.print_freq, "Batches between two lines")
-      ->check(CLI::Range(1, 1 << 30))
+      ->check(whole_number(1, 1 << 30))
       ->capture_default_str();
   app.add_option("--seed", options.seed, "Of the calibration sample")
-      ->check(CLI::NonNegativeNumber)
+      ->check(whole_number(0, UINT64_MAX))
       ->capture_default_str();
   app.add_option("--w_bits,--w_bit", options.w_bits, "Bits of weights")
-      ->check(CLI::Range(kMinBits, kMaxBits))
+      ->check(whole_number(kMinBits, kMaxBits))
       ->capture_default_str();
   app.add_option("--a_bits,--a_bit", options.a_bits, "Bits of activations")
-      ->check(CLI::Range(kMinBits, kMaxBits))
+      ->check(whole_number(kMinBits, kMaxBits))
       ->capture_default_str();
   app.add_option("--log_quant_scheme", options.log_quant_scheme, "Attention-map quantizer")
       ->capture_default_str();
   app.add_option("--weights", options.model.weights,
                  "Checkpoint, .safetensors (default: the model's in the Hugging Face cache)");
-  if (const auto exit_code = bitlog2::cli::parse_arguments(app, argc, argv)) {
-    return *exit_code;
-  }
-  return bitlog2::cli::run_reporting_errors("test_quant",
-                                            [&] { return bitlog2::cli::test_quant(options); });
+  bitlog2::cli::add_threads_option(app, options.threads);
+  return bitlog2::cli::run_program(app, argc, argv,
+                                   [&] { return bitlog2::cli::test_quant(options); });
 }

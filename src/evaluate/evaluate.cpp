@@ -82,11 +82,10 @@ void Accuracy::add(const Accuracy& other) {
   loss_sum += other.loss_sum;
 }
 
-Evaluation evaluate(const Engine& engine, const Dataset& dataset,
+Evaluation evaluate(const Engine& engine, const Dataset& dataset, ThreadPool& pool,
                     const EvaluationOptions& options) {
   const std::size_t batch_size = std::max<std::size_t>(options.batch_size, 1);
   const Clock::time_point start = Clock::now();
-  ThreadPool pool(options.threads);
   Evaluation evaluation;
   EvaluationProgress progress;
   progress.batches = (dataset.size() + batch_size - 1) / batch_size;

@@ -2,13 +2,18 @@
 // slow range does not hold the others up.
 #include "bitlog2/parallel.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
+
+#include "bitlog2/error.h"
 
 namespace bitlog2 {
 
@@ -49,6 +54,16 @@ struct ThreadPool::State {
     }
   }
 
+  /// Ends the threads. To be called while none runs a body.
+  void stop() {
+    {
+      const std::lock_guard lock(mutex);
+      stopping = true;
+    }
+    work_ready.notify_all();
+    threads.clear();  // joins them
+  }
+
   void serve() {
     std::uint64_t seen = 0;
     std::unique_lock lock(mutex);
@@ -69,17 +84,24 @@ struct ThreadPool::State {
 };
 
 ThreadPool::ThreadPool(std::size_t threads) : state_(std::make_unique<State>()) {
-  for (std::size_t i = 1; i < threads; ++i) {
-    state_->threads.emplace_back([state = state_.get()] { state->serve(); });
+  try {
+    for (std::size_t i = 1; i < threads; ++i) {
+      state_->threads.emplace_back([state = state_.get()] { state->serve(); });
+    }
+  } catch (const std::system_error& error) {
+    const std::size_t started = size();
+    state_->stop();
+    throw Error(
+        fmt::format("only {} of {} threads could be started ({}); ask for fewer with --threads",
+                    started, threads, error.code().message()));
+  } catch (...) {
+    state_->stop();
+    throw;
   }
 }
 
 ThreadPool::~ThreadPool() {
-  {
-    const std::lock_guard lock(state_->mutex);
-    state_->stopping = true;
-  }
-  state_->work_ready.notify_all();
+  state_->stop();
 }
 
 std::size_t ThreadPool::size() const {

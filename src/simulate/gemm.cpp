@@ -2,7 +2,7 @@
 
 #include <cblas.h>
 
-#include "bitlog2/engine.h"
+#include "simulate/blas.h"
 
 namespace bitlog2::simulate {
 namespace {
@@ -13,42 +13,26 @@ blasint dimension(std::size_t size) {
 
 }  // namespace
 
-void use_one_blas_thread() {
-  static const bool done = [] {
-    openblas_set_num_threads(1);
-    return true;
-  }();
-  static_cast<void>(done);
-}
-
 void multiply_transposed(const MatrixView& a, const MatrixView& b, float* c, std::size_t c_stride,
                          bool accumulate) {
-  use_one_blas_thread();
-  cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, dimension(a.rows), dimension(b.rows),
-              dimension(a.columns), 1.0F, a.values, dimension(a.stride), b.values,
-              dimension(b.stride), accumulate ? 1.0F : 0.0F, c, dimension(c_stride));
+  call_blas<&cblas_sgemm>("cblas_sgemm", CblasRowMajor, CblasNoTrans, CblasTrans, dimension(a.rows),
+                          dimension(b.rows), dimension(a.columns), 1.0F, a.values,
+                          dimension(a.stride), b.values, dimension(b.stride),
+                          accumulate ? 1.0F : 0.0F, c, dimension(c_stride));
 }
 
 void multiply(const MatrixView& a, const MatrixView& b, float* c, std::size_t c_stride) {
-  use_one_blas_thread();
-  cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, dimension(a.rows), dimension(b.columns),
-              dimension(a.columns), 1.0F, a.values, dimension(a.stride), b.values,
-              dimension(b.stride), 0.0F, c, dimension(c_stride));
+  call_blas<&cblas_sgemm>("cblas_sgemm", CblasRowMajor, CblasNoTrans, CblasNoTrans,
+                          dimension(a.rows), dimension(b.columns), dimension(a.columns), 1.0F,
+                          a.values, dimension(a.stride), b.values, dimension(b.stride), 0.0F, c,
+                          dimension(c_stride));
 }
 
 void multiply_gram(const MatrixView& a, const MatrixView& b, float* c, std::size_t c_stride) {
-  use_one_blas_thread();
-  cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, dimension(a.columns), dimension(b.columns),
-              dimension(a.rows), 1.0F, a.values, dimension(a.stride), b.values, dimension(b.stride),
-              0.0F, c, dimension(c_stride));
+  call_blas<&cblas_sgemm>("cblas_sgemm", CblasRowMajor, CblasTrans, CblasNoTrans,
+                          dimension(a.columns), dimension(b.columns), dimension(a.rows), 1.0F,
+                          a.values, dimension(a.stride), b.values, dimension(b.stride), 0.0F, c,
+                          dimension(c_stride));
 }
 
 }  // namespace bitlog2::simulate
-
-namespace bitlog2 {
-
-std::string blas_kernels() {
-  return openblas_get_corename();
-}
-
-}  // namespace bitlog2

@@ -13,10 +13,6 @@ struct MatrixView {
   std::size_t stride;
 };
 
-/// OpenBLAS would start threads of its own. The products below call this first; who has others
-/// of it, as Eigen's are, without one of these before must do so, too.
-void use_one_blas_thread();
-
 /// c [a.rows, b.rows] = a b^T, plus what c held if `accumulate`.
 void multiply_transposed(const MatrixView& a, const MatrixView& b, float* c, std::size_t c_stride,
                          bool accumulate);

@@ -164,7 +164,6 @@ TEST(ResidualTransform, RotationSpreadsChannelsAndKeepsTheirMean) {
 }
 
 TEST(HeadTransforms, BalancingReachesItsBound) {
-  simulate::use_one_blas_thread();
   for (const Eigen::Index size : {8, 12}) {
     const auto n = static_cast<std::size_t>(size);
     const auto moment = [&](std::uint32_t seed) {

@@ -13,9 +13,7 @@
 #include "bitlog2/evaluate.h"
 #include "bitlog2/quantized_model.h"
 #include "bitlog2/recipe.h"
-#include "cli/program.h"
-#include "reference.h"
-#include "tensors.h"
+#include "cli/fixture.h"
 
 namespace bitlog2 {
 namespace {
@@ -23,166 +21,30 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 using ::testing::AllOf;
+using testing::Arguments;
+using testing::Cli;
+using testing::complaints;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using testing::hub_at;
+using testing::kTrainingImages;
+using testing::kValidationImages;
+using testing::lines_of;
 using testing::make_tensor;
 using ::testing::MatchesRegex;
+using testing::names_in;
+using testing::nano_path;
 using ::testing::Not;
+using ::testing::StartsWith;
+using testing::operator+;
 using testing::Outcome;
 using testing::OwnedTensor;
 using testing::Program;
 using testing::run_program;
-using ::testing::StartsWith;
-using Arguments = std::vector<std::string>;
-
-constexpr std::size_t kValidationImages = 12;
-constexpr std::size_t kTrainingImages = 6;
-
-Arguments operator+(Arguments a, const Arguments& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
-}
-
-std::vector<std::string> lines_of(const std::string& text) {
-  std::vector<std::string> lines;
-  std::istringstream stream(text);
-  for (std::string line; std::getline(stream, line);) {
-    if (!line.empty()) {
-      lines.push_back(line);
-    }
-  }
-  return lines;
-}
-
-/// The lines on stderr that complain: all but the one that names the calibration images.
-std::vector<std::string> complaints(const Outcome& outcome) {
-  std::vector<std::string> lines = lines_of(outcome.err);
-  std::erase_if(lines, [](const auto& line) { return line.starts_with("calibrating on "); });
-  return lines;
-}
-
-std::vector<std::string> names_in(const fs::path& folder) {
-  std::vector<std::string> names;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
-    names.push_back(entry.path().filename().string());
-  }
-  std::ranges::sort(names);
-  return names;
-}
-
-void write_text(const fs::path& path, const std::string& text) {
-  fs::create_directories(path.parent_path());
-  std::ofstream(path, std::ios::binary) << text;
-}
-
-OwnedTensor random_images(const std::string& name, std::size_t count, std::size_t side) {
-  std::mt19937 generator(static_cast<unsigned>(count));
-  std::vector<std::uint8_t> pixels(count * side * side * 3);
-  for (std::uint8_t& pixel : pixels) {
-    pixel = static_cast<std::uint8_t>(generator());
-  }
-  return make_tensor(name, DType::u8, {count, side, side, 3}, pixels);
-}
-
-/// A dataset in one file; the label of image i is i % 10.
-void write_dataset(const fs::path& path, std::size_t validation, std::size_t training,
-                   std::size_t side) {
-  std::vector<std::uint8_t> labels;
-  for (std::size_t i = 0; i < validation; ++i) {
-    labels.push_back(static_cast<std::uint8_t>(i % 10));
-  }
-  std::vector<OwnedTensor> tensors = {random_images("val.images", validation, side),
-                                      make_tensor("val.labels", DType::u8, {validation}, labels)};
-  if (training > 0) {
-    tensors.push_back(random_images("train.images", training, side));
-  }
-  testing::write_tensors(path, tensors);
-}
-
-fs::path nano_path(const std::string& family) {
-  return testing::fixtures() / "nano" / (family + "_nano.safetensors");
-}
-
-/// A ViT of a few thousand weights that has ImageNet's 1000 classes.
-ModelConfig thousand_classes() {
-  return parse_config(R"({"family": "vit", "img_size": 32, "patch_size": 16, "embed_dim": 16,
-                          "depth": 1, "num_heads": 2, "num_classes": 1000,
-                          "layer_norm_eps": 1e-6, "name": "thousand"})",
-                      "test");
-}
-
-void write_random_model(const fs::path& path, const ModelConfig& config) {
-  Model model = make_random_model(config, 11);
-  testing::write_tensors(path, testing::tensors_of(model), {{"config", config_to_json(config)}});
-}
-
-/// A Hugging Face cache is wherever the test says, never the user's.
-std::map<std::string, std::string> hub_at(const fs::path& folder) {
-  return {{"HF_HOME", folder.string()}, {"HF_HUB_CACHE", ""}};
-}
-
-class Cli : public ::testing::Test {
- protected:
-  Cli() {
-    fs::create_directory(output());
-    write_dataset(dataset(), kValidationImages, kTrainingImages, 40);
-  }
-
-  fs::path path(const std::string& name) const { return folder_.path() / name; }
-  fs::path dataset() const { return path("data.safetensors"); }
-  fs::path output() const { return path("output"); }
-
-  Outcome run(const Arguments& arguments) const {
-    return run_program("bitlog2", arguments, hub_at(path("hub")));
-  }
-
-  /// A command that calibrates, with all it needs: a nano model and as many images as there are.
-  Arguments on_nano(const std::string& command, const std::string& family) const {
-    return {command,     "--weights", nano_path(family).string(), "--dataset", dataset().string(),
-            "--threads", "2",         "--calib-batchsize",        "6"};
-  }
-  Arguments eval(const std::string& family) const { return on_nano("eval", family); }
-
-  json json_output(const Arguments& arguments) const {
-    const Outcome outcome = run(arguments + Arguments{"--json", path("out.json").string()});
-    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
-    return json::parse(testing::read_text(path("out.json")), nullptr, false);
-  }
-
-  /// Runs what must fail with exit code 1, one line and no file left behind.
-  std::string refusal(const Arguments& arguments) const {
-    const Outcome outcome =
-        run(arguments + Arguments{"--json", (output() / "table.json").string(), "--dump-quantizers",
-                                  (output() / "quantizers.json").string()});
-    EXPECT_EQ(outcome.exit_code, 1);
-    EXPECT_THAT(names_in(output()), ElementsAre());
-    return complaint(outcome);
-  }
-
-  std::string complaint(const Outcome& outcome) const {
-    const std::vector<std::string> lines = complaints(outcome);
-    EXPECT_EQ(lines.size(), 1U) << outcome.err;
-    EXPECT_LE(lines_of(outcome.out).size(), 1U) << outcome.out;  // the table's head at most
-    return lines.empty() ? "" : lines[0];
-  }
-
-  /// With the nano ViT's dataset, bits and so on, but other weights.
-  std::string refusal_of_weights(const fs::path& weights, const Arguments& more = {}) const {
-    const std::string message = refusal(
-        Arguments{"eval", "--weights", weights.string(), "--dataset", dataset().string()} + more);
-    EXPECT_THAT(message, StartsWith("bitlog2: error: " + weights.string() + ": "));
-    return message;
-  }
-
-  std::string refusal_of_dataset(const fs::path& path, const Arguments& more = {}) const {
-    return refusal(
-        Arguments{"eval", "--weights", nano_path("vit").string(), "--dataset", path.string()} +
-        more);
-  }
-
- private:
-  testing::TemporaryFolder folder_;
-};
+using testing::thousand_classes;
+using testing::write_dataset;
+using testing::write_random_model;
+using testing::write_text;
 
 // ---- eval ------------------------------------------------------------------------------
 
@@ -244,8 +106,9 @@ TEST_F(Cli, EvalAgreesWithTheLibrary) {
   const Safetensors weights = Safetensors::open(nano_path("swin"));
   const ModelConfig config = parse_config(weights.metadata().at("config"), "nano");
   const auto engine = make_fp32_engine(load_model(weights, config));
+  ThreadPool pool(1);
   const Evaluation expected =
-      evaluate(*engine, Dataset::from_tensors(Safetensors::open(dataset()), "val"), {});
+      evaluate(*engine, Dataset::from_tensors(Safetensors::open(dataset()), "val"), pool, {});
   ASSERT_EQ(table.size(), 1U);
   EXPECT_DOUBLE_EQ(table[0]["top1"], expected.accuracy.top1());
   EXPECT_DOUBLE_EQ(table[0]["top5"], expected.accuracy.top5());
@@ -265,7 +128,7 @@ TEST_F(Cli, EvalDumpsQuantizersToStdoutInsteadOfTheTable) {
   const Outcome outcome =
       run(eval("vit") + Arguments{"--dump-quantizers", "-", "--json", path("out.json").string()});
   EXPECT_EQ(outcome.exit_code, 0);
-  EXPECT_TRUE(json::parse(outcome.out)["cases"].contains("Sqrt2_17.w4a4"));
+  EXPECT_TRUE(json::parse(outcome.out)["cases"].contains("BitLog2_Half_16.w4a4"));
   EXPECT_EQ(json::parse(testing::read_text(path("out.json"))).size(), 1U);
   EXPECT_FALSE(fs::exists("-"));
 }
@@ -589,7 +452,11 @@ TEST_F(Cli, PredictGoesOnBehindAnImageThatCannotBeRead) {
            (testing::fixtures() / "images" / "damaged" / "truncated.jpg").string(),
            (testing::fixtures() / "images" / "rgb_8.png").string()});
   EXPECT_EQ(outcome.exit_code, 1);
-  EXPECT_EQ(json::parse(outcome.out).size(), 1U);
+  const json answers = json::parse(outcome.out);
+  ASSERT_EQ(answers.size(), 2U);
+  EXPECT_THAT(answers[0]["error"].get<std::string>(), HasSubstr("damaged"));
+  EXPECT_FALSE(answers[0].contains("predictions"));
+  EXPECT_EQ(answers[1]["predictions"].size(), 5U);
   const std::vector<std::string> lines = complaints(outcome);
   ASSERT_EQ(lines.size(), 1U);
   EXPECT_THAT(lines[0], AllOf(StartsWith("bitlog2: error: "), HasSubstr("damaged")));
@@ -683,7 +550,7 @@ TEST_F(Cli, RefusesWeightsThatAreNoSafetensorsFile) {
       R"({"a":{"dtype":"F32","shape":[1000000,1000000000],"data_offsets":[0,4]}})";
   EXPECT_THAT(broken(testing::safetensors_bytes(huge, "abcd")), HasSubstr("its shape needs"));
   const std::string two_lines = R"({"a\nb":{"dtype":"F99\u001b","shape":[],"data_offsets":[0,4]}})";
-  EXPECT_THAT(broken(testing::safetensors_bytes(two_lines, "abcd")), HasSubstr("'a?b' has the"));
+  EXPECT_THAT(broken(testing::safetensors_bytes(two_lines, "abcd")), HasSubstr("'a\\nb' has the"));
 }
 
 TEST_F(Cli, RefusesWeightsThatAreNoNumbers) {
@@ -808,11 +675,13 @@ TEST_F(Cli, ListsTheSchemesWhenOneIsUnknown) {
 }
 
 TEST_F(Cli, RefusesBitsOutOfRange) {
-  for (const char* bits : {"1", "9", "0", "-4", "4,9"}) {
-    EXPECT_THAT(refusal(eval("vit") + Arguments{"--w-bits", bits}),
-                AllOf(HasSubstr("--w-bits is"), HasSubstr("2 to 8")));
-    EXPECT_THAT(refusal(eval("vit") + Arguments{"--a-bits", bits}),
-                AllOf(HasSubstr("--a-bits is"), HasSubstr("2 to 8")));
+  for (const char* bits : {"1", "9", "0", "-4", "4,9", "", "four", "4.0", "99999999999999999999"}) {
+    for (const char* option : {"--w-bits", "--a-bits"}) {
+      const Outcome outcome = run(eval("vit") + Arguments{option, bits});
+      EXPECT_EQ(outcome.exit_code, 2) << bits;
+      EXPECT_THAT(complaint(outcome),
+                  AllOf(HasSubstr(option), HasSubstr("not a whole number from 2 to 8")));
+    }
   }
   EXPECT_THAT(refusal(eval("vit") + Arguments{"--w-bits", "4,6", "--a-bits", "4,6,8"}),
               HasSubstr("--w-bits has 2 entries"));
@@ -847,7 +716,7 @@ TEST_F(Cli, RefusesWrongArgumentsWithExitCode2) {
 TEST_F(Cli, RefusesTwoDocumentsOnStdout) {
   const Outcome outcome = run(eval("vit") + Arguments{"--json", "-", "--dump-quantizers", "-"});
   EXPECT_EQ(outcome.exit_code, 1);
-  EXPECT_THAT(complaint(outcome), HasSubstr("cannot both go to stdout"));
+  EXPECT_THAT(complaint(outcome), HasSubstr("only one result can go to stdout"));
   EXPECT_EQ(outcome.out, "");
 }
 
@@ -886,13 +755,18 @@ TEST_F(Cli, InterruptedEvalPrintsTheRowsThatItReached) {
   const Outcome outcome = program.finish();
   EXPECT_EQ(outcome.exit_code, 130);
   EXPECT_THAT(complaints(outcome),
-              ElementsAre("bitlog2: interrupted; the table holds what was reached"));
+              ElementsAre("bitlog2: interrupted; the results hold what was reached"));
   const std::vector<std::string> lines = lines_of(outcome.out);
   ASSERT_GE(lines.size(), 3U);
   EXPECT_THAT(lines[0], StartsWith("engine "));
   EXPECT_THAT(lines[1], MatchesRegex("simulate +Sqrt2_16 +4/4 .* +12 .* s"));
   EXPECT_THAT(lines[2], MatchesRegex("simulate +Sqrt2_17 +4/4 .* s"));
-  EXPECT_THAT(names_in(output()), ElementsAre());
+  EXPECT_THAT(lines.back(), HasSubstr("(interrupted)"));
+  const json table = json::parse(testing::read_text(output() / "table.json"));
+  ASSERT_EQ(table.size(), lines.size() - 1);  // all but the head
+  EXPECT_FALSE(table[0].contains("interrupted"));
+  EXPECT_EQ(table.back()["interrupted"], true);
+  EXPECT_THAT(names_in(output()), ElementsAre("table.json"));
 }
 
 TEST_F(Cli, InterruptedEvalPrintsTheRowsThatItReachedAsJson) {
@@ -912,6 +786,7 @@ TEST_F(Cli, InterruptedEvalPrintsTheRowsThatItReachedAsJson) {
     EXPECT_LE(row["images"], kValidationImages);
     EXPECT_TRUE(row.contains("top1"));
   }
+  EXPECT_EQ(table.back()["interrupted"], true);
 }
 
 TEST_F(Cli, InterruptedEvalPrintsTheImagesThatItReached) {
@@ -929,7 +804,7 @@ TEST_F(Cli, InterruptedEvalPrintsTheImagesThatItReached) {
   ASSERT_EQ(lines.size(), 2U);
   EXPECT_THAT(lines[1],
               AllOf(MatchesRegex("fp32 .* s  [(]interrupted[)]"), Not(HasSubstr(" 60000 "))));
-  EXPECT_THAT(names_in(output()), ElementsAre());
+  EXPECT_EQ(json::parse(testing::read_text(output() / "quantizers.json"))["interrupted"], true);
 }
 
 // ---- test_quant ------------------------------------------------------------------------

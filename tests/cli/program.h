@@ -1,9 +1,9 @@
-// One of the built programs, run as a user would: arguments, environment, both outputs, the
-// exit code, and Ctrl-C.
+// One of the built programs, run as a user would: arguments, environment, limits, both outputs,
+// the exit code, and Ctrl-C.
 #pragma once
 
 #include <fcntl.h>
-#include <spawn.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -11,6 +11,7 @@
 #include <csignal>
 #include <fstream>
 #include <map>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -33,32 +34,55 @@ struct Outcome {
   std::string err;
 };
 
+/// In which surroundings a program runs.
+struct Surroundings {
+  std::map<std::string, std::string> environment;  ///< variables to change
+  std::optional<rlim_t> address_space;             ///< RLIMIT_AS, bytes
+  std::optional<rlim_t> processes;                 ///< RLIMIT_NPROC, and a user who heeds it
+  std::string out;                                 ///< where stdout goes instead of a file
+  std::string err;                                 ///< where stderr goes instead of a file
+  std::string in = "/dev/null";                    ///< where stdin comes from
+  bool closed_out = false;
+  bool closed_err = false;
+};
+
 class Program {
  public:
-  /// Starts `name` of the build folder. `environment` holds the variables to change.
+  /// Starts `name` of the build folder.
   Program(const std::string& name, const std::vector<std::string>& arguments,
-          const std::map<std::string, std::string>& environment = {}) {
+          const Surroundings& surroundings = {}) {
     std::vector<std::string> words = {(programs() / name).string()};
     words.insert(words.end(), arguments.begin(), arguments.end());
-    std::vector<std::string> variables = changed_environment(environment);
-    posix_spawn_file_actions_t files;
-    posix_spawn_file_actions_init(&files);
-    posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, out().c_str(), kCreate, kMode);
-    posix_spawn_file_actions_addopen(&files, STDERR_FILENO, err().c_str(), kCreate, kMode);
-    // Whoever runs the tests in the background may have SIGINT ignored.
-    posix_spawnattr_t attributes;
-    posix_spawnattr_init(&attributes);
-    sigset_t signals;
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGINT);
-    posix_spawnattr_setsigdefault(&attributes, &signals);
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
-    const int error = posix_spawn(&process_, words[0].c_str(), &files, &attributes,
-                                  pointers(words).data(), pointers(variables).data());
-    posix_spawnattr_destroy(&attributes);
-    posix_spawn_file_actions_destroy(&files);
-    if (error != 0) {
+    std::vector<std::string> variables = changed_environment(surroundings.environment);
+    const std::string out_path = surroundings.out.empty() ? out().string() : surroundings.out;
+    const std::string err_path = surroundings.err.empty() ? err().string() : surroundings.err;
+    const std::vector<char*> argv = pointers(words);
+    const std::vector<char*> envp = pointers(variables);
+    process_ = fork();
+    if (process_ == 0) {
+      // Between fork and exec nothing may allocate.
+      redirect(STDIN_FILENO, surroundings.in.c_str(), O_RDONLY);
+      redirect(STDOUT_FILENO, out_path.c_str(), kCreate);
+      redirect(STDERR_FILENO, err_path.c_str(), kCreate);
+      if (surroundings.closed_out) {
+        close(STDOUT_FILENO);
+      }
+      if (surroundings.closed_err) {
+        close(STDERR_FILENO);
+      }
+      // Whoever runs the tests in the background may have SIGINT ignored.
+      std::signal(SIGINT, SIG_DFL);
+      limit(RLIMIT_AS, surroundings.address_space);
+      if (surroundings.processes) {
+        limit(RLIMIT_NPROC, surroundings.processes);
+        if (geteuid() == 0 && setuid(kNobody) != 0) {
+          _exit(kNotStarted);
+        }
+      }
+      execve(argv[0], argv.data(), envp.data());
+      _exit(kNotStarted);
+    }
+    if (process_ < 0) {
       throw std::runtime_error("cannot run " + words[0]);
     }
   }
@@ -92,6 +116,25 @@ class Program {
  private:
   static constexpr int kCreate = O_WRONLY | O_CREAT | O_TRUNC;
   static constexpr mode_t kMode = 0600;
+  static constexpr int kNotStarted = 127;
+  static constexpr uid_t kNobody = 65534;
+
+  static void redirect(int descriptor, const char* path, int flags) {
+    const int file = open(path, flags, kMode);
+    if (file < 0 || dup2(file, descriptor) < 0) {
+      _exit(kNotStarted);
+    }
+    close(file);
+  }
+
+  static void limit(__rlimit_resource resource, const std::optional<rlim_t>& value) {
+    if (value) {
+      const rlimit both = {*value, *value};
+      if (setrlimit(resource, &both) != 0) {
+        _exit(kNotStarted);
+      }
+    }
+  }
 
   std::filesystem::path out() const { return folder_.path() / "stdout"; }
   std::filesystem::path err() const { return folder_.path() / "stderr"; }
@@ -140,8 +183,8 @@ class Program {
 };
 
 inline Outcome run_program(const std::string& name, const std::vector<std::string>& arguments,
-                           const std::map<std::string, std::string>& environment = {}) {
-  return Program(name, arguments, environment).finish();
+                           const Surroundings& surroundings = {}) {
+  return Program(name, arguments, surroundings).finish();
 }
 
 }  // namespace bitlog2::testing

@@ -90,8 +90,19 @@ void expect_same(const Accuracy& a, const Accuracy& b) {
   EXPECT_NEAR(a.loss_sum, b.loss_sum, 1e-9 * (1 + std::abs(b.loss_sum)));
 }
 
-EvaluationOptions options_for(std::size_t batch_size, std::size_t threads = 1) {
-  EvaluationOptions options;
+/// Options, and on how many threads.
+struct ThreadedOptions : EvaluationOptions {
+  std::size_t threads = 1;
+};
+
+Evaluation evaluate_with(const Engine& engine, const Dataset& dataset,
+                         const ThreadedOptions& options) {
+  ThreadPool pool(options.threads);
+  return evaluate(engine, dataset, pool, options);
+}
+
+ThreadedOptions options_for(std::size_t batch_size, std::size_t threads = 1) {
+  ThreadedOptions options;
   options.batch_size = batch_size;
   options.threads = threads;
   return options;
@@ -99,11 +110,11 @@ EvaluationOptions options_for(std::size_t batch_size, std::size_t threads = 1) {
 
 // ---- Counting --------------------------------------------------------------------------
 
-TEST(Accuracy, OfNothingIsZero) {
+TEST(Accuracy, OfNothingIsNoNumber) {
   const Accuracy accuracy;
-  EXPECT_EQ(accuracy.top1(), 0);
-  EXPECT_EQ(accuracy.top5(), 0);
-  EXPECT_EQ(accuracy.loss(), 0);
+  EXPECT_TRUE(std::isnan(accuracy.top1()));
+  EXPECT_TRUE(std::isnan(accuracy.top5()));
+  EXPECT_TRUE(std::isnan(accuracy.loss()));
 }
 
 TEST(Accuracy, CountsTheLabelsRank) {
@@ -176,7 +187,7 @@ RC_GTEST_PROP(AccuracyProperty, AgreesWithTheFormulas, ()) {
 // ---- Running ---------------------------------------------------------------------------
 
 TEST(Evaluate, CountsEveryImage) {
-  const Evaluation evaluation = evaluate(PixelEngine(), make_dataset(41), {});
+  const Evaluation evaluation = evaluate_with(PixelEngine(), make_dataset(41), {});
   expect_same(evaluation.accuracy, expected_accuracy(0, 41));
   EXPECT_GT(evaluation.accuracy.top1_correct, 0U);
   EXPECT_LT(evaluation.accuracy.top1_correct, 41U);
@@ -187,9 +198,9 @@ TEST(Evaluate, CountsEveryImage) {
 
 TEST(Evaluate, OfNothingIsNothing) {
   std::size_t reports = 0;
-  EvaluationOptions options;
+  ThreadedOptions options;
   options.report = [&](const EvaluationProgress&) { ++reports; };
-  const Evaluation evaluation = evaluate(PixelEngine(), make_dataset(3).subset({}), options);
+  const Evaluation evaluation = evaluate_with(PixelEngine(), make_dataset(3).subset({}), options);
   EXPECT_EQ(evaluation.accuracy.images, 0U);
   EXPECT_EQ(reports, 0U);
   EXPECT_FALSE(evaluation.stopped);
@@ -198,9 +209,10 @@ TEST(Evaluate, OfNothingIsNothing) {
 TEST(Evaluate, DoesNotDependOnTheNumberOfThreads) {
   const Dataset dataset = make_dataset(101);
   for (const std::size_t batch_size : {1U, 7U, 64U, 1000U}) {
-    const Evaluation one = evaluate(PixelEngine(), dataset, options_for(batch_size));
+    const Evaluation one = evaluate_with(PixelEngine(), dataset, options_for(batch_size));
     for (const std::size_t threads : {0U, 2U, 3U, 8U}) {
-      const Evaluation many = evaluate(PixelEngine(), dataset, options_for(batch_size, threads));
+      const Evaluation many =
+          evaluate_with(PixelEngine(), dataset, options_for(batch_size, threads));
       expect_same(many.accuracy, one.accuracy);
       EXPECT_EQ(many.accuracy.loss_sum, one.accuracy.loss_sum);  // to the last bit
     }
@@ -210,7 +222,7 @@ TEST(Evaluate, DoesNotDependOnTheNumberOfThreads) {
 TEST(Evaluate, ReportsEveryBatch) {
   std::vector<std::size_t> batches;
   std::size_t next_image = 0;
-  EvaluationOptions options = options_for(10, 2);
+  ThreadedOptions options = options_for(10, 2);
   options.report = [&](const EvaluationProgress& progress) {
     const std::size_t images = std::min<std::size_t>(10, 34 - next_image);
     batches.push_back(progress.batch);
@@ -220,18 +232,18 @@ TEST(Evaluate, ReportsEveryBatch) {
     expect_same(progress.total, expected_accuracy(0, next_image + images));
     next_image += images;
   };
-  evaluate(PixelEngine(), make_dataset(34), options);
+  evaluate_with(PixelEngine(), make_dataset(34), options);
   EXPECT_THAT(batches, ElementsAre(0, 1, 2, 3));
 }
 
 TEST(Evaluate, ReportsEveryImageAsABatchOfOne) {
   std::size_t reports = 0;
-  EvaluationOptions options = options_for(0);
+  ThreadedOptions options = options_for(0);
   options.report = [&](const EvaluationProgress& progress) {
     EXPECT_EQ(progress.last.images, 1U);
     ++reports;
   };
-  evaluate(PixelEngine(), make_dataset(5), options);
+  evaluate_with(PixelEngine(), make_dataset(5), options);
   EXPECT_EQ(reports, 5U);
 }
 
@@ -254,7 +266,7 @@ TEST(EvaluateDamaged, ImagesAreNamedAndSkipped) {
   for (const std::size_t threads : {1U, 3U}) {
     for (const std::size_t batch_size : {1U, 2U, 64U}) {
       const Evaluation evaluation =
-          evaluate(PixelEngine(), damaged_dataset(), options_for(batch_size, threads));
+          evaluate_with(PixelEngine(), damaged_dataset(), options_for(batch_size, threads));
       EXPECT_EQ(evaluation.accuracy.images, 2U);
       EXPECT_THAT(evaluation.skipped,
                   ElementsAre(HasSubstr("bad_checksum.png"), HasSubstr("no_such.png"),
@@ -271,19 +283,19 @@ TEST(EvaluateDamaged, ImagesDoNotMoveTheLabelsOfOthers) {
         resize_and_crop(read_image(image(name)), PixelEngine().config().preprocessing);
     expected.count(logits_of(crop.pixels[0]), label);
   }
-  expect_same(evaluate(PixelEngine(), damaged_dataset(), {}).accuracy, expected);
+  expect_same(evaluate_with(PixelEngine(), damaged_dataset(), {}).accuracy, expected);
 }
 
 TEST(EvaluateDamaged, DatasetsGiveNoAccuracy) {
   const Evaluation evaluation =
-      evaluate(PixelEngine(), damaged_dataset().subset({1, 2, 4}), options_for(2));
+      evaluate_with(PixelEngine(), damaged_dataset().subset({1, 2, 4}), options_for(2));
   EXPECT_EQ(evaluation.accuracy.images, 0U);
-  EXPECT_EQ(evaluation.accuracy.top1(), 0);
+  EXPECT_TRUE(std::isnan(evaluation.accuracy.top1()));
   EXPECT_EQ(evaluation.skipped.size(), 3U);
 }
 
-EvaluationOptions strict_options(std::size_t threads) {
-  EvaluationOptions options = options_for(64, threads);
+ThreadedOptions strict_options(std::size_t threads) {
+  ThreadedOptions options = options_for(64, threads);
   options.strict = true;
   return options;
 }
@@ -291,14 +303,14 @@ EvaluationOptions strict_options(std::size_t threads) {
 TEST(EvaluateDamaged, ImagesAreFatalIfStrict) {
   for (const std::size_t threads : {1U, 3U}) {
     try {
-      evaluate(PixelEngine(), damaged_dataset().subset({0, 1, 3}), strict_options(threads));
+      evaluate_with(PixelEngine(), damaged_dataset().subset({0, 1, 3}), strict_options(threads));
       ADD_FAILURE() << "no Error";
     } catch (const Error& error) {
       EXPECT_THAT(error.what(), HasSubstr("bad_checksum.png"));
     }
   }
   const Evaluation whole =
-      evaluate(PixelEngine(), damaged_dataset().subset({0, 3}), strict_options(1));
+      evaluate_with(PixelEngine(), damaged_dataset().subset({0, 3}), strict_options(1));
   EXPECT_EQ(whole.accuracy.images, 2U);
 }
 
@@ -312,7 +324,7 @@ TEST(EvaluateMislabelled, ImagesAreNamedAndFatal) {
     const Dataset dataset({{image("rgb_8.png"), 1}, {image("colour_444.jpg"), label}});
     for (const std::size_t threads : {1U, 3U}) {
       try {
-        evaluate(PixelEngine(), dataset, options_for(64, threads));
+        evaluate_with(PixelEngine(), dataset, options_for(64, threads));
         ADD_FAILURE() << "no Error for label " << label;
       } catch (const Error& error) {
         EXPECT_THAT(error.what(), HasSubstr(complaint));
@@ -325,19 +337,19 @@ TEST(EvaluateMislabelled, ImagesAreNamedAndFatal) {
 
 TEST(EvaluateStopped, BeforeItBeginsDoesNothing) {
   const std::atomic<bool> stop = true;
-  EvaluationOptions options;
+  ThreadedOptions options;
   options.stop = &stop;
-  const Evaluation evaluation = evaluate(PixelEngine(), make_dataset(20), options);
+  const Evaluation evaluation = evaluate_with(PixelEngine(), make_dataset(20), options);
   EXPECT_TRUE(evaluation.stopped);
   EXPECT_EQ(evaluation.accuracy.images, 0U);
 }
 
 TEST(EvaluateStopped, BetweenBatchesKeepsWhatWasReached) {
   std::atomic<bool> stop = false;
-  EvaluationOptions options = options_for(6, 2);
+  ThreadedOptions options = options_for(6, 2);
   options.stop = &stop;
   options.report = [&](const EvaluationProgress& progress) { stop = progress.batch == 1; };
-  const Evaluation evaluation = evaluate(PixelEngine(), make_dataset(100), options);
+  const Evaluation evaluation = evaluate_with(PixelEngine(), make_dataset(100), options);
   EXPECT_TRUE(evaluation.stopped);
   expect_same(evaluation.accuracy, expected_accuracy(0, 12));
 }
@@ -365,9 +377,9 @@ class StoppingEngine final : public PixelEngine {
 TEST(EvaluateStopped, WithinABatchKeepsWhatWasReached) {
   for (const std::size_t threads : {1U, 4U}) {
     std::atomic<bool> stop = false;
-    EvaluationOptions options = options_for(1000, threads);
+    ThreadedOptions options = options_for(1000, threads);
     options.stop = &stop;
-    const Evaluation evaluation = evaluate(StoppingEngine(stop), make_dataset(200), options);
+    const Evaluation evaluation = evaluate_with(StoppingEngine(stop), make_dataset(200), options);
     EXPECT_TRUE(evaluation.stopped);
     EXPECT_GT(evaluation.accuracy.images, 0U);
     EXPECT_LT(evaluation.accuracy.images, 200U);

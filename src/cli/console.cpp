@@ -1,0 +1,73 @@
+#include "cli/console.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "bitlog2/error.h"
+
+namespace bitlog2::cli {
+namespace {
+
+[[noreturn]] void fail_to_print() {
+  throw Error(fmt::format("standard output: cannot be written ({})", std::strerror(errno)));
+}
+
+}  // namespace
+
+void occupy_standard_streams() {
+  // Opened the wrong way round: whoever uses them is told that they cannot.
+  constexpr std::array kFlags = {O_WRONLY, O_RDONLY, O_RDONLY};
+  for (int descriptor = 0; descriptor < static_cast<int>(kFlags.size()); ++descriptor) {
+    if (::fcntl(descriptor, F_GETFD) < 0 && errno == EBADF) {
+      // The lowest free number is this one.
+      static_cast<void>(::open("/dev/null", kFlags[static_cast<std::size_t>(descriptor)]));
+    }
+  }
+}
+
+std::string printable(std::string_view text) {
+  std::string result;
+  for (const char character : text) {
+    const auto byte = static_cast<unsigned char>(character);
+    if (character == '\n') {
+      result += "\\n";
+    } else if (character == '\t') {
+      result += "\\t";
+    } else if (byte < 0x20 || byte == 0x7F) {
+      result += fmt::format("\\x{:02x}", byte);
+    } else {
+      result += character;
+    }
+  }
+  return result;
+}
+
+void tell(std::string_view text) {
+  const std::string line = printable(text) + "\n";
+  std::fwrite(line.data(), 1, line.size(), stderr);
+}
+
+void print(std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) {
+    fail_to_print();
+  }
+}
+
+void flush_output() {
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+    fail_to_print();
+  }
+}
+
+std::string json_text(const nlohmann::ordered_json& document) {
+  return document.dump(1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace bitlog2::cli
