@@ -1,11 +1,15 @@
 // `bitlog2 inspect`: what a checkpoint holds, and which model it is.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
+#include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string_view>
 
 #include "bitlog2/error.h"
 #include "bitlog2/model.h"
@@ -16,47 +20,116 @@ namespace bitlog2::cli {
 namespace {
 
 constexpr std::size_t kMisfitsShown = 5;
+constexpr std::size_t kLettersShown = 200;  // of a metadata value
 
-std::string shape_text(const TensorView& tensor) {
-  std::string text;
-  for (const std::uint64_t size : tensor.shape) {
-    text += fmt::format("{}{}", text.empty() ? "" : " x ", size);
-  }
-  return text.empty() ? "scalar" : text;
-}
-
-/// Models that could be meant: the file's own config, if it has one, and the published ones.
-std::vector<ModelConfig> candidates(const Safetensors& file) {
-  std::vector<ModelConfig> configs;
-  const auto own = file.metadata().find("config");
-  if (own != file.metadata().end()) {
-    configs.push_back(parse_config(own->second, file.name()));
-    return configs;
-  }
-  for (const NamedModel& model : named_models()) {
-    configs.push_back(model.config);
-  }
-  return configs;
-}
-
-struct Fit {
-  std::vector<std::string> models;  ///< that the file fits
-  std::string nearest;              ///< else the one with the fewest misfits
-  std::vector<std::string> misfits;
-};
-
-Fit find_fit(const Safetensors& file) {
-  Fit fit;
-  for (const ModelConfig& config : candidates(file)) {
-    std::vector<std::string> misfits = checkpoint_misfits(file, config);
-    if (misfits.empty()) {
-      fit.models.push_back(config.name);
-    } else if (fit.nearest.empty() || misfits.size() < fit.misfits.size()) {
-      fit.nearest = config.name;
-      fit.misfits = std::move(misfits);
+/// Text of a file as it can go to a terminal: control characters as escapes. C1 controls are two
+/// bytes in UTF-8, the first of which is 0xC2.
+std::string printable(std::string_view text) {
+  std::string result;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    const bool is_c1 =
+        byte == 0xC2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xA0;
+    if (text[i] == '\n') {
+      result += "\\n";
+    } else if (byte < 0x20 || byte == 0x7F) {
+      result += fmt::format("\\x{:02x}", byte);
+    } else if (is_c1) {
+      ++i;
+      result += fmt::format("\\x{:02x}", static_cast<unsigned char>(text[i]));
+    } else {
+      result += text[i];
     }
   }
-  return fit;
+  return result;
+}
+
+/// At most `count` bytes of `text`, and no part of a UTF-8 sequence.
+std::string_view first_letters(std::string_view text, std::size_t count) {
+  if (text.size() <= count) {
+    return text;
+  }
+  while (count > 0 && (static_cast<unsigned char>(text[count]) & 0xC0) == 0x80) {
+    --count;
+  }
+  return text.substr(0, count);
+}
+
+std::string shortened(const std::string& value) {
+  const std::string_view shown = first_letters(value, kLettersShown);
+  return printable(shown) +
+         (shown.size() < value.size() ? fmt::format("... ({} bytes)", value.size()) : "");
+}
+
+std::string shape_text(const TensorView& tensor) {
+  return tensor.shape.empty() ? "scalar" : fmt::format("{}", fmt::join(tensor.shape, " x "));
+}
+
+/// A value of the metadata, or "?".
+std::string metadata_or_unknown(const Safetensors& file, const char* key) {
+  const auto found = file.metadata().find(key);
+  return found == file.metadata().end() ? "?" : found->second;
+}
+
+bool is_quantized(const Safetensors& file) {
+  return metadata_or_unknown(file, "format") == "bitlog2";
+}
+
+/// All there is to say about a file, however little of it is understood.
+struct Findings {
+  std::optional<ModelConfig> config;  ///< the file's own
+  std::string config_error;           ///< why there is none though the metadata has one
+  std::vector<std::string> models;    ///< that the file fits
+  std::string nearest;                ///< else the one with the fewest misfits
+  CheckpointFit fit;                  ///< to the first that it fits, or to the nearest
+};
+
+void read_config(const Safetensors& file, Findings& findings) {
+  const auto own = file.metadata().find("config");
+  if (own == file.metadata().end()) {
+    return;
+  }
+  try {
+    findings.config = parse_config(own->second, file.name());
+  } catch (const Error& error) {
+    findings.config_error = error.what();
+  }
+}
+
+/// Compares the file with the models that could be meant: its own config's, if it has one, else
+/// the published ones.
+Findings examine(const Safetensors& file) {
+  Findings findings;
+  read_config(file, findings);
+  if (is_quantized(file)) {
+    return findings;
+  }
+  std::vector<ModelConfig> candidates;
+  if (findings.config) {
+    candidates.push_back(*findings.config);
+  } else {
+    for (const NamedModel& model : named_models()) {
+      candidates.push_back(model.config);
+    }
+  }
+  for (const ModelConfig& config : candidates) {
+    CheckpointFit fit = fit_checkpoint(file, config);
+    const bool is_first = findings.models.empty() && findings.nearest.empty();
+    if (fit.fits()) {
+      if (findings.models.empty()) {
+        findings.fit = std::move(fit);
+      }
+      findings.models.push_back(config.name);
+    } else if (findings.models.empty() &&
+               (is_first || fit.misfits.size() < findings.fit.misfits.size())) {
+      findings.nearest = config.name;
+      findings.fit = std::move(fit);
+    }
+  }
+  if (!findings.models.empty()) {
+    findings.nearest.clear();
+  }
+  return findings;
 }
 
 std::uint64_t count_elements(const Safetensors& file) {
@@ -67,48 +140,74 @@ std::uint64_t count_elements(const Safetensors& file) {
   return count;
 }
 
-std::string join(const std::vector<std::string>& words, const char* separator) {
-  std::string text;
-  for (const std::string& word : words) {
-    text += (text.empty() ? "" : separator) + word;
-  }
-  return text;
-}
-
-void print_text(const Safetensors& file, const Fit& fit) {
-  for (const auto& [name, tensor] : file.tensors()) {
-    fmt::print("{:<64} {:<5} {}\n", name, tensor.dtype_name, shape_text(tensor));
-  }
-  for (const auto& [key, value] : file.metadata()) {
-    fmt::print("metadata {}: {}\n", key, value);
-  }
-  fmt::print("{} tensors, {} elements\n", file.tensors().size(), count_elements(file));
-  if (!fit.models.empty()) {
-    fmt::print("fits {}\n", join(fit.models, " and "));
+void print_fit(const Findings& findings) {
+  const CheckpointFit& fit = findings.fit;
+  if (!findings.models.empty()) {
+    fmt::print("fits {}\n", printable(fmt::format("{}", fmt::join(findings.models, " and "))));
     return;
   }
-  fmt::print("fits no known model; nearest is {}, of which {} tensors do not fit:\n", fit.nearest,
-             fit.misfits.size());
+  if (!fit.obstacle.empty()) {
+    fmt::print("fits no model: {}\n", printable(fit.obstacle));
+    return;
+  }
+  fmt::print("fits no known model; nearest is {}, of which {} tensors do not fit:\n",
+             printable(findings.nearest), fit.misfits.size());
   for (std::size_t i = 0; i < std::min(fit.misfits.size(), kMisfitsShown); ++i) {
-    fmt::print("  {}\n", fit.misfits[i]);
+    fmt::print("  {}\n", printable(fit.misfits[i]));
   }
   if (fit.misfits.size() > kMisfitsShown) {
     fmt::print("  and {} more\n", fit.misfits.size() - kMisfitsShown);
   }
+  if (!fit.advice.empty()) {
+    fmt::print("{}\n", printable(fit.advice));
+  }
 }
 
-void print_json(const Safetensors& file, const Fit& fit) {
-  nlohmann::ordered_json document;
-  document["tensors"] = nlohmann::ordered_json::object();
+void print_text(const Safetensors& file, const Findings& findings) {
+  for (const auto& [name, tensor] : file.tensors()) {
+    fmt::print("{:<64} {:<5} {}\n", printable(name), printable(tensor.dtype_name),
+               shape_text(tensor));
+  }
+  for (const auto& [key, value] : file.metadata()) {
+    fmt::print("metadata {}: {}\n", printable(key), shortened(value));
+  }
+  fmt::print("{} tensors, {} elements\n", file.tensors().size(), count_elements(file));
+  if (!findings.config_error.empty()) {
+    fmt::print("the metadata's config cannot be used: {}\n", printable(findings.config_error));
+  }
+  for (const std::string& note : findings.fit.notes) {
+    fmt::print("{}\n", printable(note));
+  }
+  if (is_quantized(file)) {
+    const auto shown = [&](const char* key) { return shortened(metadata_or_unknown(file, key)); };
+    fmt::print(
+        "a quantized model: {}, {}, weights of {} bits, activations of {}, file format {}; run it "
+        "with bitlog2 eval --quantized or bitlog2 predict --quantized\n",
+        findings.config ? printable(findings.config->name) : "?", shown("scheme"), shown("w_bits"),
+        shown("a_bits"), shown("format_version"));
+    return;
+  }
+  print_fit(findings);
+}
+
+void print_json(const Safetensors& file, const Findings& findings) {
+  using nlohmann::ordered_json;
+  ordered_json document;
+  document["tensors"] = ordered_json::object();
   for (const auto& [name, tensor] : file.tensors()) {
     document["tensors"][name] = {{"dtype", tensor.dtype_name}, {"shape", tensor.shape}};
   }
   document["metadata"] = file.metadata();
   document["elements"] = count_elements(file);
-  document["fits"] = fit.models;
-  document["nearest"] = fit.nearest;
-  document["misfits"] = fit.models.empty() ? fit.misfits : std::vector<std::string>();
-  fmt::print("{}\n", document.dump(1));
+  document["quantized"] = is_quantized(file);
+  document["fits"] = findings.models;
+  document["nearest"] = findings.nearest;
+  document["obstacle"] = findings.fit.obstacle;
+  document["misfits"] = findings.fit.misfits;
+  document["advice"] = findings.fit.advice;
+  document["notes"] = findings.fit.notes;
+  document["config_error"] = findings.config_error;
+  fmt::print("{}\n", document.dump(1, ' ', false, ordered_json::error_handler_t::replace));
 }
 
 }  // namespace
@@ -126,8 +225,8 @@ void add_inspect(CLI::App& app, std::function<int()>& run) {
   command->callback([options, &run] {
     run = [options] {
       const Safetensors file = Safetensors::open(options->file);
-      const Fit fit = find_fit(file);
-      options->json ? print_json(file, fit) : print_text(file, fit);
+      const Findings findings = examine(file);
+      options->json ? print_json(file, findings) : print_text(file, findings);
       return 0;
     };
   });
