@@ -370,7 +370,8 @@ std::optional<fs::path> file_in_snapshots(const fs::path& folder) {
 std::string first_names(const std::vector<std::string>& names) {
   constexpr std::size_t kShown = 4;
   const std::size_t shown = std::min(names.size(), kShown);
-  std::string text = fmt::format("{}", fmt::join(names.begin(), names.begin() + shown, ", "));
+  std::string text = fmt::format(
+      "{}", fmt::join(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(shown), ", "));
   return names.size() > shown ? fmt::format("{} and {} more", text, names.size() - shown) : text;
 }
 

@@ -169,8 +169,8 @@ std::string find_obstacle(const Safetensors& file, const UnwrappedNames& names) 
           "(PEFT's merge_and_unload) and save that",
           name);
     }
-    const auto* naming = std::ranges::find_if(kOtherNamings, [&](const Naming& candidate) {
-      return name.find(candidate.part) != std::string::npos;
+    const auto* naming = std::ranges::find_if(kOtherNamings, [&text = name](const Naming& other) {
+      return text.find(other.part) != std::string::npos;
     });
     if (naming != kOtherNamings.end()) {
       return fmt::format(

@@ -697,7 +697,7 @@ TEST_F(Cli, InspectSaysWhatAQuantizedFileIs) {
       lines_of(outcome.out).back(),
       MatchesRegex("a quantized model: custom, [A-Za-z0-9_]+, weights of 4 bits, activations "
                    "of 4 bits, file format 3; run it with .*"));
-  EXPECT_TRUE(json::parse(run({"inspect", "--json", file.string()}).out)["quantized"]);
+  EXPECT_TRUE(json::parse(run({"inspect", "--json", file.string()}).out)["quantized"].get<bool>());
   EXPECT_THAT(refusal_of_weights(file), HasSubstr("a quantized model already"));
 }
 
