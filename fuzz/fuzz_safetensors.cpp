@@ -1,14 +1,17 @@
-// Feeds arbitrary bytes to the safetensors reader, reads every tensor that it lists, and
-// parses the model config that its metadata may hold. Whatever the bytes, nothing but Error
-// may come out. Seeds: fuzz/corpus/safetensors.
+// Feeds arbitrary bytes to the safetensors reader, reads every tensor that it lists, compares
+// them with tiny models, and parses the model config that the metadata may hold. Bytes that are
+// no safetensors file go to what names such files. Whatever the bytes, nothing but Error may
+// come out. Seeds: fuzz/corpus/safetensors.
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "bitlog2/error.h"
 #include "bitlog2/model.h"
 #include "bitlog2/safetensors.h"
+#include "io/file_kind.h"
 
 namespace {
 
@@ -32,14 +35,46 @@ void read_config(const bitlog2::Safetensors& file) {
   }
 }
 
+/// Models whose structure is made anew for every input.
+const bitlog2::ModelConfig& tiny_model(bitlog2::Family family) {
+  const auto tiny = [](bitlog2::Family kind) {
+    bitlog2::ModelConfig config;
+    config.family = kind;
+    config.img_size = 4;
+    config.patch_size = kind == bitlog2::Family::vit ? 2 : 1;
+    config.embed_dim = 2;
+    config.window_size = 2;
+    config.depths =
+        kind == bitlog2::Family::vit ? std::vector<std::size_t>{1} : std::vector<std::size_t>{1, 1};
+    config.num_heads =
+        kind == bitlog2::Family::vit ? std::vector<std::size_t>{1} : std::vector<std::size_t>{1, 1};
+    config.num_classes = 2;
+    return config;
+  };
+  static const bitlog2::ModelConfig vit = tiny(bitlog2::Family::vit);
+  static const bitlog2::ModelConfig swin = tiny(bitlog2::Family::swin);
+  return family == bitlog2::Family::vit ? vit : swin;
+}
+
+void compare_with_models(const bitlog2::Safetensors& file) {
+  for (const auto family : {bitlog2::Family::vit, bitlog2::Family::swin}) {
+    try {
+      bitlog2::load_checkpoint(file, tiny_model(family));
+    } catch (const bitlog2::Error&) {
+    }
+  }
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const auto bytes = std::as_bytes(std::span(data, size));
+  bitlog2::describe_foreign_file(bytes, "fuzz");
   try {
-    const bitlog2::Safetensors file =
-        bitlog2::Safetensors::parse(std::as_bytes(std::span(data, size)), "fuzz");
+    const bitlog2::Safetensors file = bitlog2::Safetensors::parse(bytes, "fuzz");
     read_tensors(file);
     read_config(file);
+    compare_with_models(file);
   } catch (const bitlog2::Error&) {
   }
   return 0;

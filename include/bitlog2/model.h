@@ -48,8 +48,9 @@ const NamedModel& find_named_model(std::string_view name);
 
 /// A config from JSON text (`where` is for messages): keys family, img_size, patch_size,
 /// embed_dim, depth or depths, num_heads, num_classes, layer_norm_eps, and optionally
-/// name, window_size, mlp_ratio, mean, std, crop_pct. Throws Error for what is missing,
-/// of the wrong type, inconsistent, or too large to be meant.
+/// name, window_size, mlp_ratio, mean, std, crop_pct. Keys that begin with _ are comments.
+/// Throws Error for what is missing, not known, of the wrong type, inconsistent, or too large
+/// to be meant.
 ModelConfig parse_config(std::string_view json_text, const std::string& where);
 
 /// The same keys, as parse_config reads them.
@@ -153,12 +154,36 @@ void for_each_norm_pair(Model& model, const std::function<void(LayerNorm&, Linea
 /// Every linear layer, the patch embedding included, in order of execution.
 void for_each_linear(Model& model, const std::function<void(Linear&)>& visit);
 
-/// What keeps a checkpoint from being `config`'s model, one phrase per tensor ("'head.weight'
-/// is [10, 192], not [1000, 192]"); empty if it fits. Current and older timm names both fit,
-/// buffers that the model computes itself are ignored.
-std::vector<std::string> checkpoint_misfits(const Safetensors& file, const ModelConfig& config);
+/// How well a checkpoint fits a model. Current and older timm names both fit, with or without
+/// the prefixes that wrappers put before them ("module."); buffers that the model computes
+/// itself, and counters, are ignored.
+struct CheckpointFit {
+  /// What keeps it from being any model, in one phrase: another library's names, for one.
+  std::string obstacle;
+  /// What keeps it from being this model, one phrase per tensor ("'head.weight' is [10, 192],
+  /// not [1000, 192]").
+  std::vector<std::string> misfits;
+  /// What to do about the misfits, if they have one known cause.
+  std::string advice;
+  /// What a user may want to know though it fits: prefixes and tensors that were ignored.
+  std::vector<std::string> notes;
 
-/// Loads a checkpoint. Throws Error naming the first tensors that do not fit.
+  bool fits() const { return obstacle.empty() && misfits.empty(); }
+};
+
+CheckpointFit fit_checkpoint(const Safetensors& file, const ModelConfig& config);
+
+/// A model with its weights, and CheckpointFit's notes, each with the file's name.
+struct LoadedCheckpoint {
+  Model model;
+  std::vector<std::string> notes;
+};
+
+/// Loads a checkpoint. Throws Error saying what to do, or naming the first tensors that do not
+/// fit.
+LoadedCheckpoint load_checkpoint(const Safetensors& file, const ModelConfig& config);
+
+/// load_checkpoint, for who wants no notes.
 Model load_model(const Safetensors& file, const ModelConfig& config);
 
 /// The class names in a file's metadata (`class_names`, a JSON array), else ImageNet's for

@@ -17,8 +17,8 @@ namespace bitlog2 {
 
 class MappedFile;
 
-/// Element types that this project reads or writes; `other` is a valid dtype of
-/// the format that it does neither with.
+/// Element types that this project reads or writes; `other` is any other dtype, of the format
+/// or unknown, that it does neither with.
 enum class DType { f32, f16, bf16, u8, i8, i16, i32, i64, other };
 
 /// The name of a dtype in a header, e.g. "F32"; "?" for `other`.
@@ -28,7 +28,7 @@ std::string_view dtype_name(DType dtype);
 struct TensorView {
   DType dtype = DType::other;
   std::string dtype_name;            ///< as the header spells it
-  std::vector<std::uint64_t> shape;  ///< the product of all sizes fits the file
+  std::vector<std::uint64_t> shape;  ///< fits the bytes, if the dtype is one of the format's
   std::span<const std::byte> bytes;  ///< little-endian, row-major; alignment is the file's
   std::uint64_t element_count = 0;
 };
@@ -38,7 +38,8 @@ struct TensorView {
 class Safetensors {
  public:
   /// Maps `path` and checks the whole header: lengths, offsets (in range, gapless,
-  /// not overlapping), shapes against sizes. Throws Error.
+  /// not overlapping), shapes against sizes. Throws Error, which says what the file is and what
+  /// to do where it is a folder or of another format.
   static Safetensors open(const std::filesystem::path& path);
 
   /// The same checks on bytes that the caller keeps alive; `name` is for messages.
@@ -46,6 +47,7 @@ class Safetensors {
 
   const std::string& name() const { return name_; }
   const std::map<std::string, TensorView>& tensors() const { return tensors_; }
+  /// What stands under __metadata__; a value that is no string is there as its JSON.
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
   /// The tensor called `tensor`, or nullptr.

@@ -6,7 +6,8 @@
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 #include <algorithm>
-#include <numeric>
+
+#include "io/nearest_word.h"
 
 namespace bitlog2::cli {
 namespace {
@@ -76,7 +77,8 @@ std::vector<std::string> subcommand_names(const CLI::App& app) {
 }
 
 std::string suggestion(std::string_view word, const std::vector<std::string>& candidates) {
-  const std::string nearest = nearest_word(word, candidates);
+  const std::vector<std::string_view> known(candidates.begin(), candidates.end());
+  const std::string_view nearest = nearest_word(word, known);
   return nearest.empty() ? "" : fmt::format("; did you mean {}?", nearest);
 }
 
@@ -134,30 +136,6 @@ std::string explain(const CLI::App& app, const CLI::ParseError& error) {
     return explain_unknown(app, unknown);
   }
   return error.what();
-}
-
-std::string nearest_word(std::string_view word, const std::vector<std::string>& candidates) {
-  std::string nearest;
-  std::size_t fewest = word.size() / 3 + 1;
-  for (const std::string& candidate : candidates) {
-    // Levenshtein's distance, row by row.
-    std::vector<std::size_t> row(candidate.size() + 1);
-    std::iota(row.begin(), row.end(), std::size_t{0});
-    for (std::size_t i = 0; i < word.size(); ++i) {
-      std::size_t diagonal = row[0];
-      row[0] = i + 1;
-      for (std::size_t j = 0; j < candidate.size(); ++j) {
-        const std::size_t replaced = diagonal + (word[i] == candidate[j] ? 0 : 1);
-        diagonal = row[j + 1];
-        row[j + 1] = std::min({replaced, row[j] + 1, row[j + 1] + 1});
-      }
-    }
-    if (row.back() < fewest) {
-      fewest = row.back();
-      nearest = candidate;
-    }
-  }
-  return nearest;
 }
 
 }  // namespace bitlog2::cli

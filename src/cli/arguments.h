@@ -3,7 +3,6 @@
 #pragma once
 
 #include <string>
-#include <string_view>
 #include <vector>
 
 namespace CLI {
@@ -22,9 +21,5 @@ std::vector<std::string> parser_order(int argc, const char* const* argv, const C
 /// What is wrong with the arguments, as one phrase: unknown words in the order in which they were
 /// given, with the known one that is nearest.
 std::string explain(const CLI::App& app, const CLI::ParseError& error);
-
-/// The one of `candidates` that differs from `word` in the fewest letters, or an empty string if
-/// all differ in more than a third of them.
-std::string nearest_word(std::string_view word, const std::vector<std::string>& candidates);
 
 }  // namespace bitlog2::cli

@@ -34,16 +34,22 @@ void occupy_standard_streams() {
 
 std::string printable(std::string_view text) {
   std::string result;
-  for (const char character : text) {
-    const auto byte = static_cast<unsigned char>(character);
-    if (character == '\n') {
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    // In UTF-8 a C1 control is two bytes, of which the first is 0xC2.
+    const bool is_c1 =
+        byte == 0xC2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xA0;
+    if (text[i] == '\n') {
       result += "\\n";
-    } else if (character == '\t') {
+    } else if (text[i] == '\t') {
       result += "\\t";
     } else if (byte < 0x20 || byte == 0x7F) {
       result += fmt::format("\\x{:02x}", byte);
+    } else if (is_c1) {
+      ++i;
+      result += fmt::format("\\x{:02x}", static_cast<unsigned char>(text[i]));
     } else {
-      result += character;
+      result += text[i];
     }
   }
   return result;

@@ -1,9 +1,13 @@
 // `bitlog2 inspect`: what a checkpoint holds, and which model it is.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <CLI/App.hpp>
+#include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string_view>
 
 #include "bitlog2/error.h"
 #include "bitlog2/model.h"
@@ -15,48 +19,97 @@
 namespace bitlog2::cli {
 namespace {
 
+using nlohmann::ordered_json;
+
 constexpr std::size_t kMisfitsShown = 5;
+constexpr std::size_t kLettersShown = 200;  // of a metadata value
+
+/// At most `count` bytes of `text`, and no part of a UTF-8 sequence.
+std::string_view first_letters(std::string_view text, std::size_t count) {
+  if (text.size() <= count) {
+    return text;
+  }
+  while (count > 0 && (static_cast<unsigned char>(text[count]) & 0xC0) == 0x80) {
+    --count;
+  }
+  return text.substr(0, count);
+}
+
+std::string shortened(const std::string& value) {
+  const std::string_view shown = first_letters(value, kLettersShown);
+  return printable(shown) +
+         (shown.size() < value.size() ? fmt::format("... ({} bytes)", value.size()) : "");
+}
 
 std::string shape_text(const TensorView& tensor) {
-  std::string text;
-  for (const std::uint64_t size : tensor.shape) {
-    text += fmt::format("{}{}", text.empty() ? "" : " x ", size);
-  }
-  return text.empty() ? "scalar" : text;
+  return tensor.shape.empty() ? "scalar" : fmt::format("{}", fmt::join(tensor.shape, " x "));
 }
 
-/// Models that could be meant: the file's own config, if it has one, and the published ones.
-std::vector<ModelConfig> candidates(const Safetensors& file) {
-  std::vector<ModelConfig> configs;
-  const auto own = file.metadata().find("config");
-  if (own != file.metadata().end()) {
-    configs.push_back(parse_config(own->second, file.name()));
-    return configs;
-  }
-  for (const NamedModel& model : named_models()) {
-    configs.push_back(model.config);
-  }
-  return configs;
+/// A value of the metadata, or "?".
+std::string metadata_or_unknown(const Safetensors& file, const char* key) {
+  const auto found = file.metadata().find(key);
+  return found == file.metadata().end() ? "?" : found->second;
 }
 
-struct Fit {
-  std::vector<std::string> models;  ///< that the file fits
-  std::string nearest;              ///< else the one with the fewest misfits
-  std::vector<std::string> misfits;
+bool is_quantized(const Safetensors& file) {
+  return metadata_or_unknown(file, "format") == "bitlog2";
+}
+
+/// All there is to say about a file, however little of it is understood.
+struct Findings {
+  std::optional<ModelConfig> config;  ///< the file's own
+  std::string config_error;           ///< why there is none though the metadata has one
+  std::vector<std::string> models;    ///< that the file fits
+  std::string nearest;                ///< else the one with the fewest misfits
+  CheckpointFit fit;                  ///< to the first that it fits, or to the nearest
 };
 
-Fit find_fit(const Safetensors& file) {
-  Fit fit;
-  for (const ModelConfig& config : candidates(file)) {
-    std::vector<std::string> misfits = checkpoint_misfits(file, config);
-    if (misfits.empty()) {
-      fit.models.push_back(config.name);
-    } else if (fit.nearest.empty() || misfits.size() < fit.misfits.size()) {
-      fit.nearest = config.name;
-      fit.misfits = std::move(misfits);
+void read_config(const Safetensors& file, Findings& findings) {
+  const auto own = file.metadata().find("config");
+  if (own == file.metadata().end()) {
+    return;
+  }
+  try {
+    findings.config = parse_config(own->second, file.name());
+  } catch (const Error& error) {
+    findings.config_error = error.what();
+  }
+}
+
+/// Compares the file with the models that could be meant: its own config's, if it has one, else
+/// the published ones.
+Findings examine(const Safetensors& file) {
+  Findings findings;
+  read_config(file, findings);
+  if (is_quantized(file)) {
+    return findings;
+  }
+  std::vector<ModelConfig> candidates;
+  if (findings.config) {
+    candidates.push_back(*findings.config);
+  } else {
+    for (const NamedModel& model : named_models()) {
+      candidates.push_back(model.config);
     }
   }
-  return fit;
+  for (const ModelConfig& config : candidates) {
+    CheckpointFit fit = fit_checkpoint(file, config);
+    const bool is_first = findings.models.empty() && findings.nearest.empty();
+    if (fit.fits()) {
+      if (findings.models.empty()) {
+        findings.fit = std::move(fit);
+      }
+      findings.models.push_back(config.name);
+    } else if (findings.models.empty() &&
+               (is_first || fit.misfits.size() < findings.fit.misfits.size())) {
+      findings.nearest = config.name;
+      findings.fit = std::move(fit);
+    }
+  }
+  if (!findings.models.empty()) {
+    findings.nearest.clear();
+  }
+  return findings;
 }
 
 std::uint64_t count_elements(const Safetensors& file) {
@@ -67,48 +120,75 @@ std::uint64_t count_elements(const Safetensors& file) {
   return count;
 }
 
-std::string join(const std::vector<std::string>& words, const char* separator) {
-  std::string text;
-  for (const std::string& word : words) {
-    text += (text.empty() ? "" : separator) + word;
+void print_fit(const Findings& findings) {
+  const CheckpointFit& fit = findings.fit;
+  if (!findings.models.empty()) {
+    print(fmt::format("fits {}\n",
+                      printable(fmt::format("{}", fmt::join(findings.models, " and ")))));
+    return;
   }
-  return text;
-}
-
-void print_text(const Safetensors& file, const Fit& fit) {
-  for (const auto& [name, tensor] : file.tensors()) {
-    print(fmt::format("{:<64} {:<5} {}\n", name, tensor.dtype_name, shape_text(tensor)));
-  }
-  for (const auto& [key, value] : file.metadata()) {
-    print(fmt::format("metadata {}: {}\n", key, value));
-  }
-  print(fmt::format("{} tensors, {} elements\n", file.tensors().size(), count_elements(file)));
-  if (!fit.models.empty()) {
-    print(fmt::format("fits {}\n", join(fit.models, " and ")));
+  if (!fit.obstacle.empty()) {
+    print(fmt::format("fits no model: {}\n", printable(fit.obstacle)));
     return;
   }
   print(fmt::format("fits no known model; nearest is {}, of which {} tensors do not fit:\n",
-                    fit.nearest, fit.misfits.size()));
+                    printable(findings.nearest), fit.misfits.size()));
   for (std::size_t i = 0; i < std::min(fit.misfits.size(), kMisfitsShown); ++i) {
-    print(fmt::format("  {}\n", fit.misfits[i]));
+    print(fmt::format("  {}\n", printable(fit.misfits[i])));
   }
   if (fit.misfits.size() > kMisfitsShown) {
     print(fmt::format("  and {} more\n", fit.misfits.size() - kMisfitsShown));
   }
+  if (!fit.advice.empty()) {
+    print(fmt::format("{}\n", printable(fit.advice)));
+  }
 }
 
-void write_json(const Safetensors& file, const Fit& fit, const Output& json) {
-  nlohmann::ordered_json document;
-  document["tensors"] = nlohmann::ordered_json::object();
+void print_text(const Safetensors& file, const Findings& findings) {
+  for (const auto& [name, tensor] : file.tensors()) {
+    print(fmt::format("{:<64} {:<5} {}\n", printable(name), printable(tensor.dtype_name),
+                      shape_text(tensor)));
+  }
+  for (const auto& [key, value] : file.metadata()) {
+    print(fmt::format("metadata {}: {}\n", printable(key), shortened(value)));
+  }
+  print(fmt::format("{} tensors, {} elements\n", file.tensors().size(), count_elements(file)));
+  if (!findings.config_error.empty()) {
+    print(fmt::format("the metadata's config cannot be used: {}\n",
+                      printable(findings.config_error)));
+  }
+  for (const std::string& note : findings.fit.notes) {
+    print(fmt::format("{}\n", printable(note)));
+  }
+  if (is_quantized(file)) {
+    const auto shown = [&](const char* key) { return shortened(metadata_or_unknown(file, key)); };
+    print(fmt::format(
+        "a quantized model: {}, {}, weights of {} bits, activations of {}, file format {}; run it "
+        "with bitlog2 eval --quantized or bitlog2 predict --quantized\n",
+        findings.config ? printable(findings.config->name) : "?", shown("scheme"), shown("w_bits"),
+        shown("a_bits"), shown("format_version")));
+    return;
+  }
+  print_fit(findings);
+}
+
+ordered_json to_json(const Safetensors& file, const Findings& findings) {
+  ordered_json document;
+  document["tensors"] = ordered_json::object();
   for (const auto& [name, tensor] : file.tensors()) {
     document["tensors"][name] = {{"dtype", tensor.dtype_name}, {"shape", tensor.shape}};
   }
   document["metadata"] = file.metadata();
   document["elements"] = count_elements(file);
-  document["fits"] = fit.models;
-  document["nearest"] = fit.nearest;
-  document["misfits"] = fit.models.empty() ? fit.misfits : std::vector<std::string>();
-  write_json(json, document);
+  document["quantized"] = is_quantized(file);
+  document["fits"] = findings.models;
+  document["nearest"] = findings.nearest;
+  document["obstacle"] = findings.fit.obstacle;
+  document["misfits"] = findings.fit.misfits;
+  document["advice"] = findings.fit.advice;
+  document["notes"] = findings.fit.notes;
+  document["config_error"] = findings.config_error;
+  return document;
 }
 
 }  // namespace
@@ -127,11 +207,11 @@ void add_inspect(CLI::App& app, std::function<int()>& run) {
     run = [options] {
       check_outputs({options->json}, {options->file});
       const Safetensors file = Safetensors::open(options->file);
-      const Fit fit = find_fit(file);
+      const Findings findings = examine(file);
       if (!options->json.to_stdout()) {
-        print_text(file, fit);
+        print_text(file, findings);
       }
-      write_json(file, fit, options->json);
+      write_json(options->json, to_json(file, findings));
       return 0;
     };
   });

@@ -80,7 +80,11 @@ LoadedModel load_chosen_model(const ModelChoice& choice) {
   }
   const Safetensors weights = Safetensors::open(find_weights(choice));
   const ModelConfig config = find_config(choice, weights);
-  return {load_model(weights, config), class_names(weights, config.num_classes)};
+  LoadedCheckpoint loaded = load_checkpoint(weights, config);
+  for (const std::string& note : loaded.notes) {
+    tell("note: " + note);
+  }
+  return {std::move(loaded.model), class_names(weights, config.num_classes)};
 }
 
 std::vector<float> calibration_batch(const Dataset& images, const Preprocessing& preprocessing,

@@ -16,6 +16,7 @@
 
 #include "bitlog2/error.h"
 #include "bitlog2/files.h"
+#include "io/file_kind.h"
 
 namespace bitlog2 {
 namespace {
@@ -28,25 +29,47 @@ static_assert(std::endian::native == std::endian::little,
 constexpr std::uint64_t kMaxHeaderBytes = 100'000'000;  // the format's own limit
 constexpr std::size_t kDataAlignment = 64;              // of what we write
 
+/// What helps whose weights have a dtype that is not taken.
+enum class Cure : std::uint8_t {
+  none,       ///< not weights at all
+  convert,    ///< PyTorch widens these to float32
+  dequantize  ///< codes, of which this file alone does not say what they mean
+};
+
 struct DTypeEntry {
   DType dtype;
   std::string_view name;
-  unsigned bytes;
+  unsigned bits;
+  Cure cure = Cure::none;
 };
 
 constexpr std::array kDTypes = {
-    DTypeEntry{DType::f32, "F32", 4},   DTypeEntry{DType::f16, "F16", 2},
-    DTypeEntry{DType::bf16, "BF16", 2}, DTypeEntry{DType::u8, "U8", 1},
-    DTypeEntry{DType::i8, "I8", 1},     DTypeEntry{DType::i16, "I16", 2},
-    DTypeEntry{DType::i32, "I32", 4},   DTypeEntry{DType::i64, "I64", 8},
+    DTypeEntry{DType::f32, "F32", 32},
+    DTypeEntry{DType::f16, "F16", 16},
+    DTypeEntry{DType::bf16, "BF16", 16},
+    DTypeEntry{DType::u8, "U8", 8, Cure::dequantize},
+    DTypeEntry{DType::i8, "I8", 8, Cure::dequantize},
+    DTypeEntry{DType::i16, "I16", 16},
+    DTypeEntry{DType::i32, "I32", 32, Cure::dequantize},
+    DTypeEntry{DType::i64, "I64", 64},
 };
 
 /// The format's other dtypes, which may stand in a file but are never read.
 constexpr std::array kOtherDTypes = {
-    DTypeEntry{DType::other, "F64", 8},     DTypeEntry{DType::other, "BOOL", 1},
-    DTypeEntry{DType::other, "U16", 2},     DTypeEntry{DType::other, "U32", 4},
-    DTypeEntry{DType::other, "U64", 8},     DTypeEntry{DType::other, "F8_E4M3", 1},
-    DTypeEntry{DType::other, "F8_E5M2", 1},
+    DTypeEntry{DType::other, "F64", 64, Cure::convert},
+    DTypeEntry{DType::other, "BOOL", 8},
+    DTypeEntry{DType::other, "U16", 16},
+    DTypeEntry{DType::other, "U32", 32, Cure::dequantize},
+    DTypeEntry{DType::other, "U64", 64},
+    DTypeEntry{DType::other, "C64", 64},
+    DTypeEntry{DType::other, "F8_E4M3", 8, Cure::convert},
+    DTypeEntry{DType::other, "F8_E5M2", 8, Cure::convert},
+    DTypeEntry{DType::other, "F8_E4M3FNUZ", 8, Cure::convert},
+    DTypeEntry{DType::other, "F8_E5M2FNUZ", 8, Cure::convert},
+    DTypeEntry{DType::other, "F8_E8M0", 8, Cure::dequantize},
+    DTypeEntry{DType::other, "F6_E2M3", 6, Cure::dequantize},
+    DTypeEntry{DType::other, "F6_E3M2", 6, Cure::dequantize},
+    DTypeEntry{DType::other, "F4", 4, Cure::dequantize},
 };
 
 const DTypeEntry* find_dtype(std::string_view name) {
@@ -61,6 +84,23 @@ const DTypeEntry* find_dtype(std::string_view name) {
     }
   }
   return nullptr;
+}
+
+/// Why a tensor's values are no weights, and what to do.
+std::string refusal_of_dtype(const TensorView& view, const std::string& file) {
+  const DTypeEntry* dtype = find_dtype(view.dtype_name);
+  const std::string what =
+      fmt::format("is {}{}; weights must be F32, F16 or BF16",
+                  dtype == nullptr ? "of the unknown dtype " : "", view.dtype_name);
+  const Cure cure = dtype == nullptr ? Cure::none : dtype->cure;
+  if (cure == Cure::convert) {
+    return fmt::format(
+        "{}; convert with python3 -c \"import safetensors.torch as s; s.save_file({{k: v.float() "
+        "for k, v in s.load_file('{}').items()}}, 'f32.safetensors')\"",
+        what, name_in_command(file, "FILE.safetensors"));
+  }
+  return cure == Cure::dequantize ? what + "; it holds quantized codes: give the float checkpoint"
+                                  : what;
 }
 
 /// Reads one file's header; every failure names the file and, where there is one, the tensor.
@@ -89,18 +129,37 @@ class HeaderReader {
     std::string tensor;
   };
 
-  [[noreturn]] void fail(const std::string& what) const {
-    throw Error(fmt::format("{}: {}; is it a whole safetensors file?", name_, what));
+  static constexpr const char* kIsItWhole = "is it a whole safetensors file?";
+  static constexpr const char* kCutOff = "the file is cut off: copy or download it again";
+
+  [[noreturn]] void fail(const std::string& what, const char* advice = kIsItWhole) const {
+    throw Error(fmt::format("{}: {}; {}", name_, what, advice));
+  }
+
+  /// Throws an Error that names what the file is, if that can be told.
+  void fail_if_foreign() const {
+    const std::string kind = describe_foreign_file(bytes_, name_);
+    if (!kind.empty()) {
+      throw Error(fmt::format("{}: is {}", name_, kind));
+    }
   }
 
   json parse_header() {
     std::uint64_t length = 0;
     if (bytes_.size() < sizeof(length)) {
+      fail_if_foreign();
       fail(fmt::format("only {} bytes long", bytes_.size()));
     }
     std::memcpy(&length, bytes_.data(), sizeof(length));
     if (length > kMaxHeaderBytes || length > bytes_.size() - sizeof(length)) {
-      fail(fmt::format("the header claims {} bytes, the file has {}", length, bytes_.size()));
+      // Where a header begins, the rest of it may be missing. Else it is no safetensors file.
+      const bool begins = length <= kMaxHeaderBytes && bytes_.size() > sizeof(length) &&
+                          bytes_[sizeof(length)] == std::byte{'{'};
+      if (!begins) {
+        fail_if_foreign();
+      }
+      fail(fmt::format("the header claims {} bytes, the file has {}", length, bytes_.size()),
+           begins ? kCutOff : kIsItWhole);
     }
     const auto text = bytes_.subspan(sizeof(length), static_cast<std::size_t>(length));
     data_ = bytes_.subspan(sizeof(length) + static_cast<std::size_t>(length));
@@ -120,6 +179,7 @@ class HeaderReader {
     } catch (const json::exception&) {
     } catch (const Error&) {
     }
+    fail_if_foreign();
     fail("the header is not a JSON object");
   }
 
@@ -128,10 +188,8 @@ class HeaderReader {
       fail("__metadata__ is not an object");
     }
     for (const auto& [key, text] : value.items()) {
-      if (!text.is_string()) {
-        fail(fmt::format("metadata '{}' is not a string", key));
-      }
-      metadata.emplace(key, text.get<std::string>());
+      // Values must be strings; some writers put numbers or lists there, which harm nobody.
+      metadata.emplace(key, text.is_string() ? text.get<std::string>() : text.dump());
     }
   }
 
@@ -152,30 +210,32 @@ class HeaderReader {
     }
     TensorView view;
     view.dtype_name = entry["dtype"].get<std::string>();
+    // A dtype that is not known here is no weight's, but the file's other tensors are as good.
     const DTypeEntry* dtype = find_dtype(view.dtype_name);
-    if (dtype == nullptr) {
-      fail(fmt::format("tensor '{}' has the unknown dtype '{}'", tensor, view.dtype_name));
-    }
-    view.dtype = dtype->dtype;
+    view.dtype = dtype == nullptr ? DType::other : dtype->dtype;
 
     const std::uint64_t begin = read_unsigned(tensor, entry["data_offsets"][0]);
     const std::uint64_t end = read_unsigned(tensor, entry["data_offsets"][1]);
     if (begin > end || end > data_.size()) {
-      fail(
-          fmt::format("tensor '{}' claims bytes {} to {} of {}", tensor, begin, end, data_.size()));
+      fail(fmt::format("tensor '{}' claims bytes {} to {} of {}", tensor, begin, end, data_.size()),
+           begin > end ? kIsItWhole : kCutOff);
     }
     view.element_count = 1;
     for (const json& item : entry["shape"]) {
       const std::uint64_t size = read_unsigned(tensor, item);
       view.shape.push_back(size);
-      if (size != 0 && view.element_count > std::numeric_limits<std::uint64_t>::max() / 8 / size) {
+      if (size != 0 && view.element_count > std::numeric_limits<std::uint64_t>::max() / 64 / size) {
         fail(fmt::format("tensor '{}' has an impossible shape", tensor));
       }
       view.element_count *= size;
     }
-    if (view.element_count * dtype->bytes != end - begin) {
+    if (dtype != nullptr && (view.element_count * dtype->bits) % 8 != 0) {
+      fail(fmt::format("tensor '{}' of {} elements of {} bits fills no whole bytes", tensor,
+                       view.element_count, dtype->bits));
+    }
+    if (dtype != nullptr && view.element_count * dtype->bits / 8 != end - begin) {
       fail(fmt::format("tensor '{}' has {} bytes, its shape needs {}", tensor, end - begin,
-                       view.element_count * dtype->bytes));
+                       view.element_count * dtype->bits / 8));
     }
     view.bytes =
         data_.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
@@ -239,6 +299,10 @@ float half_to_float(std::uint16_t half) {
 }
 
 Safetensors Safetensors::open(const std::filesystem::path& path) {
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored)) {
+    throw Error(fmt::format("{}: is {}", path.string(), describe_folder(path)));
+  }
   auto file = std::make_shared<const MappedFile>(path);
   Safetensors result = parse(file->bytes(), path.string());
   result.file_ = std::move(file);
@@ -267,6 +331,9 @@ const TensorView& Safetensors::at(const std::string& tensor) const {
 
 std::vector<float> Safetensors::read_floats(const std::string& tensor) const {
   const TensorView& view = at(tensor);
+  if (view.dtype != DType::f32 && view.dtype != DType::f16 && view.dtype != DType::bf16) {
+    throw Error(fmt::format("{}: tensor '{}' {}", name_, tensor, refusal_of_dtype(view, name_)));
+  }
   // element_count is backed by bytes that exist: it cannot be larger than the file.
   std::vector<float> values(static_cast<std::size_t>(view.element_count));
   switch (view.dtype) {
@@ -278,14 +345,11 @@ std::vector<float> Safetensors::read_floats(const std::string& tensor) const {
     case DType::f16:
       convert<std::uint16_t>(view.bytes, values, half_to_float);
       break;
-    case DType::bf16:
+    default:
       convert<std::uint16_t>(view.bytes, values, [](std::uint16_t stored) {
         return std::bit_cast<float>(static_cast<std::uint32_t>(stored) << 16);
       });
       break;
-    default:
-      throw Error(fmt::format("{}: tensor '{}' is {}; weights must be F32, F16 or BF16", name_,
-                              tensor, view.dtype_name));
   }
   const auto bad =
       std::find_if(values.begin(), values.end(), [](float value) { return !std::isfinite(value); });

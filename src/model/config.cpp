@@ -1,13 +1,17 @@
 // Model configurations: the published models, and JSON. A config is checked here once,
 // so that nothing after it meets sizes that do not go together.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <set>
 
 #include "bitlog2/error.h"
 #include "bitlog2/model.h"
+#include "io/nearest_word.h"
 
 namespace bitlog2 {
 namespace {
@@ -60,6 +64,181 @@ ModelConfig swin(std::string name, std::size_t third_stage_depth) {
   config.layer_norm_eps = 1e-5F;
   config.preprocessing = preprocessing_for(config.img_size, 0.9);
   return config;
+}
+
+// ---- The text -----------------------------------------------------------------------------
+
+/// What is wrong at byte `at` of `text`, in plain words. `told` is the JSON library's message,
+/// which speaks of a grammar.
+std::string plain_reason(std::string_view text, std::size_t at, std::string_view told) {
+  const auto says = [&](std::string_view part) {
+    return told.find(part) != std::string_view::npos;
+  };
+  const char letter = at < text.size() ? text[at] : '\0';
+  if (says("unexpected end of input")) {
+    return "the text ends too early; is a } or ] missing?";
+  }
+  if (says("UTF-8")) {
+    return "this is not UTF-8; save the file as UTF-8";
+  }
+  if (says("invalid string")) {
+    return "this text in quotes is not closed, or holds a character that must be escaped";
+  }
+  if (letter == '\'') {
+    return "texts and keys stand in double quotes";
+  }
+  if (letter == '/' || letter == '#') {
+    return "JSON has no comments; a key that begins with _ may hold one";
+  }
+  if (says("expected end of input")) {
+    return "something follows the closing }";
+  }
+  if (says("; expected '}'") || says("; expected ']'")) {
+    return "a comma is missing before this";
+  }
+  if (says("; expected ':'")) {
+    return "a colon is missing before this";
+  }
+  if (says("while parsing object key")) {
+    return letter == '}' ? "a comma stands before this }"
+                         : "a key in double quotes must stand here";
+  }
+  if (letter == '}' || letter == ']' || letter == ',') {
+    return "a value is missing before this";
+  }
+  return "this is no value of JSON (a number, true, false, null, or a text in double quotes)";
+}
+
+/// Where the token ends whose last byte is `at`, its first byte, as far as a quote tells.
+std::size_t token_begin(std::string_view text, std::size_t at) {
+  if (at == 0 || at >= text.size() || text[at] != '"') {
+    return at;
+  }
+  const std::size_t quote = text.rfind('"', at - 1);
+  return quote == std::string_view::npos || text.find('\n', quote) < at ? at : quote;
+}
+
+std::string syntax_error(std::string_view text, const json::parse_error& error) {
+  const std::string_view told = error.what();
+  const std::size_t last = std::min(error.byte == 0 ? 0 : error.byte - 1, text.size());
+  const std::size_t at = told.find("unexpected string literal") == std::string_view::npos
+                             ? last
+                             : token_begin(text, last);
+  const std::string_view before = text.substr(0, at);
+  const std::size_t line_begin = before.rfind('\n') + 1;  // npos + 1 is 0
+  const auto is_letter = [](char byte) {
+    return (static_cast<unsigned char>(byte) & 0xC0) != 0x80;
+  };
+  return fmt::format("line {}, column {}: {}", 1 + std::ranges::count(before, '\n'),
+                     1 + std::ranges::count_if(before.substr(line_begin), is_letter),
+                     plain_reason(text, at, told));
+}
+
+/// The JSON object that `text` holds.
+json parse_object(std::string_view text, const std::string& where) {
+  const auto fail = [&](const std::string& what) {
+    return Error(fmt::format("{}: config: {}", where, what));
+  };
+  if (text.starts_with("\xef\xbb\xbf")) {
+    text.remove_prefix(3);
+  }
+  if (text.starts_with("\xff\xfe") || text.starts_with("\xfe\xff")) {
+    throw fail("the text is UTF-16; save it as UTF-8");
+  }
+  if (text.find_first_not_of(" \t\r\n") == std::string_view::npos) {
+    throw fail("the text is empty; a JSON object is needed");
+  }
+  std::set<std::string> keys;
+  const auto check_key = [&](int depth, json::parse_event_t event, json& parsed) {
+    if (event == json::parse_event_t::key && depth == 1 &&
+        !keys.insert(parsed.get<std::string>()).second) {
+      throw fail(fmt::format("'{}' is there twice", parsed.get<std::string>()));
+    }
+    return true;
+  };
+  try {
+    json object = json::parse(text, check_key);
+    if (object.is_object()) {
+      return object;
+    }
+  } catch (const json::parse_error& error) {
+    throw fail("not valid JSON, " + syntax_error(text, error));
+  } catch (const json::exception&) {  // a number of 400 digits
+    throw fail("a number is too large");
+  }
+  throw fail("not a JSON object");
+}
+
+// ---- Its keys -----------------------------------------------------------------------------
+
+constexpr std::array<std::string_view, 15> kKeys = {
+    "name",      "family",      "img_size",  "patch_size",  "embed_dim",
+    "depth",     "depths",      "num_heads", "num_classes", "layer_norm_eps",
+    "mlp_ratio", "window_size", "mean",      "std",         "crop_pct"};
+
+/// Refuses the configurations that other libraries keep beside their weights.
+void check_is_ours(const json& object, const std::string& where) {
+  const auto has = [&](const char* key) { return object.contains(key); };
+  const char* library = nullptr;
+  if (has("architecture") || has("pretrained_cfg")) {
+    library = "timm";
+  } else if (has("model_type") || has("architectures") || has("hidden_size")) {
+    library = "Hugging Face transformers";
+  }
+  if (library != nullptr && !has("family")) {
+    throw Error(fmt::format(
+        "{}: config: this is a configuration of {}, whose keys are others; write one with the "
+        "keys {} (docs/datasets-and-configs.md)",
+        where, library, fmt::join(kKeys, ", ")));
+  }
+}
+
+/// Refuses keys that are not known and the lack of keys that are needed, all in one message.
+void check_keys(const json& object, const std::string& where) {
+  constexpr std::size_t kMostNamed = 8;
+  check_is_ours(object, where);
+  std::vector<std::string> wrong;
+  std::set<std::string_view> meant;
+  for (const auto& [key, value] : object.items()) {
+    // Keys that begin with _ are comments.
+    if (key.starts_with('_') || std::ranges::find(kKeys, key) != kKeys.end()) {
+      continue;
+    }
+    const std::string_view nearest = nearest_word(key, kKeys);
+    meant.insert(nearest);
+    if (wrong.size() < kMostNamed) {
+      wrong.push_back(fmt::format("unknown key '{}'", key.substr(0, 64)) +
+                      (nearest.empty() ? "" : fmt::format("; did you mean '{}'?", nearest)));
+    }
+  }
+  const bool has_depth = object.contains("depth") || object.contains("depths") ||
+                         meant.contains("depth") || meant.contains("depths");
+  std::vector<std::string_view> needed = {"family",    "img_size",    "patch_size",    "embed_dim",
+                                          "num_heads", "num_classes", "layer_norm_eps"};
+  const bool is_swin = object.contains("family") && object["family"] == "swin";
+  if (!has_depth) {
+    needed.insert(needed.begin() + 4, is_swin ? "depths" : "depth");
+  }
+  if (is_swin) {
+    needed.emplace_back("window_size");
+  }
+  std::vector<std::string> missing;
+  for (const std::string_view key : needed) {
+    if (!object.contains(key) && !meant.contains(key)) {
+      missing.push_back(fmt::format("'{}'", key));
+    }
+  }
+  if (!missing.empty()) {
+    wrong.push_back(
+        fmt::format("{} {} missing", fmt::join(missing, ", "), missing.size() == 1 ? "is" : "are"));
+  }
+  if (!wrong.empty()) {
+    throw Error(fmt::format("{}: config: {} (docs/datasets-and-configs.md)", where,
+                            fmt::join(wrong, "; ")));
+  }
+  if (object.contains("depth") && object.contains("depths")) {
+    throw Error(fmt::format("{}: config: give depth or depths, not both", where));
+  }
 }
 
 /// Reads one JSON object's members; every failure names the file and the key.
@@ -129,12 +308,7 @@ class ConfigReader {
   }
 
  private:
-  const json& member(const char* key) const {
-    if (!object_.contains(key)) {
-      fail(fmt::format("'{}' is missing", key));
-    }
-    return object_[key];
-  }
+  const json& member(const char* key) const { return object_[key]; }
 
   std::size_t checked_size(const char* key, const json& value, std::size_t largest) const {
     if (!value.is_number_unsigned() || value.get<std::uint64_t>() < 1 ||
@@ -147,6 +321,44 @@ class ConfigReader {
   const json& object_;
   const std::string& where_;
 };
+
+using Channels = std::array<float, 3>;
+
+/// Whether these cannot be meant for pixels of 0 to 1. A zero fits any range.
+bool is_of_bytes(const Channels& values) {
+  return std::ranges::any_of(values, [](float value) { return std::abs(value) > 2; });
+}
+
+std::string of_unit_range(const char* key, const Channels& values) {
+  return fmt::format("\"{}\": [{:.6g}, {:.6g}, {:.6g}]", key, values[0] / 255, values[1] / 255,
+                     values[2] / 255);
+}
+
+/// Mean and standard deviation are of pixels from 0 to 1; many configurations have them of 0 to
+/// 255, with which no image would be classified right.
+void check_range(const ConfigReader& reader, const Preprocessing& preprocessing) {
+  const bool mean = is_of_bytes(preprocessing.mean);
+  const bool std = is_of_bytes(preprocessing.std);
+  const bool any_mean = preprocessing.mean == Channels{};
+  if (mean && std) {
+    reader.fail(fmt::format(
+        "mean and std are of pixels from 0 to 255; write them for 0 to 1: {}, {}",
+        of_unit_range("mean", preprocessing.mean), of_unit_range("std", preprocessing.std)));
+  }
+  if (std && any_mean) {
+    reader.fail(fmt::format("std is of pixels from 0 to 255; write it for 0 to 1: {}",
+                            of_unit_range("std", preprocessing.std)));
+  }
+  if (mean || std) {
+    reader.fail(fmt::format(
+        "{} is of pixels from 0 to 255 and {} of 0 to 1{}; write both for 0 to 1, {} if that one "
+        "is right",
+        mean ? "mean" : "std", mean ? "std" : "mean",
+        reader.has(mean ? "std" : "mean") ? "" : ", its default",
+        mean ? of_unit_range("mean", preprocessing.mean)
+             : of_unit_range("std", preprocessing.std)));
+  }
+}
 
 void check_swin_grid(const ConfigReader& reader, const ModelConfig& config) {
   std::size_t grid = config.img_size / config.patch_size;
@@ -226,10 +438,8 @@ const NamedModel& find_named_model(std::string_view name) {
 }
 
 ModelConfig parse_config(std::string_view json_text, const std::string& where) {
-  const json object = json::parse(json_text, nullptr, false);
-  if (!object.is_object()) {
-    throw Error(fmt::format("{}: config: not a JSON object", where));
-  }
+  const json object = parse_object(json_text, where);
+  check_keys(object, where);
   const ConfigReader reader(object, where);
   ModelConfig config;
   const std::string family = reader.text("family");
@@ -246,7 +456,7 @@ ModelConfig parse_config(std::string_view json_text, const std::string& where) {
   config.depths = reader.sizes(reader.has("depths") ? "depths" : "depth", kMaxBlocks);
   config.num_heads = reader.sizes("num_heads");
   config.num_classes = reader.size("num_classes", 1 << 20);
-  config.layer_norm_eps = static_cast<float>(reader.number("layer_norm_eps", 1e-12, 1));
+  config.layer_norm_eps = static_cast<float>(reader.number("layer_norm_eps", 1e-12F, 1));
   if (config.family == Family::swin) {
     config.window_size = reader.size("window_size", kMaxWindow);
   }
@@ -261,6 +471,7 @@ ModelConfig parse_config(std::string_view json_text, const std::string& where) {
   if (reader.has("std")) {
     config.preprocessing.std = reader.per_channel("std", 1e-6F);
   }
+  check_range(reader, config.preprocessing);
   check_consistency(reader, config);
   return config;
 }

@@ -518,6 +518,83 @@ TEST_F(Cli, InspectTakesFilesThatAreNoModel) {
   EXPECT_EQ(run({"inspect", dataset().string()}).exit_code, 0);
 }
 
+TEST_F(Cli, InspectShowsFilesWhoseMetadataIsForeign) {
+  const std::vector<OwnedTensor> tensors = testing::tensors_of(Safetensors::open(nano_path("vit")));
+  const fs::path file = path("foreign.safetensors");
+  for (const char* config : {R"({"model_type": "vit", "hidden_size": 48})", "{", "yes", "[]"}) {
+    testing::write_tensors(file, tensors, {{"config", config}, {"class_names", "{]"}});
+    const Outcome outcome = run({"inspect", file.string()});
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    EXPECT_THAT(outcome.out,
+                AllOf(HasSubstr("head.bias "), HasSubstr("metadata config: " + std::string(config)),
+                      HasSubstr("metadata class_names: {]"),
+                      HasSubstr("\nthe metadata's config cannot be used: " + file.string()),
+                      HasSubstr("nearest is ")));
+    const json document = json::parse(run({"inspect", "--json", file.string()}).out);
+    EXPECT_EQ(document["tensors"].size(), tensors.size());
+    EXPECT_THAT(document["config_error"].get<std::string>(), HasSubstr("config: "));
+  }
+}
+
+TEST_F(Cli, InspectShowsUnknownDtypesAndEscapesControlCharacters) {
+  const std::string header =
+      R"({"__metadata__":{"a\u001b[2J":"x\ny\u009bz","long":")" + std::string(5000, 'q') +
+      R"("},"t\nu":{"dtype":"F99\u001b","shape":[2,2],"data_offsets":[0,1]},)"
+      R"("v":{"dtype":"F4","shape":[6],"data_offsets":[1,4]}})";
+  write_text(path("odd.safetensors"), testing::safetensors_bytes(header, "abcd"));
+  const Outcome outcome = run({"inspect", path("odd.safetensors").string()});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, Not(HasSubstr("\x1b")));
+  EXPECT_THAT(outcome.out, Not(HasSubstr("\xc2")));
+  EXPECT_THAT(outcome.out, HasSubstr(R"(metadata a\x1b[2J: x\ny\x9bz)"));
+  EXPECT_THAT(outcome.out,
+              HasSubstr("metadata long: " + std::string(200, 'q') + "... (5000 bytes)"));
+  const std::vector<std::string> lines = lines_of(outcome.out);
+  EXPECT_THAT(lines[0], AllOf(StartsWith(R"(t\nu )"), HasSubstr(R"(F99\x1b 2 x 2)")));
+  EXPECT_THAT(lines[1], MatchesRegex("v +F4 +6"));
+}
+
+TEST_F(Cli, InspectSaysWhatAQuantizedFileIs) {
+  const fs::path file = path("quantized.safetensors");
+  const Outcome made = run(on_nano("quantize", "vit") + Arguments{"-o", file.string()});
+  ASSERT_EQ(made.exit_code, 0) << made.err;
+  const Outcome outcome = run({"inspect", file.string()});
+  EXPECT_EQ(outcome.exit_code, 0);
+  EXPECT_THAT(
+      lines_of(outcome.out).back(),
+      MatchesRegex("a quantized model: custom, [A-Za-z0-9_]+, weights of 4 bits, activations "
+                   "of 4 bits, file format 3; run it with .*"));
+  EXPECT_TRUE(json::parse(run({"inspect", "--json", file.string()}).out)["quantized"].get<bool>());
+  EXPECT_THAT(refusal_of_weights(file), HasSubstr("a quantized model already"));
+}
+
+TEST_F(Cli, InspectSaysWhoseNamesTheTensorsHave) {
+  testing::write_tensors(path("hf.safetensors"),
+                         {make_tensor("vit.embeddings.patch_embeddings.projection.bias", DType::f32,
+                                      {1}, std::vector<float>{1})});
+  const Outcome outcome = run({"inspect", path("hf.safetensors").string()});
+  EXPECT_EQ(outcome.exit_code, 0);
+  EXPECT_THAT(lines_of(outcome.out).back(),
+              StartsWith("fits no model: its tensors have Hugging Face transformers' names"));
+}
+
+TEST_F(Cli, NotesWhatItLeavesOutOfACheckpoint) {
+  std::vector<OwnedTensor> tensors = testing::tensors_of(Safetensors::open(nano_path("vit")));
+  for (OwnedTensor& tensor : tensors) {
+    tensor.name = "module." + tensor.name;
+  }
+  tensors.push_back(make_tensor("n_averaged", DType::i64, {}, std::vector<std::int64_t>{5}));
+  const fs::path file = path("wrapped.safetensors");
+  testing::write_tensors(file, tensors, Safetensors::open(nano_path("vit")).metadata());
+  const Arguments on_data = {"--dataset", dataset().string(), "--engine", "fp32", "--threads", "2"};
+  const Outcome outcome = run(Arguments{"eval", "--weights", file.string()} + on_data);
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.err,
+              HasSubstr("note: " + file.string() + ": its names are read without 'module.'\n"));
+  EXPECT_THAT(outcome.err, HasSubstr("are ignored: n_averaged\n"));
+  EXPECT_THAT(run({"inspect", file.string()}).out, HasSubstr("without 'module.'"));
+}
+
 TEST_F(Cli, InspectRefusesWhatItCannotRead) {
   write_text(path("text.safetensors"), "this is not a safetensors file");
   for (const fs::path& file : {path("missing.safetensors"), path("text.safetensors"), path("")}) {
@@ -537,9 +614,9 @@ TEST_F(Cli, RefusesWeightsThatAreNoSafetensorsFile) {
     return refusal_of_weights(path("broken.safetensors"));
   };
   EXPECT_THAT(refusal_of_weights(path("missing.safetensors")), HasSubstr("No such file"));
-  EXPECT_THAT(refusal_of_weights(path("")), HasSubstr("not a file"));
-  EXPECT_THAT(broken(""), HasSubstr("only 0 bytes long"));
-  EXPECT_THAT(broken(whole.substr(0, whole.size() - 1)), HasSubstr("a whole safetensors file?"));
+  EXPECT_THAT(refusal_of_weights(path("")), HasSubstr("is a folder; give "));
+  EXPECT_THAT(broken(""), HasSubstr("is an empty file"));
+  EXPECT_THAT(broken(whole.substr(0, whole.size() - 1)), HasSubstr("the file is cut off"));
   EXPECT_THAT(broken(whole.substr(0, 1000)), HasSubstr("the header claims"));
   EXPECT_THAT(broken(std::string(7, '\0') + "\x80{}"), HasSubstr("the header claims"));
   EXPECT_THAT(broken(testing::safetensors_bytes("[1]", "")), HasSubstr("not a JSON object"));
@@ -549,8 +626,8 @@ TEST_F(Cli, RefusesWeightsThatAreNoSafetensorsFile) {
   const std::string huge =
       R"({"a":{"dtype":"F32","shape":[1000000,1000000000],"data_offsets":[0,4]}})";
   EXPECT_THAT(broken(testing::safetensors_bytes(huge, "abcd")), HasSubstr("its shape needs"));
-  const std::string two_lines = R"({"a\nb":{"dtype":"F99\u001b","shape":[],"data_offsets":[0,4]}})";
-  EXPECT_THAT(broken(testing::safetensors_bytes(two_lines, "abcd")), HasSubstr("'a\\nb' has the"));
+  const std::string two_lines = R"({"a\nb":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}})";
+  EXPECT_THAT(broken(testing::safetensors_bytes(two_lines, "abcd")), HasSubstr("'a\\nb' has 4"));
 }
 
 TEST_F(Cli, RefusesWeightsThatAreNoNumbers) {
@@ -594,7 +671,7 @@ TEST_F(Cli, RefusesWeightsThatDoNotSayWhatTheyAre) {
   write_text(path("config.json"), R"({"family": "vit"})");
   EXPECT_THAT(refusal({"eval", "--weights", path("bare.safetensors").string(), "--dataset",
                        dataset().string(), "--config", path("config.json").string()}),
-              HasSubstr("config.json: config: 'img_size' is missing"));
+              HasSubstr("config.json: config: 'img_size', 'patch_size', 'embed_dim', "));
   EXPECT_THAT(refusal({"eval", "--dataset", dataset().string()}),
               AllOf(HasSubstr("give --weights"), HasSubstr("swin_small")));
 }

@@ -45,6 +45,13 @@ ModelConfig config_of(const Safetensors& file) {
   return parse_config(file.metadata().at("config"), file.name());
 }
 
+std::vector<std::string> misfits_of(const Safetensors& file, const ModelConfig& config) {
+  const CheckpointFit fit = fit_checkpoint(file, config);
+  EXPECT_EQ(fit.obstacle, "");
+  EXPECT_EQ(fit.fits(), fit.misfits.empty());
+  return fit.misfits;
+}
+
 /// Every parameter by its name in the model.
 std::map<std::string, std::vector<float>> parameters(Model model) {
   std::map<std::string, std::vector<float>> values;
@@ -95,7 +102,7 @@ void rename_prefix(std::vector<OwnedTensor>& tensors, const std::string& from,
 TEST_F(Checkpoint, LoadsEveryTensorOfTheNanoModels) {
   for (const char* family : {"vit", "swin"}) {
     const Safetensors file = nano(family);
-    EXPECT_THAT(checkpoint_misfits(file, config_of(file)), ElementsAre());
+    EXPECT_THAT(misfits_of(file, config_of(file)), ElementsAre());
     const auto loaded = parameters(load_model(file, config_of(file)));
     EXPECT_EQ(loaded.size(), file.tensors().size());
     for (const auto& [name, values] : loaded) {
@@ -111,7 +118,7 @@ TEST_F(Checkpoint, LoadsCurrentSwinNames) {
   });
   ASSERT_EQ(current.find("layers.0.downsample.norm.weight"), nullptr);
   ASSERT_NE(current.find("head.fc.weight"), nullptr);
-  EXPECT_THAT(checkpoint_misfits(current, config_of(current)), ElementsAre());
+  EXPECT_THAT(misfits_of(current, config_of(current)), ElementsAre());
   EXPECT_EQ(parameters(load_model(current, config_of(current))),
             parameters(load_model(nano("swin"), config_of(current))));
 }
@@ -142,7 +149,7 @@ TEST_F(Checkpoint, IgnoresBuffersThatTheModelComputes) {
     tensors.push_back(make_tensor("layers.0.blocks.0.attn.relative_position_index", DType::i64, {1},
                                   std::vector<std::int64_t>{12}));
   });
-  EXPECT_THAT(checkpoint_misfits(file, config_of(file)), ElementsAre());
+  EXPECT_THAT(misfits_of(file, config_of(file)), ElementsAre());
   EXPECT_EQ(parameters(load_model(file, config_of(file))),
             parameters(load_model(nano("swin"), config_of(file))));
 }
@@ -177,7 +184,7 @@ TEST_F(Checkpoint, NamesAFewMisfitsWithoutCountingMore) {
     std::swap(find(tensors, "blocks.0.attn.qkv.weight").shape[0],
               find(tensors, "blocks.0.attn.qkv.weight").shape[1]);
   });
-  EXPECT_THAT(checkpoint_misfits(file, config_of(file)),
+  EXPECT_THAT(misfits_of(file, config_of(file)),
               ElementsAre("'blocks.0.attn.qkv.weight' is [48, 144], not [144, 48]",
                           "'head.bias' is missing", "'tail.bias' is not part of it"));
   EXPECT_THAT(load_error(file),
@@ -193,7 +200,7 @@ TEST_F(Checkpoint, MissingDownsampleIsNamedAsItsFileWould) {
         return tensor.name == downsample + "reduction.weight";
       });
     });
-    EXPECT_THAT(checkpoint_misfits(file, config_of(file)),
+    EXPECT_THAT(misfits_of(file, config_of(file)),
                 ElementsAre("'" + downsample + "reduction.weight' is missing"));
     EXPECT_THAT(load_error(file), HasSubstr(downsample + "reduction.weight' is missing"));
   }
@@ -273,6 +280,168 @@ TEST_F(Checkpoint, RandomModelsSurviveTheirFile) {
     EXPECT_EQ(parameters(make_random_model(config, 7)), parameters(model));
     EXPECT_NE(parameters(make_random_model(config, 8)), parameters(model));
   }
+}
+
+// ---- Wrappers and counters -------------------------------------------------------------
+
+TEST_F(Checkpoint, PrefixesOfWrappersAreLeftOutAndSaidOnce) {
+  for (const char* family : {"vit", "swin"}) {
+    for (const char* prefix :
+         {"module.", "model.", "_orig_mod.", "backbone.", "vit.", "module.model.",
+          "_orig_mod.module.", "state_dict.model.", "model_ema.", "model._orig_mod.backbone."}) {
+      const Safetensors file = changed(
+          family, [&](std::vector<OwnedTensor>& tensors) { rename_prefix(tensors, "", prefix); });
+      const LoadedCheckpoint loaded = load_checkpoint(file, config_of(file));
+      EXPECT_EQ(parameters(loaded.model), parameters(load_model(nano(family), config_of(file))));
+      EXPECT_THAT(loaded.notes, ElementsAre(fmt::format("{}: its names are read without '{}'",
+                                                        file.name(), prefix)));
+    }
+  }
+}
+
+TEST_F(Checkpoint, APrefixOfSomeNamesIsLeftOutToo) {
+  const Safetensors file = changed("vit", [](std::vector<OwnedTensor>& tensors) {
+    for (OwnedTensor& tensor : tensors) {
+      tensor.name = (tensor.name.starts_with("head.") ? "model." : "model.backbone.") + tensor.name;
+    }
+  });
+  const LoadedCheckpoint loaded = load_checkpoint(file, config_of(file));
+  EXPECT_EQ(parameters(loaded.model), parameters(load_model(nano("vit"), config_of(file))));
+  EXPECT_THAT(loaded.notes, ElementsAre(HasSubstr("without 'model.', 'model.backbone.'")));
+}
+
+TEST_F(Checkpoint, CurrentSwinNamesMayHaveAPrefix) {
+  const Safetensors file = changed("swin", [](std::vector<OwnedTensor>& tensors) {
+    rename_prefix(tensors, "layers.0.downsample.", "layers.1.downsample.");
+    rename_prefix(tensors, "head.", "head.fc.");
+    rename_prefix(tensors, "", "module.");
+  });
+  EXPECT_EQ(parameters(load_model(file, config_of(file))),
+            parameters(load_model(nano("swin"), config_of(file))));
+}
+
+TEST_F(Checkpoint, OfPublishedNamesHasNoNotes) {
+  EXPECT_THAT(load_checkpoint(nano("vit"), config_of(nano("vit"))).notes, ElementsAre());
+}
+
+TEST_F(Checkpoint, MisfitsBehindAPrefixHaveTheFilesNames) {
+  const Safetensors file = changed("vit", [](std::vector<OwnedTensor>& tensors) {
+    find(tensors, "norm.bias").shape = {24, 2};
+    rename_prefix(tensors, "", "module.");
+    tensors.push_back(make_tensor("module.gate", DType::f32, {2}, std::vector<float>{0, 1}));
+  });
+  EXPECT_THAT(
+      misfits_of(file, config_of(file)),
+      ElementsAre("'module.norm.bias' is [24, 2], not [48]", "'module.gate' is not part of it"));
+}
+
+TEST_F(Checkpoint, WithTwoSetsOfWeightsNamesBoth) {
+  const auto doubled = [&](const std::string& first, const std::string& second) {
+    return changed("vit", [&](std::vector<OwnedTensor>& tensors) {
+      std::vector<OwnedTensor> copy = tensors;
+      rename_prefix(tensors, "", first);
+      rename_prefix(copy, "", second);
+      tensors.insert(tensors.end(), copy.begin(), copy.end());
+    });
+  };
+  EXPECT_THAT(load_error(doubled("model.", "model_ema.")),
+              AllOf(HasSubstr("twice, under 'model.' and under 'model_ema.'; keep one: python3"),
+                    HasSubstr("removeprefix('model_ema.')")));
+  EXPECT_THAT(load_error(doubled("", "model_ema.")),
+              AllOf(HasSubstr("no prefix"), HasSubstr("startswith('model_ema.')")));
+}
+
+TEST_F(Checkpoint, CountersAreIgnoredAndSaidOnce) {
+  const Safetensors file = changed("vit", [](std::vector<OwnedTensor>& tensors) {
+    rename_prefix(tensors, "", "module.");
+    for (const char* name : {"module.total_ops", "module.total_params", "module.norm.total_ops"}) {
+      tensors.push_back(make_tensor(name, DType::f32, {1}, std::vector<float>{3}));
+    }
+    for (const char* name : {"n_averaged", "module.bn.num_batches_tracked", "own_counter"}) {
+      tensors.push_back(make_tensor(name, DType::i64, {}, std::vector<std::int64_t>{9}));
+    }
+  });
+  const LoadedCheckpoint loaded = load_checkpoint(file, config_of(file));
+  EXPECT_EQ(parameters(loaded.model), parameters(load_model(nano("vit"), config_of(file))));
+  EXPECT_THAT(loaded.notes,
+              ElementsAre(HasSubstr("without 'module.'"),
+                          file.name() + ": tensors that are no weights are ignored: n_averaged, "
+                                        "num_batches_tracked, own_counter, total_ops and 1 more"));
+}
+
+TEST_F(Checkpoint, WhatIsMoreThanOneNumberIsNoCounter) {
+  const Safetensors file = changed("vit", [](std::vector<OwnedTensor>& tensors) {
+    tensors.push_back(make_tensor("total_ops", DType::f32, {2}, std::vector<float>{3, 4}));
+    tensors.push_back(make_tensor("logit_scale", DType::f32, {}, std::vector<float>{3}));
+  });
+  EXPECT_THAT(misfits_of(file, config_of(file)),
+              ElementsAre("'logit_scale' is not part of it", "'total_ops' is not part of it"));
+}
+
+// ---- What to do ------------------------------------------------------------------------
+
+TEST_F(Checkpoint, WithAHeadOfAnotherSizeSaysWhatToDo) {
+  for (const char* family : {"vit", "swin"}) {
+    ModelConfig config = config_of(nano(family));
+    config.name = "ours";
+    config.num_classes = 1000;
+    EXPECT_EQ(load_error(nano(family), config),
+              nano(family).name() +
+                  ": its head has 10 classes, ours has 1000; use --config "
+                  "FILE.json with \"num_classes\": 10 "
+                  "(docs/datasets-and-configs.md)");
+  }
+}
+
+TEST_F(Checkpoint, OfAnotherImageSizeSaysWhatToDo) {
+  ModelConfig config = config_of(nano("vit"));
+  config.img_size = 64;
+  EXPECT_THAT(load_error(nano("vit"), config),
+              HasSubstr("its position embedding is for images of 32 x 32, custom has 64; use "
+                        "--config FILE.json with \"img_size\": 32 "));
+  config.num_classes = 3;
+  EXPECT_THAT(load_error(nano("vit"), config),
+              HasSubstr("with \"num_classes\": 10, \"img_size\": 32 "));
+}
+
+TEST_F(Checkpoint, WithoutAHeadSaysSo) {
+  const auto is_head = [](const OwnedTensor& tensor) { return tensor.name.starts_with("head."); };
+  const Safetensors file =
+      changed("vit", [&](std::vector<OwnedTensor>& tensors) { std::erase_if(tensors, is_head); });
+  EXPECT_THAT(load_error(file), HasSubstr("it has no head (head.weight)"));
+  const Safetensors more = changed("vit", [&](std::vector<OwnedTensor>& tensors) {
+    std::erase_if(tensors, is_head);
+    find(tensors, "norm.bias").name = "norm.shift";
+  });
+  EXPECT_THAT(load_error(more), HasSubstr("'head.weight' is missing; 'head.bias' is missing"));
+}
+
+TEST_F(Checkpoint, OfOtherLibrariesIsNamedByItsNaming) {
+  struct Named {
+    const char* tensor;
+    const char* library;
+  };
+  for (const Named& named : std::initializer_list<Named>{
+           {"vit.encoder.layer.0.attention.attention.query.weight", "Hugging Face transformers'"},
+           {"deit.embeddings.patch_embeddings.projection.weight", "Hugging Face transformers'"},
+           {"vision_model.encoder.layers.0.self_attn.q_proj.weight", "CLIP or SigLIP"},
+           {"visual.transformer.resblocks.0.attn.in_proj_weight", "OpenCLIP's"},
+           {"encoder.layers.encoder_layer_0.ln_1.weight", "torchvision's"},
+           {"features.0.0.weight", "torchvision's"},
+           {"backbone.patch_embed.projection.weight", "MMPretrain's"},
+           {"to_patch_embedding.1.weight", "vit-pytorch's"}}) {
+    const Safetensors file = changed("vit", [&](std::vector<OwnedTensor>& tensors) {
+      tensors = {make_tensor(named.tensor, DType::f32, {1}, std::vector<float>{0})};
+    });
+    EXPECT_THAT(load_error(file, find_named_model("deit_tiny").config),
+                AllOf(HasSubstr(named.library), HasSubstr(fmt::format("('{}')", named.tensor)),
+                      HasSubstr("timm's are needed")));
+  }
+  const Safetensors lora = changed("vit", [](std::vector<OwnedTensor>& tensors) {
+    tensors = {make_tensor("base_model.model.blocks.0.attn.qkv.lora_A.weight", DType::f32, {1},
+                           std::vector<float>{0})};
+  });
+  EXPECT_THAT(load_error(lora), HasSubstr("LoRA adapters"));
 }
 
 // ---- Class names -----------------------------------------------------------------------

@@ -290,6 +290,12 @@ ModelConfig any_config() {
   return config;
 }
 
+/// A ViT of Hugging Face transformers has it; as a float it is a little smaller.
+TEST(ConfigJson, KeepsTheSmallestEpsilon) {
+  const ModelConfig config = parse(with(vit_json(), "layer_norm_eps", 1e-12));
+  expect_equal(parse_config(config_to_json(config), kWhere), config);
+}
+
 RC_GTEST_PROP(ConfigJsonProperty, SurvivesJson, ()) {
   const ModelConfig config = any_config();
   expect_equal(parse_config(config_to_json(config), kWhere), config);
@@ -298,12 +304,64 @@ RC_GTEST_PROP(ConfigJsonProperty, SurvivesJson, ()) {
 // ---- Errors ----------------------------------------------------------------------------
 
 TEST(ConfigErrors, TextThatIsNoObjectIsRefused) {
-  for (const char* text : {"", "[]", "null", "7", "\"vit\"", "{", R"({"family": "vit")", "\xff"}) {
+  for (const char* text : {"[]", "null", "7", "\"vit\""}) {
     EXPECT_EQ(error_of([&] { parse_config(text, kWhere); }),
               fmt::format("{}: config: not a JSON object", kWhere));
   }
+  for (const char* text : {"", " \n", "\xef\xbb\xbf"}) {
+    EXPECT_EQ(error_of([&] { parse_config(text, kWhere); }),
+              fmt::format("{}: config: the text is empty; a JSON object is needed", kWhere));
+  }
+  EXPECT_THAT(error_of([] { parse_config("\xff\xfe{\0", kWhere); }), HasSubstr("UTF-16"));
   EXPECT_THAT(error_of([&] { parse_config(std::string(1'000'000, '['), kWhere); }),
               StartsWith(kWhere));
+}
+
+TEST(ConfigErrors, SyntaxErrorsSayLineAndColumn) {
+  struct Wrong {
+    const char* text;
+    const char* says;
+  };
+  for (const Wrong& wrong : std::initializer_list<Wrong>{
+           {"{\"family\": \"vit\"\n \"depth\": 2}", "line 2, column 2: a comma is missing"},
+           {"{\"depths\": [2 2]}", "line 1, column 15: a comma is missing"},
+           {"{\n  \"depth\": 2,\n}", "line 3, column 1: a comma stands before this }"},
+           {"{\r\n\"depth\" 2}", "line 2, column 9: a colon is missing"},
+           {"{\"depth\": }", "line 1, column 11: a value is missing"},
+           {"{\"depth\": 2", "line 1, column 12: the text ends too early; is a } or ] missing?"},
+           {"{\"mean\": [1, 2", "line 1, column 15: the text ends too early"},
+           {"{'depth': 2}", "line 1, column 2: texts and keys stand in double quotes"},
+           {"{\n// sizes\n\"depth\": 2}", "line 2, column 1: JSON has no comments"},
+           {"{\"depth\": 2} x", "line 1, column 14: something follows the closing }"},
+           {"{\"depth\": NaN}", "line 1, column 11: this is no value of JSON"},
+           {"{\"name\": \"a\nb\"}", "this text in quotes is not closed"},
+           {"{\"name\": \"\xc3\xa4\xc3\xb6\", x}", "line 1, column 16: a key in double quotes"},
+           {"\xef\xbb\xbf{x", "line 1, column 2: a key in double quotes"},
+           {"{\"name\": \"\xff\"}", "line 1, column 11: this is not UTF-8"}}) {
+    EXPECT_THAT(error_of([&] { parse_config(wrong.text, kWhere); }),
+                StartsWith(fmt::format("{}: config: not valid JSON, ", kWhere)))
+        << wrong.text;
+    EXPECT_THAT(error_of([&] { parse_config(wrong.text, kWhere); }), HasSubstr(wrong.says))
+        << wrong.text;
+  }
+  EXPECT_THAT(error_of([] { parse_config("{\"depth\": 1e999}", kWhere); }),
+              HasSubstr("a number is too large"));
+}
+
+TEST(ConfigJson, MayBeginWithAByteOrderMark) {
+  EXPECT_EQ(parse_config("\xef\xbb\xbf" + vit_json().dump(), kWhere).img_size, 32U);
+}
+
+TEST(ConfigJson, MayHoldComments) {
+  EXPECT_EQ(parse(with(vit_json(), "_comment", "my own")).img_size, 32U);
+}
+
+TEST(ConfigErrors, AKeyThatIsThereTwiceIsRefused) {
+  std::string text = vit_json().dump();
+  text.insert(1, "\"depth\": 3, ");
+  EXPECT_EQ(error_of([&] { parse_config(text, kWhere); }),
+            fmt::format("{}: config: 'depth' is there twice", kWhere));
+  EXPECT_THAT(parse_error(with(vit_json(), "depths", 2)), HasSubstr("depth or depths, not both"));
 }
 
 TEST(ConfigErrors, MissingKeysAreNamed) {
@@ -311,10 +369,77 @@ TEST(ConfigErrors, MissingKeysAreNamed) {
     for (const auto& [key, value] : whole.items()) {
       json object = whole;
       object.erase(key);
-      EXPECT_EQ(parse_error(object), fmt::format("{}: config: '{}' is missing", kWhere,
-                                                 key == "depths" ? "depth" : key));
+      const bool is_swin = object.contains("family") && object["family"] == "swin";
+      EXPECT_EQ(parse_error(object),
+                fmt::format("{}: config: '{}' is missing (docs/datasets-and-configs.md)", kWhere,
+                            key == "depths" && !is_swin ? "depth" : key));
     }
   }
+}
+
+TEST(ConfigErrors, AllMissingKeysAreInOneMessage) {
+  EXPECT_EQ(parse_error(json::object()),
+            fmt::format("{}: config: 'family', 'img_size', 'patch_size', 'embed_dim', 'depth', "
+                        "'num_heads', 'num_classes', 'layer_norm_eps' are missing "
+                        "(docs/datasets-and-configs.md)",
+                        kWhere));
+  EXPECT_THAT(parse_error({{"family", "swin"}, {"img_size", 32}}),
+              HasSubstr("config: 'patch_size', 'embed_dim', 'depths', 'num_heads', 'num_classes', "
+                        "'layer_norm_eps', 'window_size' are missing"));
+}
+
+TEST(ConfigErrors, UnknownKeysAreNamedWithTheNearestKnownOne) {
+  const auto message = [](const char* key) { return parse_error(with(vit_json(), key, 1)); };
+  EXPECT_EQ(message("crop_pc"), fmt::format("{}: config: unknown key 'crop_pc'; did you mean "
+                                            "'crop_pct'? (docs/datasets-and-configs.md)",
+                                            kWhere));
+  EXPECT_THAT(message("means"), HasSubstr("'means'; did you mean 'mean'?"));
+  EXPECT_THAT(message("stds"), HasSubstr("'stds'; did you mean 'std'?"));
+  EXPECT_THAT(message("image_size"), HasSubstr("did you mean 'img_size'?"));
+  EXPECT_THAT(message("embed_dims"), HasSubstr("did you mean 'embed_dim'?"));
+  EXPECT_THAT(message("num_class"), HasSubstr("did you mean 'num_classes'?"));
+  for (const char* key : {"interpolation", "q", "", "x_y_z"}) {
+    EXPECT_THAT(message(key),
+                AllOf(HasSubstr(fmt::format("unknown key '{}'", key)), Not(HasSubstr("did you"))));
+  }
+}
+
+TEST(ConfigErrors, AMisspeltKeyIsNotMissingAsWell) {
+  json object = with(vit_json(), "embed_dims", 48);
+  object.erase("embed_dim");
+  object.erase("num_heads");
+  EXPECT_THAT(parse_error(object),
+              HasSubstr("config: unknown key 'embed_dims'; did you mean 'embed_dim'?; "
+                        "'num_heads' is missing"));
+}
+
+TEST(ConfigErrors, ConfigurationsOfOtherLibrariesAreNamed) {
+  EXPECT_THAT(parse_error({{"architecture", "vit_tiny_patch16_224"}, {"num_classes", 10}}),
+              AllOf(HasSubstr("a configuration of timm"), HasSubstr("img_size")));
+  EXPECT_THAT(parse_error({{"model_type", "vit"}, {"hidden_size", 192}}),
+              HasSubstr("a configuration of Hugging Face transformers"));
+}
+
+TEST(ConfigErrors, MeanAndStdOfBytesAreRefusedWithTheValuesToWrite) {
+  const auto message = [](const json& mean, const json& std) {
+    return parse_error(with(with(vit_json(), "mean", mean), "std", std));
+  };
+  EXPECT_EQ(message({123.675, 116.28, 103.53}, {58.395, 57.12, 57.375}),
+            fmt::format("{}: config: mean and std are of pixels from 0 to 255; write them for 0 to "
+                        "1: \"mean\": [0.485, 0.456, 0.406], \"std\": [0.229, 0.224, 0.225]",
+                        kWhere));
+  EXPECT_THAT(message({127.5, 127.5, 127.5}, {127.5, 127.5, 127.5}),
+              HasSubstr("\"mean\": [0.5, 0.5, 0.5], \"std\": [0.5, 0.5, 0.5]"));
+  EXPECT_THAT(message({0, 0, 0}, {255, 255, 255}),
+              HasSubstr("std is of pixels from 0 to 255; write it for 0 to 1: \"std\": [1, 1, 1]"));
+  EXPECT_THAT(message({123.675, 116.28, 103.53}, {0.229, 0.224, 0.225}),
+              AllOf(HasSubstr("mean is of pixels from 0 to 255 and std of 0 to 1;"),
+                    HasSubstr("\"mean\": [0.485, 0.456, 0.406]")));
+  EXPECT_THAT(message({0.485, 0.456, 0.406}, {58.395, 57.12, 57.375}),
+              AllOf(HasSubstr("std is of pixels from 0 to 255 and mean of 0 to 1;"),
+                    HasSubstr("\"std\": [0.229, 0.224, 0.225]")));
+  EXPECT_THAT(parse_error(with(vit_json(), "mean", {123.675, 116.28, 103.53})),
+              HasSubstr("std of 0 to 1, its default;"));
 }
 
 TEST(ConfigErrors, SizesAreWholeNumbersInBounds) {

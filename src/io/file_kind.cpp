@@ -1,0 +1,475 @@
+// Recognition by magic numbers. It runs only on files whose safetensors header could not be
+// read, so a whole safetensors file is never taken for something else.
+#include "io/file_kind.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+#include <string_view>
+#include <vector>
+
+namespace bitlog2 {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using namespace std::string_view_literals;
+
+constexpr std::size_t kLongestJson = 64 << 20;
+
+std::string_view as_text(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+std::size_t read_little_endian(std::string_view bytes, std::size_t at, std::size_t count) {
+  std::size_t value = 0;
+  for (std::size_t i = count; i > 0; --i) {
+    value = value << 8 | static_cast<unsigned char>(bytes[at + i - 1]);
+  }
+  return value;
+}
+
+// ---- Zip archives ----------------------------------------------------------------------
+
+/// A zip archive's names, as its directory lists them. Without a directory, which stands at the
+/// end, only the first name.
+struct ZipNames {
+  std::vector<std::string_view> names;
+  bool complete = false;
+};
+
+ZipNames zip_names(std::string_view bytes) {
+  constexpr std::size_t kMostNames = 4096;
+  constexpr std::size_t kLocalHeader = 30;
+  constexpr std::size_t kEntry = 46;
+  constexpr std::size_t kEnd = 22;
+  constexpr std::size_t kLongestComment = 0xFFFF;
+  ZipNames result;
+  if (bytes.size() >= kLocalHeader) {
+    result.names.push_back(bytes.substr(kLocalHeader, read_little_endian(bytes, 26, 2)));
+  }
+  const std::size_t tail = bytes.size() - std::min(bytes.size(), kEnd + kLongestComment);
+  const std::size_t end = bytes.substr(tail).rfind("PK\5\6"sv);
+  if (end == std::string_view::npos || bytes.size() - tail - end < kEnd) {
+    return result;
+  }
+  result.complete = true;
+  std::size_t at = read_little_endian(bytes, tail + end + 16, 4);
+  while (at < bytes.size() && bytes.size() - at >= kEntry &&
+         bytes.substr(at).starts_with("PK\1\2"sv) && result.names.size() < kMostNames) {
+    const std::size_t length = read_little_endian(bytes, at + 28, 2);
+    result.names.push_back(bytes.substr(at + kEntry, length));
+    at += kEntry + length + read_little_endian(bytes, at + 30, 2) +
+          read_little_endian(bytes, at + 32, 2);
+  }
+  return result;
+}
+
+FileKind zip_kind(std::string_view bytes) {
+  const ZipNames zip = zip_names(bytes);
+  const auto any = [&](const auto& test) { return std::ranges::any_of(zip.names, test); };
+  if (any([](auto name) { return name.ends_with("/constants.pkl"sv); }) ||
+      any([](auto name) { return name.find("/code/"sv) != std::string_view::npos; })) {
+    return FileKind::torchscript;
+  }
+  if (any([](auto name) { return name.ends_with("/data.pkl"sv); })) {
+    return zip.complete ? FileKind::pytorch_zip : FileKind::pytorch_truncated;
+  }
+  if (any([](auto name) { return name == "model.weights.h5"sv; })) {
+    return FileKind::keras;
+  }
+  if (any([](auto name) { return name.ends_with(".npy"sv); })) {
+    return FileKind::npz;
+  }
+  return FileKind::zip;
+}
+
+// ---- Other binary formats --------------------------------------------------------------
+
+struct Magic {
+  std::string_view bytes;
+  FileKind kind;
+  std::size_t offset = 0;
+};
+
+constexpr std::array kMagics = {
+    // A pickled long integer: the number by which torch.load knows its old format.
+    Magic{"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."sv, FileKind::pytorch_legacy},
+    Magic{"GGUF"sv, FileKind::gguf},
+    Magic{"\x89HDF\r\n\x1a\n"sv, FileKind::hdf5},
+    Magic{"TFL3"sv, FileKind::tflite, 4},
+    Magic{"\x93NUMPY"sv, FileKind::npy},
+    Magic{"version https://git-lfs"sv, FileKind::lfs_pointer},
+    Magic{"\x1f\x8b"sv, FileKind::gzip},
+    Magic{"BZh"sv, FileKind::bzip2},
+    Magic{"\xfd"
+          "7zXZ\0"sv,
+          FileKind::xz},
+    Magic{"\x28\xb5\x2f\xfd"sv, FileKind::zstd},
+    Magic{"7z\xbc\xaf\x27\x1c"sv, FileKind::seven_zip},
+    Magic{"Rar!\x1a\x07"sv, FileKind::rar},
+    Magic{"ustar"sv, FileKind::tar, 257},
+    Magic{"\x89PNG\r\n\x1a\n"sv, FileKind::png},
+    Magic{"\xff\xd8\xff"sv, FileKind::jpeg},
+};
+
+/// Pickle's protocols 2 to 5 begin with their number and one of a few operations.
+bool is_pickle(std::string_view bytes) {
+  return bytes.size() > 3 && bytes[0] == '\x80' && bytes[1] >= 2 && bytes[1] <= 5 &&
+         "\x95}c(])\x8aX\x8c"sv.find(bytes[2]) != std::string_view::npos;
+}
+
+/// ONNX and TensorFlow's SavedModel are Protocol Buffers, which have no magic number. Both begin
+/// with a small version number as field 1; what may follow it differs.
+FileKind protobuf_kind(std::string_view bytes) {
+  if (bytes.size() < 8 || bytes[0] != '\x08' || bytes[1] < 1 || bytes[1] > 32) {
+    return FileKind::unknown;
+  }
+  constexpr unsigned kNamesField = 0x12;  // ONNX: producer_name; SavedModel: a graph
+  const auto tag = static_cast<unsigned char>(bytes[2]);
+  const auto length = static_cast<unsigned char>(bytes[3]);
+  if (tag == kNamesField) {
+    if (length >= 0x80) {
+      return bytes[1] == 1 ? FileKind::saved_model : FileKind::unknown;
+    }
+    const std::string_view producer = bytes.substr(4, length);
+    const bool printable = std::ranges::all_of(
+        producer, [](unsigned char letter) { return letter >= 0x20 && letter < 0x7F; });
+    return length > 0 && producer.size() == length && printable ? FileKind::onnx
+                                                                : FileKind::unknown;
+  }
+  // producer_version, domain, model_version, doc_string, graph, opset_import
+  constexpr auto kOnnxTags = "\x1a\x22\x28\x32\x3a\x42"sv;
+  return kOnnxTags.find(static_cast<char>(tag)) != std::string_view::npos && length != 0
+             ? FileKind::onnx
+             : FileKind::unknown;
+}
+
+// ---- Texts -----------------------------------------------------------------------------
+
+std::string lower_case(std::string_view text) {
+  std::string result(text);
+  std::ranges::transform(result, result.begin(), [](char letter) {
+    return letter >= 'A' && letter <= 'Z' ? static_cast<char>(letter - 'A' + 'a') : letter;
+  });
+  return result;
+}
+
+std::string_view skip_space(std::string_view text) {
+  if (text.starts_with("\xef\xbb\xbf"sv)) {
+    text.remove_prefix(3);
+  }
+  text.remove_prefix(std::min(text.find_first_not_of(" \t\r\n"), text.size()));
+  return text;
+}
+
+/// The JSON of `text`, without what is nested deeper than any index is; discarded if it is none.
+json shallow_json(std::string_view text) {
+  const auto at_sane_depth = [](int depth, json::parse_event_t, json&) { return depth <= 4; };
+  return text.size() > kLongestJson ? json(json::value_t::discarded)
+                                    : json::parse(text, at_sane_depth, false);
+}
+
+FileKind json_kind(std::string_view text) {
+  const json document = shallow_json(text);
+  if (document.is_discarded()) {
+    return FileKind::text;
+  }
+  const auto has = [&](const char* key) { return document.contains(key); };
+  if (has("weight_map")) {
+    return FileKind::shard_index;
+  }
+  if (has("model_type") || has("architectures") || has("architecture")) {
+    return FileKind::model_config;
+  }
+  return has("family") && has("embed_dim") ? FileKind::bitlog2_config : FileKind::json;
+}
+
+FileKind text_kind(std::string_view bytes) {
+  constexpr std::size_t kLooked = 512;
+  const std::string_view text = skip_space(bytes);
+  const std::string start = lower_case(text.substr(0, kLooked));
+  if (start.starts_with("<!doctype html") || start.starts_with("<html") ||
+      start.starts_with("<head")) {
+    return FileKind::web_page;
+  }
+  if (start.starts_with("<?xml")) {
+    return start.find("<html") == std::string::npos ? FileKind::xml : FileKind::web_page;
+  }
+  const bool is_text = !text.empty() && std::ranges::all_of(bytes.substr(0, kLooked), [](char c) {
+    const auto byte = static_cast<unsigned char>(c);
+    return (byte >= 0x20 && byte != 0x7F) || c == '\n' || c == '\r' || c == '\t';
+  });
+  if (!is_text) {
+    return FileKind::unknown;
+  }
+  if (text.starts_with('{') || text.starts_with('[')) {
+    return json_kind(text);
+  }
+  const bool is_ascii = std::ranges::all_of(
+      start, [](char letter) { return static_cast<unsigned char>(letter) < 0x80; });
+  return is_ascii ? FileKind::text : FileKind::unknown;
+}
+
+/// Whether the file is zeros as far as one looks: its first and its last 4 KiB.
+bool is_zeros(std::string_view bytes) {
+  constexpr std::size_t kLooked = 4096;
+  const auto zeros = [](std::string_view part) {
+    return part.find_first_not_of('\0') == std::string_view::npos;
+  };
+  return zeros(bytes.substr(0, kLooked)) &&
+         zeros(bytes.substr(bytes.size() - std::min(kLooked, bytes.size())));
+}
+
+// ---- In words --------------------------------------------------------------------------
+
+/// `name` with another ending.
+std::string with_ending(const std::string& name, const char* ending) {
+  return fs::path(name).replace_extension(ending).string();
+}
+
+std::string convert_pytorch(const std::string& name) {
+  return fmt::format(
+      "convert it: python3 -c \"import torch, safetensors.torch as s; d = torch.load('{}', "
+      "map_location='cpu', weights_only=True); d = d.get('model', d.get('state_dict', d)); "
+      "s.save_file({{k: v.contiguous().clone() for k, v in d.items() if torch.is_tensor(v)}}, "
+      "'{}')\"",
+      name_in_command(name, "FILE.pth"),
+      name_in_command(with_ending(name, ".safetensors"), "FILE.safetensors"));
+}
+
+std::string describe_shards(std::string_view text, const std::string& name) {
+  const json document = shallow_json(skip_space(text));
+  std::set<std::string> shards;
+  if (document.contains("weight_map") && document["weight_map"].is_object()) {
+    for (const json& shard : document["weight_map"]) {
+      if (shard.is_string()) {
+        shards.insert(shard.get<std::string>());
+      }
+    }
+  }
+  const std::string what = "a list of shards, not weights";
+  if (shards.empty()) {
+    return what + "; give a .safetensors file";
+  }
+  if (shards.size() == 1) {
+    return fmt::format("{}; give {}", what,
+                       (fs::path(name).parent_path() / *shards.begin()).string());
+  }
+  const bool pytorch = !shards.begin()->ends_with(".safetensors");
+  return fmt::format(
+      "{} ({} files, {} to {}); merge them, in their folder: python3 -c \"import json, {}"
+      "safetensors.torch as s; n = set(json.load(open('{}'))['weight_map'].values()); "
+      "s.save_file({{k: v for f in n for k, v in {}.items()}}, 'merged.safetensors')\"",
+      what, shards.size(), *shards.begin(), *shards.rbegin(), pytorch ? "torch, " : "",
+      name_in_command(fs::path(name).filename().string(), "INDEX.json"),
+      pytorch ? "torch.load(f, map_location='cpu', weights_only=True)" : "s.load_file(f)");
+}
+
+/// A kind in words, and what to do.
+struct Description {
+  FileKind kind;
+  std::string_view what;
+  std::string_view advice;
+};
+
+constexpr auto kGetPyTorchOrTimm =
+    "take the model's PyTorch or safetensors weights in its place (timm has most)"sv;
+constexpr auto kUnpack = "unpack it, and give the .safetensors file inside"sv;
+constexpr auto kDownloadAgain = "download it again"sv;
+
+constexpr std::array kDescriptions = {
+    Description{FileKind::empty, "an empty file", kDownloadAgain},
+    Description{FileKind::zeros, "filled with zeros, as broken downloads are", kDownloadAgain},
+    Description{FileKind::pytorch_truncated, "a PyTorch checkpoint whose end is missing",
+                "download it again, then convert it to safetensors"},
+    Description{FileKind::torchscript, "a TorchScript program, not safetensors",
+                "save its weights: python3 -c \"import torch, safetensors.torch as s; "
+                "s.save_file({k: v.contiguous().clone() for k, v in "
+                "torch.jit.load('FILE', map_location='cpu').state_dict().items()}, "
+                "'FILE.safetensors')\""},
+    Description{FileKind::pickle, "a Python pickle, not safetensors",
+                "load it in Python and save its tensors with safetensors.torch.save_file"},
+    Description{FileKind::onnx, "an ONNX model, not safetensors", kGetPyTorchOrTimm},
+    Description{FileKind::gguf, "a GGUF file (llama.cpp), not safetensors", kGetPyTorchOrTimm},
+    Description{FileKind::hdf5, "an HDF5 file (Keras?), not safetensors", kGetPyTorchOrTimm},
+    Description{FileKind::keras, "a Keras model, not safetensors", kGetPyTorchOrTimm},
+    Description{FileKind::tflite, "a TensorFlow Lite model, not safetensors", kGetPyTorchOrTimm},
+    Description{FileKind::saved_model, "a TensorFlow SavedModel, not safetensors",
+                kGetPyTorchOrTimm},
+    Description{FileKind::tensorflow_checkpoint, "a TensorFlow checkpoint's index, not safetensors",
+                kGetPyTorchOrTimm},
+    Description{FileKind::npy, "a NumPy array, not safetensors",
+                "save it with safetensors.numpy.save_file, under the names it needs"},
+    Description{FileKind::npz, "NumPy arrays (.npz), not safetensors",
+                "load the model with timm, which reads them, and save its state_dict() with "
+                "safetensors.torch.save_file"},
+    Description{FileKind::lfs_pointer, "a Git LFS pointer, not the file itself",
+                "run git lfs install && git lfs pull in its folder"},
+    Description{FileKind::web_page, "a web page, not a checkpoint",
+                "the link led to a page, or needs a login; on Hugging Face, links to files have "
+                "/resolve/, not /blob/"},
+    Description{FileKind::xml, "an XML text (a server's error?), not a checkpoint", kDownloadAgain},
+    Description{FileKind::model_config, "a model's configuration, not its weights",
+                "give the .safetensors file beside it"},
+    Description{FileKind::bitlog2_config, "a configuration, not weights",
+                "give it as --config, and the weights as --weights"},
+    Description{FileKind::json, "a JSON text, not safetensors", "give the .safetensors file"},
+    Description{FileKind::text, "a text, not safetensors", "give the .safetensors file"},
+    Description{FileKind::gzip, "a gzip archive, not safetensors", kUnpack},
+    Description{FileKind::bzip2, "a bzip2 archive, not safetensors", kUnpack},
+    Description{FileKind::xz, "an xz archive, not safetensors", kUnpack},
+    Description{FileKind::zstd, "a zstd archive, not safetensors", kUnpack},
+    Description{FileKind::seven_zip, "a 7z archive, not safetensors", kUnpack},
+    Description{FileKind::rar, "a RAR archive, not safetensors", kUnpack},
+    Description{FileKind::tar, "a tar archive, not safetensors", kUnpack},
+    Description{FileKind::zip, "a zip archive, not safetensors", kUnpack},
+    Description{FileKind::png, "a PNG picture, not a safetensors file", "give a .safetensors file"},
+    Description{FileKind::jpeg, "a JPEG picture, not a safetensors file",
+                "give a .safetensors file"},
+};
+
+// ---- Folders ---------------------------------------------------------------------------
+
+/// The names in a folder, sorted; folders end in a slash. A bounded number of them.
+std::vector<std::string> names_in_folder(const fs::path& folder) {
+  constexpr std::size_t kMostNames = 10000;
+  std::vector<std::string> names;
+  std::error_code error;
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end;
+       entry.increment(error)) {
+    std::error_code ignored;
+    const bool is_folder = entry->is_directory(ignored);
+    names.push_back(entry->path().filename().string() + (is_folder ? "/" : ""));
+    if (names.size() == kMostNames) {
+      break;
+    }
+  }
+  std::ranges::sort(names);
+  return names;
+}
+
+/// model.safetensors of a Hugging Face cache's folder, which keeps one folder a revision.
+std::optional<fs::path> file_in_snapshots(const fs::path& folder) {
+  for (const std::string& revision : names_in_folder(folder / "snapshots")) {
+    std::error_code ignored;
+    const fs::path file = folder / "snapshots" / revision / "model.safetensors";
+    if (fs::exists(file, ignored)) {
+      return file;
+    }
+  }
+  return std::nullopt;
+}
+
+std::string first_names(const std::vector<std::string>& names) {
+  constexpr std::size_t kShown = 4;
+  const std::size_t shown = std::min(names.size(), kShown);
+  std::string text = fmt::format(
+      "{}", fmt::join(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(shown), ", "));
+  return names.size() > shown ? fmt::format("{} and {} more", text, names.size() - shown) : text;
+}
+
+std::vector<std::string> with_endings(const std::vector<std::string>& names,
+                                      std::initializer_list<std::string_view> endings) {
+  std::vector<std::string> result;
+  std::ranges::copy_if(names, std::back_inserter(result), [&](const std::string& name) {
+    return std::ranges::any_of(endings,
+                               [&](std::string_view ending) { return name.ends_with(ending); });
+  });
+  return result;
+}
+
+}  // namespace
+
+FileKind file_kind(std::span<const std::byte> bytes) {
+  const std::string_view text = as_text(bytes);
+  if (text.empty()) {
+    return FileKind::empty;
+  }
+  if (text.starts_with("PK\3\4"sv) || text.starts_with("PK\5\6"sv)) {
+    return zip_kind(text);
+  }
+  for (const Magic& magic : kMagics) {
+    if (text.size() > magic.offset && text.substr(magic.offset).starts_with(magic.bytes)) {
+      return magic.kind;
+    }
+  }
+  if (is_pickle(text)) {
+    return FileKind::pickle;
+  }
+  if (text.ends_with("\x57\xfb\x80\x8b\x24\x75\x47\xdb"sv)) {
+    return FileKind::tensorflow_checkpoint;
+  }
+  const FileKind protobuf = protobuf_kind(text);
+  if (protobuf != FileKind::unknown) {
+    return protobuf;
+  }
+  constexpr std::size_t kFewBytes = 8;  // as few zeros are rather a broken header
+  return text.size() > kFewBytes && is_zeros(text) ? FileKind::zeros : text_kind(text);
+}
+
+std::string describe_foreign_file(std::span<const std::byte> bytes, const std::string& name) {
+  const FileKind kind = file_kind(bytes);
+  if (kind == FileKind::pytorch_zip || kind == FileKind::pytorch_legacy) {
+    return "a PyTorch checkpoint, not safetensors; " + convert_pytorch(name);
+  }
+  if (kind == FileKind::shard_index) {
+    return describe_shards(as_text(bytes), name);
+  }
+  for (const Description& description : kDescriptions) {
+    if (description.kind == kind) {
+      return fmt::format("{}; {}", description.what, description.advice);
+    }
+  }
+  return "";
+}
+
+std::string describe_folder(const fs::path& folder) {
+  const std::vector<std::string> names = names_in_folder(folder);
+  const auto give = [&](const std::string& name) {
+    return fmt::format("a folder; give {}", (folder / name).string());
+  };
+  const std::vector<std::string> weights = with_endings(names, {".safetensors"});
+  if (std::ranges::find(weights, "model.safetensors") != weights.end()) {
+    return give("model.safetensors");
+  }
+  const std::vector<std::string> indices = with_endings(names, {".safetensors.index.json"});
+  if (indices.empty() && weights.size() == 1) {
+    return give(weights.front());
+  }
+  if (!indices.empty()) {
+    return fmt::format("a folder of shards; give {} to be told how to merge them",
+                       (folder / indices.front()).string());
+  }
+  if (!weights.empty()) {
+    return fmt::format("a folder; give one of its files: {}", first_names(weights));
+  }
+  if (const auto snapshot = file_in_snapshots(folder)) {
+    return fmt::format("a folder; give {}", snapshot->string());
+  }
+  const std::vector<std::string> pytorch = with_endings(names, {".bin", ".pth", ".pt", ".ckpt"});
+  if (!pytorch.empty()) {
+    return fmt::format("a folder with a PyTorch checkpoint, not safetensors; {}",
+                       convert_pytorch((folder / pytorch.front()).string()));
+  }
+  if (names.empty()) {
+    return "an empty folder; give a .safetensors file";
+  }
+  return fmt::format("a folder without a .safetensors file (it holds {})", first_names(names));
+}
+
+std::string name_in_command(const std::string& name, const std::string& placeholder) {
+  const bool plain = std::ranges::all_of(name, [](unsigned char letter) {
+    return letter >= 0x20 && letter != 0x7F &&
+           "'\"\\$`!"sv.find(static_cast<char>(letter)) == std::string_view::npos;
+  });
+  return plain ? name : placeholder;
+}
+
+}  // namespace bitlog2
