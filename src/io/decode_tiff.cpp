@@ -457,40 +457,33 @@ class TiffReader {
   }
 
   void read_palette() {
-    std::array<std::uint16_t*, 3> channels = {};
-    if (TIFFGetField(tiff_.get(), TIFFTAG_COLORMAP, &channels[0], &channels[1], &channels[2]) !=
-        1) {
+    const std::uint16_t* red = nullptr;
+    const std::uint16_t* green = nullptr;
+    const std::uint16_t* blue = nullptr;
+    if (TIFFGetField(tiff_.get(), TIFFTAG_COLORMAP, &red, &green, &blue) != 1) {
       throw damaged_tiff("it lacks its palette");
     }
     for (std::size_t i = 0; i < std::size_t{1} << layout_.bits; ++i) {
-      for (std::size_t channel = 0; channel < 3; ++channel) {
-        palette_[i][channel] = static_cast<std::uint8_t>(channels[channel][i] / 256);
-      }
+      palette_[i] = {static_cast<std::uint8_t>(red[i] / 256),
+                     static_cast<std::uint8_t>(green[i] / 256),
+                     static_cast<std::uint8_t>(blue[i] / 256)};
     }
   }
 
   /// YCbCr that is subsampled, compressed by other means than JPEG.
   void read_through_libtiff(RgbImage& image) {
-    struct Rgba {
-      TIFFRGBAImage image = {};
-      bool is_open = false;
-      ~Rgba() {
-        if (is_open) {
-          TIFFRGBAImageEnd(&image);
-        }
-      }
-    };
     std::array<char, 1024> reason = {};  // as long as libtiff asks
-    Rgba rgba;
-    rgba.is_open = TIFFRGBAImageOK(tiff_.get(), reason.data()) == 1 &&
-                   TIFFRGBAImageBegin(&rgba.image, tiff_.get(), 1, reason.data()) == 1;
-    if (!rgba.is_open) {
+    TIFFRGBAImage reader = {};
+    if (TIFFRGBAImageOK(tiff_.get(), reason.data()) != 1 ||
+        TIFFRGBAImageBegin(&reader, tiff_.get(), 1, reason.data()) != 1) {
       throw damaged_tiff(reason.data());
     }
-    rgba.image.orientation = ORIENTATION_TOPLEFT;
-    rgba.image.req_orientation = ORIENTATION_TOPLEFT;
+    const std::unique_ptr<TIFFRGBAImage, decltype(&TIFFRGBAImageEnd)> end(&reader,
+                                                                          &TIFFRGBAImageEnd);
+    reader.orientation = ORIENTATION_TOPLEFT;
+    reader.req_orientation = ORIENTATION_TOPLEFT;
     std::vector<std::uint32_t> raster(std::size_t{layout_.width} * layout_.height);
-    if (TIFFRGBAImageGet(&rgba.image, raster.data(), layout_.width, layout_.height) != 1) {
+    if (TIFFRGBAImageGet(&reader, raster.data(), layout_.width, layout_.height) != 1) {
       throw damaged_tiff("its pixels cannot be read");
     }
     for (const std::uint32_t pixel : raster) {
@@ -676,7 +669,8 @@ class TiffReader {
   /// In sixty-fourths, as Pillow does it.
   static void convert_ycbcr(const std::array<int, 3>& ycbcr, std::uint8_t* to) {
     const auto scaled = [](int value, double factor) {
-      return static_cast<int>((value - 128) * factor * 64 + 0.5);
+      const double raised = (value - 128) * factor * 64 + 0.5;
+      return static_cast<int>(raised);  // toward zero, also below it
     };
     const auto [y, blue, red] = ycbcr;
     const std::array<int, 3> rgb = {

@@ -109,7 +109,7 @@ std::string describe_other(std::span<const std::byte> bytes) {
   if (kind != kKinds.end()) {
     return fmt::format("{}; {}", kind->name, kind->advice);
   }
-  if (const std::string markup = describe_markup(bytes); !markup.empty()) {
+  if (std::string markup = describe_markup(bytes); !markup.empty()) {
     return markup;
   }
   return fmt::format("no image of a known format ({}); convert or remove it",
