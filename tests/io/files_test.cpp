@@ -92,7 +92,7 @@ TEST(FileBytes, MapsAFile) {
 }
 
 TEST(FileBytes, ReadsAPipeToItsEnd) {
-  for (const std::size_t size : {0, 1, 65535, 65536, 65537, 1000000}) {
+  for (const std::size_t size : {0U, 1U, 65535U, 65536U, 65537U, 1000000U}) {
     std::string text(size, 'a');
     for (std::size_t i = 0; i < size; ++i) {
       text[i] = static_cast<char>(i * i % 251);
