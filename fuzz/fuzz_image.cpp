@@ -1,6 +1,5 @@
-// Feeds arbitrary bytes to the image decoder and its output to the resize. Whatever the
+// Feeds arbitrary bytes to the image decoders and their output to the resize. Whatever the
 // bytes, nothing but Error may come out. Seeds: fuzz/corpus/image.
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -10,11 +9,12 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   // Larger images cost time and reach no other code.
-  constexpr int kMaxSide = 512;
+  constexpr std::uint64_t kMaxPixels = std::uint64_t{1} << 14;
+  constexpr int kMaxResized = 1 << 11;
   try {
     const bitlog2::RgbImage image =
-        bitlog2::decode_image(std::as_bytes(std::span(data, size)), "fuzz");
-    if (std::max(image.width, image.height) <= kMaxSide) {
+        bitlog2::decode_image(std::as_bytes(std::span(data, size)), "fuzz", kMaxPixels);
+    if (image.width * image.height <= kMaxResized) {
       bitlog2::resize_and_crop(image, {16, 14, {}, {}});
     }
   } catch (const bitlog2::Error&) {

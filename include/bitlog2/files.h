@@ -1,4 +1,5 @@
-// Files as the project uses them: mapped whole to read, written atomically.
+// Files as the project uses them: mapped whole to read, written atomically; and streams read
+// to their end.
 #pragma once
 
 #include <cstddef>
@@ -8,19 +9,54 @@
 
 namespace bitlog2 {
 
+/// Pages of memory that are this object's alone, given back at its end.
+class MappedPages {
+ public:
+  MappedPages() = default;
+  /// `address` comes from mmap, unless `size` is 0.
+  MappedPages(void* address, std::size_t size);
+  ~MappedPages();
+  MappedPages(MappedPages&& other) noexcept;
+  MappedPages& operator=(MappedPages&& other) noexcept;
+  MappedPages(const MappedPages&) = delete;
+  MappedPages& operator=(const MappedPages&) = delete;
+
+  std::span<std::byte> bytes() const { return bytes_; }
+  /// Changes the size, which may not be 0 before, and perhaps the address; what is there stays.
+  void resize(std::size_t size);
+
+ private:
+  std::span<std::byte> bytes_;
+};
+
 /// A file's bytes, mapped read-only. An empty file maps to an empty span.
 class MappedFile {
  public:
   /// Throws Error naming `path` if it cannot be read or is not a regular file.
   explicit MappedFile(const std::filesystem::path& path);
-  ~MappedFile();
-  MappedFile(const MappedFile&) = delete;
-  MappedFile& operator=(const MappedFile&) = delete;
 
-  std::span<const std::byte> bytes() const { return bytes_; }
+  std::span<const std::byte> bytes() const { return pages_.bytes(); }
 
  private:
-  std::span<const std::byte> bytes_;
+  MappedPages pages_;
+};
+
+/// The most that a pipe or a device is read for, bytes.
+inline constexpr std::size_t kMaxStreamBytes = std::size_t{256} << 20;
+
+/// The bytes of whatever can be read: a regular file is mapped; a pipe, a FIFO or a character
+/// device (/dev/stdin, the /dev/fd/63 of a shell's <(...)) is read to its end.
+class FileBytes {
+ public:
+  /// Throws Error naming `path` if it cannot be read, if it is a folder, a socket or a block
+  /// device, or if a stream does not end within `max_stream_bytes`. Waits for a FIFO's writer.
+  explicit FileBytes(const std::filesystem::path& path,
+                     std::size_t max_stream_bytes = kMaxStreamBytes);
+
+  std::span<const std::byte> bytes() const { return pages_.bytes(); }
+
+ private:
+  MappedPages pages_;
 };
 
 /// What `path` stands for: itself, or where it leads if it is a symbolic link, though nothing

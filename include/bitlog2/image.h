@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace bitlog2 {
@@ -27,15 +28,29 @@ struct Preprocessing {
   std::array<float, 3> std = {0.229F, 0.224F, 0.225F};
 };
 
-/// Decodes a JPEG or a PNG, told apart by content and never by name, to what Pillow's
-/// `Image.open(...).convert("RGB")` gives: alpha is dropped, EXIF orientation and colour
-/// profiles are ignored, 16-bit gray is clipped and other 16-bit samples lose their lower
-/// byte. `name` is for messages. Throws Error for anything else, for damaged data and for
-/// images over 2^28 pixels; a JPEG's flaws that leave no data missing are passed over, as
-/// Pillow does, but a PNG's checksums must hold.
-RgbImage decode_image(std::span<const std::byte> bytes, const std::string& name);
+/// The most pixels that an image may have.
+inline constexpr std::uint64_t kMaxPixels = std::uint64_t{1} << 28;
 
-/// Reads and decodes a file. Throws Error.
+/// The formats that this build decodes: JPEG and PNG always, WebP, BMP, GIF and TIFF unless
+/// the build leaves them out.
+std::vector<std::string_view> image_formats();
+
+/// Decodes an image of one of these formats, told apart by content and never by name, to what
+/// the `Image.open(...).convert("RGB")` of Pillow 13.0 gives:
+///
+/// - Alpha is dropped, colour profiles are ignored.
+/// - Orientation is followed in TIFF and ignored elsewhere.
+/// - 16-bit gray is clipped; other 16-bit samples lose their lower byte.
+/// - A GIF or WebP animation gives its first frame on its canvas, a TIFF its first page.
+///
+/// `name` is for messages. Throws Error for anything else, for damaged data, for images over
+/// `max_pixels` and for those that Pillow refuses or that are stored in ways that are not
+/// supported (TIFF of floating-point or L*a*b* samples, for example). A JPEG's flaws that
+/// leave no data missing are passed over, as Pillow does, but a PNG's checksums must hold.
+RgbImage decode_image(std::span<const std::byte> bytes, const std::string& name,
+                      std::uint64_t max_pixels = kMaxPixels);
+
+/// Reads and decodes a file, or a pipe or device to its end (FileBytes). Throws Error.
 RgbImage read_image(const std::filesystem::path& path);
 
 /// Pillow's antialiased bicubic resize (a = -0.5) to width x height, in its 8-bit fixed

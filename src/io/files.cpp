@@ -1,5 +1,5 @@
-// Mapped reading and atomic writing. Nothing here may leave a partial file under a
-// final name.
+// Reading, mapped where that is possible, and atomic writing. Nothing here may leave a partial file
+// under a final name.
 #include "bitlog2/files.h"
 
 #include <fcntl.h>
@@ -8,9 +8,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <new>
 #include <string>
+#include <utility>
 
 #include "bitlog2/error.h"
 
@@ -25,6 +28,8 @@ class FileDescriptor {
       ::close(value_);
     }
   }
+  FileDescriptor(FileDescriptor&& other) noexcept : value_(std::exchange(other.value_, -1)) {}
+  FileDescriptor& operator=(FileDescriptor&&) = delete;
   FileDescriptor(const FileDescriptor&) = delete;
   FileDescriptor& operator=(const FileDescriptor&) = delete;
   int get() const { return value_; }
@@ -54,6 +59,62 @@ Error system_error(const std::filesystem::path& path, const char* what) {
   return Error(fmt::format("{}: {} ({})", path.string(), what, std::strerror(errno)));
 }
 
+FileDescriptor open_to_read(const std::filesystem::path& path) {
+  FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (file.get() < 0) {
+    // What opening a socket gives.
+    throw errno == ENXIO ? Error(fmt::format("{}: a socket; give a file or a pipe", path.string()))
+                         : system_error(path, "cannot be read");
+  }
+  return file;
+}
+
+struct stat status_of(const FileDescriptor& file, const std::filesystem::path& path) {
+  struct stat status {};
+  if (::fstat(file.get(), &status) != 0) {
+    throw system_error(path, "cannot be read");
+  }
+  return status;
+}
+
+MappedPages map_file(const FileDescriptor& file, const struct stat& status,
+                     const std::filesystem::path& path) {
+  const auto size = static_cast<std::size_t>(status.st_size);
+  if (size == 0) {
+    return {};
+  }
+  void* address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.get(), 0);
+  if (address == MAP_FAILED) {
+    throw system_error(path, "cannot be mapped");
+  }
+  return {address, size};
+}
+
+/// What a stream is read into at first; more comes as it does.
+constexpr std::size_t kFirstPages = std::size_t{1} << 16;
+
+MappedPages new_pages(std::size_t size) {
+  void* address = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (address == MAP_FAILED) {
+    throw std::bad_alloc();
+  }
+  return {address, size};
+}
+
+/// At least a byte, or 0 at the end.
+std::size_t read_some(const FileDescriptor& file, std::span<std::byte> bytes,
+                      const std::filesystem::path& path) {
+  for (;;) {
+    const ssize_t count = ::read(file.get(), bytes.data(), bytes.size());
+    if (count >= 0) {
+      return static_cast<std::size_t>(count);
+    }
+    if (errno != EINTR) {
+      throw system_error(path, "cannot be read");
+    }
+  }
+}
+
 void write_all(int descriptor, std::span<const std::byte> bytes,
                const std::filesystem::path& path) {
   while (!bytes.empty()) {
@@ -70,33 +131,68 @@ void write_all(int descriptor, std::span<const std::byte> bytes,
 
 }  // namespace
 
+MappedPages::MappedPages(void* address, std::size_t size)
+    : bytes_(static_cast<std::byte*>(address), size) {}
+
+MappedPages::~MappedPages() {
+  if (!bytes_.empty()) {
+    ::munmap(bytes_.data(), bytes_.size());
+  }
+}
+
+MappedPages::MappedPages(MappedPages&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
+
+MappedPages& MappedPages::operator=(MappedPages&& other) noexcept {
+  std::swap(bytes_, other.bytes_);
+  return *this;
+}
+
+void MappedPages::resize(std::size_t size) {
+  // Pages move by their addresses; nothing is copied.
+  void* address = ::mremap(bytes_.data(), bytes_.size(), size, MREMAP_MAYMOVE);
+  if (address == MAP_FAILED) {
+    throw std::bad_alloc();
+  }
+  bytes_ = {static_cast<std::byte*>(address), size};
+}
+
 MappedFile::MappedFile(const std::filesystem::path& path) {
-  const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (file.get() < 0) {
-    throw system_error(path, "cannot be read");
-  }
-  struct stat status {};
-  if (::fstat(file.get(), &status) != 0) {
-    throw system_error(path, "cannot be read");
-  }
+  const FileDescriptor file = open_to_read(path);
+  const struct stat status = status_of(file, path);
   if (!S_ISREG(status.st_mode)) {
     throw Error(fmt::format("{}: not a file", path.string()));
   }
-  const auto size = static_cast<std::size_t>(status.st_size);
-  if (size == 0) {
-    return;
-  }
-  void* address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.get(), 0);
-  if (address == MAP_FAILED) {
-    throw system_error(path, "cannot be mapped");
-  }
-  bytes_ = {static_cast<const std::byte*>(address), size};
+  pages_ = map_file(file, status, path);
 }
 
-MappedFile::~MappedFile() {
-  if (!bytes_.empty()) {
-    // munmap takes a mutable address of what was mapped read-only.
-    ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+FileBytes::FileBytes(const std::filesystem::path& path, std::size_t max_stream_bytes) {
+  const FileDescriptor file = open_to_read(path);
+  const struct stat status = status_of(file, path);
+  if (S_ISREG(status.st_mode)) {
+    pages_ = map_file(file, status, path);
+    return;
+  }
+  if (!S_ISFIFO(status.st_mode) && !S_ISCHR(status.st_mode)) {
+    throw Error(fmt::format("{}: {}; give a file or a pipe", path.string(),
+                            S_ISDIR(status.st_mode) ? "a folder" : "not a file"));
+  }
+  // One byte more than allowed tells whether the stream goes on.
+  const std::size_t limit = max_stream_bytes + 1;
+  MappedPages pages = new_pages(std::min(kFirstPages, limit));
+  std::size_t size = 0;
+  while (const std::size_t count = read_some(file, pages.bytes().subspan(size), path)) {
+    size += count;
+    if (size > max_stream_bytes) {
+      throw Error(fmt::format("{}: does not end within {} bytes; give a smaller file",
+                              path.string(), max_stream_bytes));
+    }
+    if (size == pages.bytes().size()) {
+      pages.resize(std::min(2 * size, limit));
+    }
+  }
+  if (size > 0) {
+    pages.resize(size);
+    pages_ = std::move(pages);
   }
 }
 

@@ -1,5 +1,6 @@
 // Decoding and resizing against Pillow's own bytes, and against files made to do harm.
-// Fixtures come from tests/data/images/make_images.py; no photograph is among them.
+// Fixtures come from tests/data/images/make_images.py (JPEG, PNG) and
+// tools/make_image_goldens.py (the other formats); no photograph is among them.
 #include "bitlog2/image.h"
 
 #include <gtest/gtest.h>
@@ -139,6 +140,101 @@ TEST(DecodeImage, GoesByContentAndNotByName) {
   expect_equal(decode_image(png, "photo.JPEG"), read_ppm(images() / "rgb_8.png.ppm"));
 }
 
+/// The files of the formats that a build may leave out, but for those that this one does.
+std::vector<std::string> files_of_other_formats() {
+  static constexpr std::array<std::array<std::string_view, 2>, 4> kFormats = {
+      {{"WebP", ".webp"}, {"BMP", ".bmp"}, {"GIF", ".gif"}, {"TIFF", ".tif"}}};
+  const std::vector<std::string_view> built = image_formats();
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(images() / "formats")) {
+    const std::string extension = entry.path().extension().string();
+    const auto* const format =
+        std::ranges::find(kFormats, extension, [](const auto& pair) { return pair[1]; });
+    if (format != kFormats.end() && std::ranges::find(built, (*format)[0]) != built.end()) {
+      names.push_back(entry.path().filename().string());
+    }
+  }
+  std::ranges::sort(names);
+  return names;
+}
+
+class DecodedFormat : public ::testing::TestWithParam<std::string> {};
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(DecodedFormat);
+
+TEST_P(DecodedFormat, HasPillowsPixels) {
+  const RgbImage image = read_image(images() / "formats" / GetParam());
+  expect_equal(image, read_image(images() / "formats" / "expected" / (GetParam() + ".png")));
+}
+
+TEST_P(DecodedFormat, IsRefusedOrWholeWhenCutShort) {
+  const std::vector<std::byte> bytes = read_bytes(images() / "formats" / GetParam());
+  const RgbImage whole = decode_image(bytes, "photo");
+  const std::size_t step = bytes.size() / 500 + 1;
+  for (std::size_t size = 0; size < bytes.size(); size += step) {
+    const std::vector<std::byte> prefix(bytes.begin(),
+                                        bytes.begin() + static_cast<std::ptrdiff_t>(size));
+    if (refusal(prefix).empty()) {
+      expect_equal(decode_image(prefix, "photo"), whole);
+    }
+  }
+}
+
+TEST_P(DecodedFormat, SurvivesDamagedBytes) {
+  std::vector<std::byte> bytes = read_bytes(images() / "formats" / GetParam());
+  const std::size_t step = bytes.size() / 300 + 1;
+  for (std::size_t i = 0; i < bytes.size(); i += step) {
+    for (const std::byte flips : {std::byte{0xFF}, std::byte{0x01}, std::byte{0x80}}) {
+      bytes[i] ^= flips;
+      std::string message;
+      try {
+        decode_image(bytes, "photo", 1 << 20);
+      } catch (const Error& error) {
+        message = error.what();
+      }
+      EXPECT_EQ(message.find('\n'), std::string::npos);
+      bytes[i] ^= flips;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Formats, DecodedFormat, ::testing::ValuesIn(files_of_other_formats()),
+                         [](const auto& file) {
+                           std::string name = file.param;
+                           std::ranges::replace(name, '.', '_');
+                           return name;
+                         });
+
+TEST(ImageFormats, HaveManyVariants) {
+  std::size_t least = 0;
+  for (const std::string_view format : image_formats()) {
+    least += format == "WebP" ? 11 : format == "BMP" ? 42 : format == "GIF" ? 26 : 0;
+    least += format == "TIFF" ? 95 : 0;
+  }
+  EXPECT_GE(files_of_other_formats().size(), least);
+}
+
+/// Whether this build decodes a file of `extension`, if the format can be left out.
+bool is_built(const std::filesystem::path& file) {
+  const std::vector<std::string_view> formats = image_formats();
+  const auto has = [&formats](std::string_view format) {
+    return std::ranges::find(formats, format) != formats.end();
+  };
+  const std::string extension = file.extension().string();
+  return (extension != ".webp" || has("WebP")) && (extension != ".bmp" || has("BMP")) &&
+         (extension != ".gif" || has("GIF")) && (extension != ".tif" || has("TIFF"));
+}
+
+TEST(DecodeImage, SaysWhichFormatTheBuildLeavesOut) {
+  for (const auto& [file, format] : {std::pair{"lossy.webp", "WebP"}, std::pair{"rle8.bmp", "BMP"},
+                                     std::pair{"plain.gif", "GIF"}, std::pair{"rgb.tif", "TIFF"}}) {
+    const std::string message = refusal(read_bytes(images() / "formats" / file));
+    EXPECT_EQ(message, is_built(file) ? ""
+                                      : "photo: a " + std::string(format) +
+                                            " image, which this build leaves out; convert it to "
+                                            "PNG");
+  }
+}
+
 struct Refusal {
   const char* file;
   const char* reason;
@@ -159,9 +255,8 @@ TEST_P(DamagedImage, IsRefusedInOneLineThatSaysWhy) {
 
 INSTANTIATE_TEST_SUITE_P(
     All, DamagedImage,
-    ::testing::Values(Refusal{"empty", "neither a JPEG nor a PNG"},
-                      Refusal{"text", "neither a JPEG nor a PNG"},
-                      Refusal{"gif_magic", "neither a JPEG nor a PNG"},
+    ::testing::Values(Refusal{"empty", "empty; download the image again"},
+                      Refusal{"text", "no image of a known format (JPEG, PNG"},
                       Refusal{"over_limit.jpg", "65500x65500 pixels is over the limit"},
                       Refusal{"over_limit.png", "1048576x1048576 pixels is over the limit"},
                       Refusal{"false_size.jpg", "cannot hold 16000x16000 pixels"},
@@ -172,6 +267,115 @@ INSTANTIATE_TEST_SUITE_P(
                       Refusal{"truncated.jpg", "damaged JPEG (Premature end of JPEG file)"},
                       Refusal{"truncated_progressive.jpg", "Premature end of JPEG file"},
                       Refusal{"truncated.png", "damaged PNG"}));
+
+class DamagedFormat : public ::testing::TestWithParam<Refusal> {};
+
+TEST_P(DamagedFormat, IsRefusedInOneLineThatSaysWhy) {
+  if (!is_built(GetParam().file)) {
+    GTEST_SKIP() << "this build leaves the format out";
+  }
+  const std::filesystem::path path = images() / "formats" / "damaged" / GetParam().file;
+  ::testing::internal::CaptureStdout();
+  ::testing::internal::CaptureStderr();
+  const std::string message = refusal(read_bytes(path));
+  EXPECT_EQ(::testing::internal::GetCapturedStdout(), "");
+  EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
+  EXPECT_TRUE(message.starts_with("photo: ")) << message;
+  EXPECT_NE(message.find(GetParam().reason), std::string::npos) << message;
+  EXPECT_EQ(message.find('\n'), std::string::npos) << message;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, DamagedFormat,
+    ::testing::Values(
+        Refusal{"big_endian_big.tif",
+                "larger than 4 GB (BigTIFF) in big-endian byte order, which is not supported"},
+        Refusal{"bits.bmp", "a BMP of 2 bits a pixel, which is not supported"},
+        Refusal{"block.gif", "damaged GIF (Failed to read from given file)"},
+        Refusal{"chunks.webp", "damaged WebP (its chunks do not fit together)"},
+        Refusal{"colours.bmp", "damaged BMP (a palette of 512 colours)"},
+        Refusal{"directory.tif", "damaged TIFF (Can not read TIFF directory count)"},
+        Refusal{"end_code.gif", "damaged GIF (its pixels end early)"},
+        Refusal{"false_screen.gif", "bytes cannot hold 16000x16000 pixels"},
+        Refusal{"false_size.bmp", "bytes cannot hold 16000x16000 pixels"},
+        Refusal{"false_size.gif", "bytes cannot hold 16000x16000 pixels"},
+        Refusal{"false_size.tif", "bytes cannot hold 16000x16000 pixels"},
+        Refusal{"false_size.webp", "bytes cannot hold 16383x16383 pixels"},
+        Refusal{"false_size_deflate.tif", "bytes cannot hold 16000x16000 pixels"},
+        Refusal{"fax_bomb.tif", "bytes cannot hold 16000x16000 pixels"},
+        Refusal{"float.tif", "a TIFF of floating-point samples, which is not supported"},
+        Refusal{"header.tif", "damaged TIFF (Cannot read TIFF header)"},
+        Refusal{"jpeg_inside.bmp", "a BMP of compression 4, which is not supported"},
+        Refusal{"kind.webp", "damaged WebP (its chunks do not fit together)"},
+        Refusal{"lab.tif", "a TIFF in L*a*b*, which is not supported"},
+        Refusal{"log_luv.tif",
+                "a TIFF of photometric interpretation 32845, which is not supported"},
+        Refusal{"lzma.tif", "a TIFF of compression 34925, which is not supported"},
+        Refusal{"masks.bmp",
+                "a BMP of bit fields 3ff, ffc00, 3ff00000 and 0, which is not supported"},
+        Refusal{"no_image.gif", "damaged GIF (it has no image)"},
+        Refusal{"no_palette.tif", "damaged TIFF (it lacks its palette)"},
+        Refusal{"no_size.bmp", "damaged BMP (0x1 pixels)"},
+        Refusal{"no_size.gif", "damaged GIF (0x0 pixels)"},
+        Refusal{"old_jpeg.tif", "a TIFF of compression 6, which is not supported"},
+        Refusal{"over_limit.bmp", "1048576x1048576 pixels is over the limit"},
+        Refusal{"over_limit.gif", "65535x65535 pixels is over the limit"},
+        Refusal{"over_limit.tif", "65535x65535 pixels is over the limit"},
+        Refusal{"palette_reversed.tif",
+                "a TIFF of 1 x 4 bits a pixel, photometric interpretation 3"},
+        Refusal{"planes_16.tif",
+                "a TIFF of 16-bit planes without compression, which is not supported"},
+        Refusal{"planes_extra.tif", "a TIFF of planes without compression, some without a meaning"},
+        Refusal{"planes_unmarked.tif", "a TIFF of compressed planes, one without a meaning"},
+        Refusal{"premultiplied_gray.tif",
+                "a TIFF of 2 x 8 bits a pixel, photometric interpretation 1"},
+        Refusal{"rle_bits.bmp", "a BMP of run lengths in 24 bits, which is not supported"},
+        Refusal{"rle_end.bmp", "damaged BMP (its run lengths end early)"},
+        Refusal{"rows.bmp", "bytes cannot hold 13x9 pixels"},
+        Refusal{"short_control.gif", "damaged GIF (its graphic control is cut short)"},
+        Refusal{"short_raw.tif", "bytes cannot hold 13x9 pixels"},
+        Refusal{"short_strip.tif", "damaged TIFF (Decoding error at scanline 0)"},
+        Refusal{"skip_bomb.bmp", "bytes cannot hold 15000x15000 pixels"},
+        Refusal{"tile_bomb.tif", "bytes cannot hold 13x9 pixels"},
+        Refusal{"two_samples.tif", "a TIFF of 2 x 8 bits a pixel, photometric interpretation 2"},
+        Refusal{"vp8l.webp", "damaged WebP (its data are invalid)"}));
+
+class OtherKind : public ::testing::TestWithParam<Refusal> {};
+
+TEST_P(OtherKind, IsNamed) {
+  const std::string message =
+      refusal(read_bytes(images() / "formats" / "others" / GetParam().file));
+  EXPECT_EQ(message, std::string("photo: ") + GetParam().reason);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, OtherKind,
+    ::testing::Values(
+        Refusal{"heic", "a HEIC image; convert it to JPEG or PNG"},
+        Refusal{"avif", "an AVIF image; convert it to JPEG or PNG"},
+        Refusal{"mp4", "a video (MP4 or QuickTime); extract a frame of it as JPEG or PNG"},
+        Refusal{"jp2", "a JPEG 2000 image; convert it to JPEG or PNG"},
+        Refusal{"jxl", "a JPEG XL image; convert it to JPEG or PNG"},
+        Refusal{"svg", "an SVG drawing; convert it to JPEG or PNG"},
+        Refusal{"html", "an HTML page, perhaps a failed download's; download the image again"},
+        Refusal{"xml", "an XML text, perhaps a failed download's; download the image again"},
+        Refusal{"pdf", "a PDF; convert it to JPEG or PNG"},
+        Refusal{"psd", "a Photoshop file (PSD); convert it to JPEG or PNG"},
+        Refusal{"lfs",
+                "a Git LFS pointer, not the file that it stands for; run 'git lfs pull' where it "
+                "came from"},
+        Refusal{"gzip", "a gzip file; unpack it"}, Refusal{"zip", "a zip file; unpack it"}));
+
+TEST(DecodeImage, TakesNoTextForABmp) {
+  const std::string message = refusal(read_bytes(images() / "formats" / "others" / "bm_text"));
+  EXPECT_TRUE(message.starts_with("photo: no image of a known format")) << message;
+}
+
+TEST(DecodeImage, KeepsToItsCallersLimit) {
+  const std::vector<std::byte> png = read_bytes(images() / "rgb_8.png");
+  EXPECT_EQ(decode_image(png, "photo", 13 * 9).pixels.size(), 13U * 9 * 3);
+  EXPECT_THROW(decode_image(png, "photo", 13 * 9 - 1), Error);
+}
 
 TEST(DecodeImage, PrintsNothing) {
   ::testing::internal::CaptureStdout();
