@@ -161,8 +161,9 @@ std::vector<std::string> checkpoint_misfits(const Safetensors& file, const Model
 /// Loads a checkpoint. Throws Error naming the first tensors that do not fit.
 Model load_model(const Safetensors& file, const ModelConfig& config);
 
-/// The class names in a file's metadata (`class_names`, a JSON array), else ImageNet's for
-/// 1000 classes, else none.
-std::vector<std::string> class_names(const Safetensors& file, std::size_t num_classes);
+/// The class names in a file's metadata (`class_names` or `label_names`, a JSON array, or
+/// `id2label`, a JSON object from class index to name), else ImageNet's if `config` is called
+/// like a published model, else none. Throws Error for names that are not one for each class.
+std::vector<std::string> class_names(const Safetensors& file, const ModelConfig& config);
 
 }  // namespace bitlog2

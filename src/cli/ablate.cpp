@@ -8,7 +8,6 @@
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <numeric>
 
 #include "bitlog2/engine.h"
 #include "bitlog2/files.h"
@@ -29,7 +28,7 @@ struct AblateOptions {
   CalibrationOptions calibration;
   SchemeOptions scheme;
   std::string of = "groups";
-  std::size_t limit = 0;
+  SubsetOptions subset;
   std::string json;
 };
 
@@ -88,12 +87,9 @@ int ablate(const AblateOptions& options) {
   const QuantizationSettings settings = options.scheme.settings();
   const LoadedModel loaded = load_chosen_model(options.model);
   ThreadPool pool(thread_count(options.calibration.threads));
-  PreparedData data = prepare_data(loaded.model.config, options.calibration, pool);
-  if (options.limit > 0 && options.limit < data.validation.size()) {
-    std::vector<std::size_t> first(options.limit);
-    std::iota(first.begin(), first.end(), std::size_t{0});
-    data.validation = data.validation.subset(first);
-  }
+  PreparedData data =
+      prepare_data(loaded.model.config, loaded.class_names, options.calibration, pool);
+  data.validation = take_subset(data.validation, options.subset, options.calibration.seed);
   if (!to_stdout) {
     fmt::print("{} {}\n{:<44} {:>7} {:>7} {:>7}\n", loaded.model.config.name, settings.name(),
                options.of == "groups" ? "quantized" : "recipe", "top-1", "top-5", "loss");
@@ -108,10 +104,12 @@ int ablate(const AblateOptions& options) {
     } else {
       engine = make_fp32_engine(loaded.model);
     }
-    const Accuracy accuracy =
-        evaluate_with_progress(item.name, *engine, data.validation,
-                               {.threads = pool.size(), .stop = &stop, .report = {}})
-            .accuracy;
+    const Accuracy accuracy = evaluate_with_progress(item.name, *engine, data.validation,
+                                                     {.threads = pool.size(),
+                                                      .strict = options.calibration.strict,
+                                                      .stop = &stop,
+                                                      .report = {}})
+                                  .accuracy;
     if (stop) {
       throw Interrupted();
     }
@@ -153,8 +151,7 @@ void add_ablate(CLI::App& app, std::function<int()>& run) {
                    "alone and each left out")
       ->check(CLI::IsMember({"groups", "parts"}))
       ->capture_default_str();
-  command->add_option("--limit", options->limit, "Evaluate the first N images only")
-      ->check(CLI::NonNegativeNumber);
+  add_subset_options(*command, options->subset);
   command->add_option("--json", options->json, "Write the table as JSON ('-': to stdout instead)");
   command->callback([options, &run] { run = [options] { return ablate(*options); }; });
 }

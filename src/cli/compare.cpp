@@ -126,7 +126,8 @@ int compare(const CompareOptions& options) {
   const QuantizationSettings settings = options.scheme.settings();
   const LoadedModel loaded = load_chosen_model(options.model);
   ThreadPool pool(thread_count(options.calibration.threads));
-  const PreparedData data = prepare_data(loaded.model.config, options.calibration, pool);
+  const PreparedData data =
+      prepare_data(loaded.model.config, loaded.class_names, options.calibration, pool);
   const Calibration calibration =
       calibrate_with_progress(loaded.model, settings, data.calibration, pool, stop);
   const auto engine =

@@ -8,7 +8,6 @@
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <numeric>
 
 #include "bitlog2/error.h"
 #include "bitlog2/files.h"
@@ -35,8 +34,7 @@ struct EvalOptions {
   RecipeOptions recipe;
   std::vector<std::string> engines = {"simulate"};
   std::size_t val_batchsize = 64;
-  std::size_t limit = 0;
-  bool strict = false;
+  SubsetOptions subset;
   std::string json;
   std::string dump_quantizers;
 };
@@ -180,7 +178,7 @@ class EvalRun {
       throw Error("--quantized holds its own weights and config; leave out --weights and --config");
     }
     const auto engine = IntegerEngine::open(options_.quantized);
-    open_dataset_for(engine->config(), false);
+    open_dataset_for(engine->config(), engine->info().class_names, false);
     print_header_once();
     evaluate_integer(engine->info().settings, *engine, 0);
   }
@@ -188,7 +186,7 @@ class EvalRun {
   void evaluate_checkpoint() {
     const bool calibrates = has_engine("simulate") || has_engine("integer");
     const LoadedModel loaded = load_chosen_model(options_.model);
-    open_dataset_for(loaded.model.config, calibrates);
+    open_dataset_for(loaded.model.config, loaded.class_names, calibrates);
     print_header_once();
     if (has_engine("fp32")) {
       evaluate_row({.engine = "fp32", .scheme = "", .evaluation = {}},
@@ -199,16 +197,13 @@ class EvalRun {
     }
   }
 
-  void open_dataset_for(const ModelConfig& config, bool calibrates) {
+  void open_dataset_for(const ModelConfig& config, const std::vector<std::string>& class_names,
+                        bool calibrates) {
     config_ = config;
     CalibrationOptions wanted = options_.calibration;
     wanted.calib_batchsize = calibrates ? wanted.calib_batchsize : 0;
-    data_ = prepare_data(config, wanted, pool_);
-    if (options_.limit > 0 && options_.limit < data_.validation.size()) {
-      std::vector<std::size_t> first(options_.limit);
-      std::iota(first.begin(), first.end(), std::size_t{0});
-      data_.validation = data_.validation.subset(first);
-    }
+    data_ = prepare_data(config, class_names, wanted, pool_);
+    data_.validation = take_subset(data_.validation, options_.subset, wanted.seed);
   }
 
   /// Calibrates once and runs every engine that was asked for.
@@ -268,7 +263,7 @@ class EvalRun {
     row.evaluation = evaluate_with_progress(what, engine, data_.validation,
                                             {.batch_size = options_.val_batchsize,
                                              .threads = pool_.size(),
-                                             .strict = options_.strict,
+                                             .strict = options_.calibration.strict,
                                              .stop = &stop_,
                                              .report = {}});
     if (prints_table()) {
@@ -326,9 +321,7 @@ void add_eval(CLI::App& app, std::function<int()>& run) {
   command->add_option("--val-batchsize", options->val_batchsize, "Images between progress reports")
       ->check(CLI::Range(1, 65536))
       ->capture_default_str();
-  command->add_option("--limit", options->limit, "Evaluate the first N images only")
-      ->check(CLI::NonNegativeNumber);
-  command->add_flag("--strict", options->strict, "Stop at an image that cannot be read");
+  add_subset_options(*command, options->subset);
   command->add_option("--json", options->json, "Write the table as JSON ('-': to stdout instead)");
   command->add_option("--dump-quantizers", options->dump_quantizers,
                       "Write every scale and zero point as JSON ('-': to stdout, without the "

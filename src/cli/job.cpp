@@ -92,32 +92,40 @@ LoadedModel load_chosen_model(const ModelChoice& choice) {
   }
   const Safetensors weights = Safetensors::open(find_weights(choice));
   const ModelConfig config = find_config(choice, weights);
-  return {load_model(weights, config), class_names(weights, config.num_classes)};
+  return {load_model(weights, config), class_names(weights, config)};
 }
 
-std::vector<float> calibration_batch(const Dataset& images, const Preprocessing& preprocessing,
-                                     ThreadPool& pool) {
-  std::vector<RgbImage> crops(images.size());
-  pool.parallel_for(images.size(), 1, [&](std::size_t begin, std::size_t end) {
-    for (std::size_t i = begin; i < end; ++i) {
-      crops[i] = resize_and_crop(images.read(i), preprocessing);
-    }
-  });
-  return normalised_batch(crops, preprocessing);
+void print_notes(const std::vector<std::string>& notes) {
+  for (const std::string& note : notes) {
+    fmt::print(stderr, "note: {}\n", as_one_line(note));
+  }
 }
 
-PreparedData prepare_data(const ModelConfig& config, const CalibrationOptions& options,
-                          ThreadPool& pool) {
+std::vector<float> calibration_batch(const DatasetSplits& splits,
+                                     const Preprocessing& preprocessing, ThreadPool& pool,
+                                     bool strict) {
+  const CalibrationImages images = read_calibration(splits, preprocessing, pool, strict);
+  for (const std::string& line : images.replaced) {
+    fmt::print(stderr, "skipped: {}\n", as_one_line(line));
+  }
+  return normalised_batch(images.crops, preprocessing);
+}
+
+PreparedData prepare_data(const ModelConfig& config, const std::vector<std::string>& class_names,
+                          const CalibrationOptions& options, ThreadPool& pool) {
   DatasetSplits splits = open_dataset({.path = options.dataset,
                                        .num_classes = static_cast<int>(config.num_classes),
                                        .calibration_images = options.calib_batchsize,
-                                       .seed = options.seed});
+                                       .seed = options.seed,
+                                       .class_names = class_names,
+                                       .class_map = options.class_map});
+  print_notes(splits.notes);
   PreparedData data;
-  data.validation = std::move(splits.validation);
   if (options.calib_batchsize > 0) {
     fmt::print(stderr, "calibrating on {}\n", splits.calibration_source);
-    data.calibration = calibration_batch(splits.calibration, config.preprocessing, pool);
+    data.calibration = calibration_batch(splits, config.preprocessing, pool, options.strict);
   }
+  data.validation = std::move(splits.validation);
   return data;
 }
 

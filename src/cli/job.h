@@ -40,10 +40,15 @@ struct LoadedModel {
 /// weights, the command that gets them.
 LoadedModel load_chosen_model(const ModelChoice& choice);
 
-/// Decoded, cropped and normalised calibration images, [images, 3, S, S]. An image that
-/// cannot be read is fatal here: a smaller batch would be another calibration.
-std::vector<float> calibration_batch(const Dataset& images, const Preprocessing& preprocessing,
-                                     ThreadPool& pool);
+/// Decoded, cropped and normalised calibration images, [images, 3, S, S]. An image that cannot
+/// be read is named on stderr and replaced, or fatal if `strict`: a smaller batch would be
+/// another calibration.
+std::vector<float> calibration_batch(const DatasetSplits& splits,
+                                     const Preprocessing& preprocessing, ThreadPool& pool,
+                                     bool strict);
+
+/// Says on stderr what is to be known of a dataset.
+void print_notes(const std::vector<std::string>& notes);
 
 struct CalibrationOptions;
 
@@ -53,10 +58,10 @@ struct PreparedData {
   std::vector<float> calibration;  ///< [images, 3, S, S], normalised
 };
 
-/// Opens the dataset for a model of this config, says on stderr which images calibrate, and
-/// reads them.
-PreparedData prepare_data(const ModelConfig& config, const CalibrationOptions& options,
-                          ThreadPool& pool);
+/// Opens the dataset for a model of this config and these classes, says on stderr which images
+/// calibrate, and reads them.
+PreparedData prepare_data(const ModelConfig& config, const std::vector<std::string>& class_names,
+                          const CalibrationOptions& options, ThreadPool& pool);
 
 /// calibrate() with progress; throws Interrupted when `stop` is set.
 Calibration calibrate_with_progress(const Model& model, const QuantizationSettings& settings,

@@ -2,6 +2,7 @@
 
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
+#include <numeric>
 
 namespace bitlog2::cli {
 
@@ -17,15 +18,39 @@ void add_model_options(CLI::App& command, ModelChoice& choice) {
 void add_calibration_options(CLI::App& command, CalibrationOptions& options) {
   command.add_option("--dataset", options.dataset, "ImageNet-like folder, or .safetensors")
       ->required();
+  command.add_option("--class-map", options.class_map,
+                     "Text file that numbers class folders: line k names class k's");
   command.add_option("--calib-batchsize", options.calib_batchsize, "Calibration images")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
-  command.add_option("--seed", options.seed, "Of the calibration sample")
+  command.add_option("--seed", options.seed, "Of the calibration sample and of --sample")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command.add_option("--threads", options.threads, "0: all of the machine's")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
+  command.add_flag("--strict", options.strict, "Stop at an image that cannot be read");
+}
+
+void add_subset_options(CLI::App& command, SubsetOptions& options) {
+  CLI::Option* limit = command.add_option(
+      "--limit", options.limit, "Evaluate the first N images in sorted order, so few classes");
+  CLI::Option* sample = command.add_option(
+      "--sample", options.sample, "Evaluate N images, seeded and spread evenly over the classes");
+  limit->check(CLI::NonNegativeNumber)->excludes(sample);
+  sample->check(CLI::NonNegativeNumber);
+}
+
+Dataset take_subset(const Dataset& images, const SubsetOptions& options, std::uint64_t seed) {
+  if (options.sample > 0) {
+    return images.sample_by_class(options.sample, seed);
+  }
+  if (options.limit == 0 || options.limit >= images.size()) {
+    return images;
+  }
+  std::vector<std::size_t> first(options.limit);
+  std::iota(first.begin(), first.end(), std::size_t{0});
+  return images.subset(first);
 }
 
 QuantizationSettings SchemeOptions::settings() const {
