@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "bitlog2/image.h"
+#include "bitlog2/parallel.h"
 #include "bitlog2/safetensors.h"
 
 namespace bitlog2 {
@@ -44,6 +45,11 @@ class Dataset {
   /// The images at `indices`, in that order.
   Dataset subset(const std::vector<std::size_t>& indices) const;
 
+  /// `count` images, or all if there are not as many, spread over the classes: no class gives
+  /// two more than another that has images left. The choice depends on the seed and the labels
+  /// alone; its order is the dataset's.
+  Dataset sample_by_class(std::size_t count, std::uint64_t seed) const;
+
  private:
   struct Tensors;
   std::shared_ptr<const std::vector<File>> files_;  // of an image folder
@@ -55,24 +61,29 @@ class Dataset {
 struct DatasetSplits {
   Dataset validation;
   Dataset calibration;             ///< exactly as many images as were asked for
+  Dataset calibration_reserve;     ///< in whose place others calibrate, in the order of their turn
   std::string calibration_source;  ///< a phrase for people, e.g. "32 images of DIR/train"
+  std::vector<std::string> notes;  ///< lines for people: what was passed over, what is in doubt
 };
 
 struct DatasetRequest {
   std::filesystem::path path;
   int num_classes = 1000;
-  std::size_t calibration_images = 32;  ///< 0: none wanted
-  std::uint64_t seed = 0;               ///< of the calibration sample
+  std::size_t calibration_images = 32;        ///< 0: none wanted
+  std::uint64_t seed = 0;                     ///< of the calibration sample
+  std::vector<std::string> class_names = {};  ///< of the model, by class; empty: not known
+  std::filesystem::path class_map = {};       ///< names of class folders by class; empty: none
 };
 
 /// Opens a dataset in any of the layouts below; throws Error that says what was found
-/// and what is expected. Images are files called *.jpeg, *.jpg or *.png in any case; hidden
-/// ones do not count, and none is decoded here. They come in the byte order of their paths,
-/// class folder by class folder where there are such.
+/// and what is expected. Images are regular files called *.jpeg, *.jpg, *.jpe, *.jfif, *.png,
+/// *.webp, *.bmp, *.dib, *.gif, *.tif or *.tiff in any case; hidden ones do not count, and none
+/// is opened here. They come in the byte order of their paths, class folder by class folder
+/// where there are such. docs/datasets-and-configs.md has all this for users.
 ///
-///  - PATH/val/<class>/: folders named by wnid map to the 1000 ImageNet classes whatever
-///    folders are missing; for other models the sorted folders are classes 0, 1, ... and
-///    there must be `num_classes` of them
+///  - PATH/val/<class>/, or validation/, valid/ or test/ instead of val/. Folders are numbered
+///    by the first that applies of: the class map; ImageNet's wnids for 1000 classes; the class
+///    names; the byte order, for which there must be `num_classes` of them
 ///  - PATH/val/ flat, labelled by a list of `path label` lines (val.txt or val_list.txt in
 ///    PATH or PATH/val; 0-based class index or wnid; paths relative to PATH/val or PATH, or
 ///    absolute), by the devkit's ILSVRC2012_validation_ground_truth.txt (in PATH/val, PATH, or
@@ -83,14 +94,31 @@ struct DatasetRequest {
 ///    folder above, too, if PATH ends in val
 ///  - PATH a safetensors file with val.images, val.labels and perhaps train.images
 ///
-/// Calibration images: a seeded sample of train/ (all of it if it has just as many), else of
-/// the validation images; in sorted order. The sample depends on the seed and the sorted
-/// names alone, not on the machine.
+/// Calibration images: a seeded sample of train/ or training/ (all of it if it has just as
+/// many), else of the validation images; in sorted order. The sample depends on the seed and
+/// the sorted names alone, not on the machine.
 DatasetSplits open_dataset(const DatasetRequest& request);
 
-/// Image files below `folder` (recursively, sorted), for prediction on unlabelled images.
-/// Throws Error if `folder` is no folder or holds none.
-std::vector<std::filesystem::path> list_images(const std::filesystem::path& folder);
+/// Calibration images, ready for a model.
+struct CalibrationImages {
+  std::vector<RgbImage> crops;
+  std::vector<std::string> replaced;  ///< lines: why an image was not read, and what replaces it
+};
+
+/// Reads `splits.calibration`, resized and cropped. In place of an image that cannot be read the
+/// next of the reserve is taken, image after image, whatever the threads. Throws Error if the
+/// reserve ends, and for the first image that cannot be read if `strict`.
+CalibrationImages read_calibration(const DatasetSplits& splits, const Preprocessing& preprocessing,
+                                   ThreadPool& pool, bool strict);
+
+/// True if a file of this name counts as an image in a dataset: *.jpeg, *.png, *.webp and so on, in
+/// any case.
+bool is_image_name(std::string_view name);
+
+/// Image files below `folder` (recursively, sorted), for prediction on unlabelled images; lines
+/// on what was passed over go to `notes`. Throws Error if `folder` is no folder or holds none.
+std::vector<std::filesystem::path> list_images(const std::filesystem::path& folder,
+                                               std::vector<std::string>* notes = nullptr);
 
 /// One of the 1000 ImageNet classes.
 struct ImageNetClass {

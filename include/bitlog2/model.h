@@ -43,7 +43,8 @@ struct NamedModel {
 /// The published models, in the order in which they are listed to users.
 const std::vector<NamedModel>& named_models();
 
-/// Throws Error listing the choices if there is no such model.
+/// The published model called `name`, here or by timm: "deit_tiny", "deit_tiny_patch16_224", with
+/// or without timm's tag and "timm/". Throws Error listing the choices if there is no such model.
 const NamedModel& find_named_model(std::string_view name);
 
 /// A config from JSON text (`where` is for messages): keys family, img_size, patch_size,
@@ -186,8 +187,9 @@ LoadedCheckpoint load_checkpoint(const Safetensors& file, const ModelConfig& con
 /// load_checkpoint, for who wants no notes.
 Model load_model(const Safetensors& file, const ModelConfig& config);
 
-/// The class names in a file's metadata (`class_names`, a JSON array), else ImageNet's for
-/// 1000 classes, else none.
-std::vector<std::string> class_names(const Safetensors& file, std::size_t num_classes);
+/// The class names in a file's metadata (`class_names` or `label_names`, a JSON array, or
+/// `id2label`, a JSON object from class index to name), else ImageNet's if `config` is called
+/// like a published model, else none. Throws Error for names that are not one for each class.
+std::vector<std::string> class_names(const Safetensors& file, const ModelConfig& config);
 
 }  // namespace bitlog2

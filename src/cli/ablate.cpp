@@ -5,7 +5,6 @@
 #include <CLI/App.hpp>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <numeric>
 
 #include "bitlog2/engine.h"
 #include "cli/commands.h"
@@ -24,7 +23,7 @@ struct AblateOptions {
   CalibrationOptions calibration;
   SchemeOptions scheme;
   std::string of = "groups";
-  std::size_t limit = 0;
+  SubsetOptions subset;
   Output json;
 };
 
@@ -76,18 +75,13 @@ std::vector<Case> part_cases(QuantizationSettings settings) {
 
 int ablate(const AblateOptions& options) {
   const std::atomic<bool>& stop = catch_interrupt();
-  std::vector<std::filesystem::path> inputs = model_files(options.model);
-  inputs.emplace_back(options.calibration.dataset);
-  check_outputs({options.json}, inputs);
+  check_outputs({options.json}, files_read(options.model, options.calibration));
   const QuantizationSettings settings = options.scheme.settings();
   const LoadedModel loaded = load_chosen_model(options.model);
   ThreadPool pool(thread_count(options.calibration.threads));
-  PreparedData data = prepare_data(loaded.model.config, options.calibration, pool);
-  if (options.limit > 0 && options.limit < data.validation.size()) {
-    std::vector<std::size_t> first(options.limit);
-    std::iota(first.begin(), first.end(), std::size_t{0});
-    data.validation = data.validation.subset(first);
-  }
+  PreparedData data =
+      prepare_data(loaded.model.config, loaded.class_names, options.calibration, pool);
+  data.validation = take_subset(data.validation, options.subset, options.calibration.seed);
   const auto show = [&](const std::string& text) {
     if (!options.json.to_stdout()) {
       print(text);
@@ -106,9 +100,10 @@ int ablate(const AblateOptions& options) {
     } else {
       engine = make_fp32_engine(loaded.model);
     }
-    const Accuracy accuracy = evaluate_with_progress(item.name, *engine, data.validation, pool,
-                                                     {.stop = &stop, .report = {}})
-                                  .accuracy;
+    const Accuracy accuracy =
+        evaluate_with_progress(item.name, *engine, data.validation, pool,
+                               {.strict = options.calibration.strict, .stop = &stop, .report = {}})
+            .accuracy;
     if (stop) {
       throw Interrupted();
     }
@@ -153,8 +148,7 @@ void add_ablate(CLI::App& app, std::function<int()>& run) {
                    "alone and each left out")
       ->check(CLI::IsMember({"groups", "parts"}))
       ->capture_default_str();
-  command->add_option("--limit", options->limit, "Evaluate the first N images only")
-      ->check(whole_number(0, UINT64_MAX));
+  add_subset_options(*command, options->subset);
   add_json_option(*command, options->json, "Write the table");
   command->callback([options, &run] { run = [options] { return ablate(*options); }; });
 }

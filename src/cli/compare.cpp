@@ -8,6 +8,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "bitlog2/error.h"
 #include "bitlog2/integer.h"
 #include "cli/commands.h"
 #include "cli/console.h"
@@ -125,13 +126,12 @@ class Comparison {
 
 int compare(const CompareOptions& options) {
   const std::atomic<bool>& stop = catch_interrupt();
-  std::vector<std::filesystem::path> inputs = model_files(options.model);
-  inputs.emplace_back(options.calibration.dataset);
-  check_outputs({options.json}, inputs);
+  check_outputs({options.json}, files_read(options.model, options.calibration));
   const QuantizationSettings settings = options.scheme.settings();
   const LoadedModel loaded = load_chosen_model(options.model);
   ThreadPool pool(thread_count(options.calibration.threads));
-  const PreparedData data = prepare_data(loaded.model.config, options.calibration, pool);
+  const PreparedData data =
+      prepare_data(loaded.model.config, loaded.class_names, options.calibration, pool);
   const Calibration calibration =
       calibrate_with_progress(loaded.model, settings, data.calibration, pool, stop);
   const auto engine =
@@ -140,21 +140,35 @@ int compare(const CompareOptions& options) {
   Comparison comparison(exact, calibration.quantized, *engine);
   const std::size_t images = std::min(options.images, data.validation.size());
   std::size_t compared = 0;
-  for (; compared < images && !stop; ++compared) {
-    comparison.add_image(
-        resize_and_crop(data.validation.read(compared), loaded.model.config.preprocessing));
+  for (std::size_t i = 0; i < data.validation.size() && compared < images && !stop; ++i) {
+    RgbImage crop;
+    try {
+      crop = resize_and_crop(data.validation.read(i), loaded.model.config.preprocessing);
+    } catch (const Error& error) {
+      if (options.calibration.strict) {
+        throw;
+      }
+      tell(fmt::format("skipped: {}", error.what()));
+      continue;
+    }
+    comparison.add_image(crop);
+    ++compared;
+  }
+  if (compared == 0 && !stop) {
+    throw Error("no validation image could be read; nothing was compared");
   }
   if (!options.json.to_stdout()) {
     print(comparison.text());
   }
   ordered_json rows = comparison.rows();
-  if (compared < images) {
+  const bool interrupted = stop && compared < images;
+  if (interrupted) {
     tell(fmt::format("bitlog2: interrupted; the results are those of {} of {} images", compared,
                      images));
     rows.push_back({{"interrupted", true}});
   }
   write_json(options.json, rows);
-  return compared < images ? kInterruptedExit : 0;
+  return interrupted ? kInterruptedExit : 0;
 }
 
 }  // namespace

@@ -6,7 +6,6 @@
 #include <cmath>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <numeric>
 
 #include "bitlog2/error.h"
 #include "bitlog2/integer.h"
@@ -31,8 +30,7 @@ struct EvalOptions {
   RecipeOptions recipe;
   std::vector<std::string> engines = {"simulate"};
   std::size_t val_batchsize = 64;
-  std::size_t limit = 0;
-  bool strict = false;
+  SubsetOptions subset;
   Output json;
   Output dump_quantizers;
 };
@@ -160,27 +158,23 @@ class EvalRun {
   }
 
   std::vector<std::filesystem::path> inputs() const {
-    std::vector<std::filesystem::path> files = {options_.calibration.dataset};
-    if (options_.quantized.empty()) {
-      const auto model = model_files(options_.model);
-      files.insert(files.end(), model.begin(), model.end());
-    } else {
-      files.emplace_back(options_.quantized);
-    }
-    return files;
+    return options_.quantized.empty() ? files_read(options_.model, options_.calibration)
+                                      : std::vector<std::filesystem::path>{
+                                            options_.quantized, options_.calibration.dataset,
+                                            options_.calibration.class_map};
   }
 
   /// A file made by `bitlog2 quantize`: nothing to calibrate, one row.
   void evaluate_quantized() {
     const auto engine = IntegerEngine::open(options_.quantized);
-    open_dataset_for(engine->config(), false);
+    open_dataset_for(engine->config(), engine->info().class_names, false);
     evaluate_integer(engine->info().settings, *engine, 0);
   }
 
   void evaluate_checkpoint() {
     const bool calibrates = has_engine("simulate") || has_engine("integer");
     const LoadedModel loaded = load_chosen_model(options_.model);
-    open_dataset_for(loaded.model.config, calibrates);
+    open_dataset_for(loaded.model.config, loaded.class_names, calibrates);
     if (has_engine("fp32")) {
       evaluate_row({.engine = "fp32", .scheme = "", .evaluation = {}},
                    *make_fp32_engine(loaded.model));
@@ -190,16 +184,13 @@ class EvalRun {
     }
   }
 
-  void open_dataset_for(const ModelConfig& config, bool calibrates) {
+  void open_dataset_for(const ModelConfig& config, const std::vector<std::string>& class_names,
+                        bool calibrates) {
     config_ = config;
     CalibrationOptions wanted = options_.calibration;
     wanted.calib_batchsize = calibrates ? wanted.calib_batchsize : 0;
-    data_ = prepare_data(config, wanted, pool_);
-    if (options_.limit > 0 && options_.limit < data_.validation.size()) {
-      std::vector<std::size_t> first(options_.limit);
-      std::iota(first.begin(), first.end(), std::size_t{0});
-      data_.validation = data_.validation.subset(first);
-    }
+    data_ = prepare_data(config, class_names, wanted, pool_);
+    data_.validation = take_subset(data_.validation, options_.subset, wanted.seed);
   }
 
   /// Calibrates once and runs every engine that was asked for.
@@ -253,7 +244,7 @@ class EvalRun {
     const std::string what = row.scheme.empty() ? row.engine : row.scheme;
     row.evaluation = evaluate_with_progress(what, engine, data_.validation, pool_,
                                             {.batch_size = options_.val_batchsize,
-                                             .strict = options_.strict,
+                                             .strict = options_.calibration.strict,
                                              .stop = &stop_,
                                              .report = {}});
     add_row(row);
@@ -333,9 +324,7 @@ void add_eval(CLI::App& app, std::function<int()>& run) {
   command->add_option("--val-batchsize", options->val_batchsize, "Images between progress reports")
       ->check(whole_number(1, 65536))
       ->capture_default_str();
-  command->add_option("--limit", options->limit, "Evaluate the first N images only")
-      ->check(whole_number(0, UINT64_MAX));
-  command->add_flag("--strict", options->strict, "Stop at an image that cannot be read");
+  add_subset_options(*command, options->subset);
   add_json_option(*command, options->json, "Write the table");
   add_output_option(*command, "--dump-quantizers", options->dump_quantizers,
                     "Write every scale and zero point as JSON ('-': to stdout, without the table)");

@@ -10,7 +10,6 @@
 #include "bitlog2/hub.h"
 #include "cli/console.h"
 #include "cli/interrupt.h"
-#include "cli/options.h"
 #include "cli/progress.h"
 
 namespace bitlog2::cli {
@@ -44,7 +43,7 @@ std::filesystem::path find_weights(const ModelChoice& choice) {
 
 ModelConfig find_config(const ModelChoice& choice, const Safetensors& weights) {
   if (!choice.config.empty()) {
-    const MappedFile file(choice.config);
+    const FileBytes file(choice.config);
     const auto* text = reinterpret_cast<const char*>(file.bytes().data());
     return parse_config({text, file.bytes().size()}, choice.config);
   }
@@ -74,6 +73,16 @@ std::vector<std::filesystem::path> model_files(const ModelChoice& choice) {
   return files;
 }
 
+std::vector<std::filesystem::path> files_read(const ModelChoice& choice,
+                                              const CalibrationOptions& options) {
+  std::vector<std::filesystem::path> files = model_files(choice);
+  files.emplace_back(options.dataset);
+  if (!options.class_map.empty()) {
+    files.emplace_back(options.class_map);
+  }
+  return files;
+}
+
 LoadedModel load_chosen_model(const ModelChoice& choice) {
   if (!choice.name.empty()) {
     find_named_model(choice.name);  // a wrong name is told before missing weights
@@ -81,35 +90,41 @@ LoadedModel load_chosen_model(const ModelChoice& choice) {
   const Safetensors weights = Safetensors::open(find_weights(choice));
   const ModelConfig config = find_config(choice, weights);
   LoadedCheckpoint loaded = load_checkpoint(weights, config);
-  for (const std::string& note : loaded.notes) {
+  tell_notes(loaded.notes);
+  return {std::move(loaded.model), class_names(weights, config)};
+}
+
+void tell_notes(const std::vector<std::string>& notes) {
+  for (const std::string& note : notes) {
     tell("note: " + note);
   }
-  return {std::move(loaded.model), class_names(weights, config.num_classes)};
 }
 
-std::vector<float> calibration_batch(const Dataset& images, const Preprocessing& preprocessing,
-                                     ThreadPool& pool) {
-  std::vector<RgbImage> crops(images.size());
-  pool.parallel_for(images.size(), 1, [&](std::size_t begin, std::size_t end) {
-    for (std::size_t i = begin; i < end; ++i) {
-      crops[i] = resize_and_crop(images.read(i), preprocessing);
-    }
-  });
-  return normalised_batch(crops, preprocessing);
+std::vector<float> calibration_batch(const DatasetSplits& splits,
+                                     const Preprocessing& preprocessing, ThreadPool& pool,
+                                     bool strict) {
+  const CalibrationImages images = read_calibration(splits, preprocessing, pool, strict);
+  for (const std::string& line : images.replaced) {
+    tell("skipped: " + line);
+  }
+  return normalised_batch(images.crops, preprocessing);
 }
 
-PreparedData prepare_data(const ModelConfig& config, const CalibrationOptions& options,
-                          ThreadPool& pool) {
+PreparedData prepare_data(const ModelConfig& config, const std::vector<std::string>& class_names,
+                          const CalibrationOptions& options, ThreadPool& pool) {
   DatasetSplits splits = open_dataset({.path = options.dataset,
                                        .num_classes = static_cast<int>(config.num_classes),
                                        .calibration_images = options.calib_batchsize,
-                                       .seed = options.seed});
+                                       .seed = options.seed,
+                                       .class_names = class_names,
+                                       .class_map = options.class_map});
+  tell_notes(splits.notes);
   PreparedData data;
-  data.validation = std::move(splits.validation);
   if (options.calib_batchsize > 0) {
     tell(fmt::format("calibrating on {}", splits.calibration_source));
-    data.calibration = calibration_batch(splits.calibration, config.preprocessing, pool);
+    data.calibration = calibration_batch(splits, config.preprocessing, pool, options.strict);
   }
+  data.validation = std::move(splits.validation);
   return data;
 }
 

@@ -31,9 +31,23 @@ struct LoadedModel {
   std::vector<std::string> class_names;
 };
 
+/// What calibration needs besides a model.
+struct CalibrationOptions {
+  std::string dataset;
+  std::string class_map;
+  std::size_t calib_batchsize = 32;
+  std::uint64_t seed = 0;
+  std::size_t threads = 0;
+  bool strict = false;
+};
+
 /// The files that load_chosen_model would read. Throws Error as it does where the weights are not
 /// found.
 std::vector<std::filesystem::path> model_files(const ModelChoice& choice);
+
+/// The same, and the dataset's.
+std::vector<std::filesystem::path> files_read(const ModelChoice& choice,
+                                              const CalibrationOptions& options);
 
 /// Loads what was chosen. The config comes from `choice.config`, else from the published
 /// model's name, else from the checkpoint's metadata; the weights from `choice.weights`,
@@ -41,12 +55,15 @@ std::vector<std::filesystem::path> model_files(const ModelChoice& choice);
 /// weights, the command that gets them.
 LoadedModel load_chosen_model(const ModelChoice& choice);
 
-/// Decoded, cropped and normalised calibration images, [images, 3, S, S]. An image that
-/// cannot be read is fatal here: a smaller batch would be another calibration.
-std::vector<float> calibration_batch(const Dataset& images, const Preprocessing& preprocessing,
-                                     ThreadPool& pool);
+/// Decoded, cropped and normalised calibration images, [images, 3, S, S]. An image that cannot
+/// be read is named on stderr and replaced, or fatal if `strict`: a smaller batch would be
+/// another calibration.
+std::vector<float> calibration_batch(const DatasetSplits& splits,
+                                     const Preprocessing& preprocessing, ThreadPool& pool,
+                                     bool strict);
 
-struct CalibrationOptions;
+/// Says on stderr what is to be known of a model or a dataset.
+void tell_notes(const std::vector<std::string>& notes);
 
 /// A dataset, opened and ready for a model.
 struct PreparedData {
@@ -54,10 +71,10 @@ struct PreparedData {
   std::vector<float> calibration;  ///< [images, 3, S, S], normalised
 };
 
-/// Opens the dataset for a model of this config, says on stderr which images calibrate, and
-/// reads them.
-PreparedData prepare_data(const ModelConfig& config, const CalibrationOptions& options,
-                          ThreadPool& pool);
+/// Opens the dataset for a model of this config and these classes, says on stderr which images
+/// calibrate, and reads them.
+PreparedData prepare_data(const ModelConfig& config, const std::vector<std::string>& class_names,
+                          const CalibrationOptions& options, ThreadPool& pool);
 
 /// calibrate() with progress; throws Interrupted when `stop` is set.
 Calibration calibrate_with_progress(const Model& model, const QuantizationSettings& settings,

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <charconv>
+#include <numeric>
 
 #include "bitlog2/error.h"
 #include "cli/console.h"
@@ -43,10 +44,9 @@ void add_threads_option(CLI::App& command, std::size_t& threads) {
 }
 
 void refuse_what_the_file_decides(const CLI::App& command, const std::string& quantized) {
-  constexpr std::array kDecided = {"--model",          "--weights",         "--config",
-                                   "--w-bits",         "--a-bits",          "--log-quant-scheme",
-                                   "--recipe",         "--calib-batchsize", "--seed",
-                                   "--dump-quantizers"};
+  constexpr std::array kDecided = {"--model",  "--weights",         "--config",
+                                   "--w-bits", "--a-bits",          "--log-quant-scheme",
+                                   "--recipe", "--calib-batchsize", "--dump-quantizers"};
   std::vector<std::string> decided(kDecided.begin(), kDecided.end());
   for (const RecipePart& part : kRecipeParts) {
     decided.push_back("--" + std::string(part.name));
@@ -74,13 +74,37 @@ void add_model_options(CLI::App& command, ModelChoice& choice) {
 void add_calibration_options(CLI::App& command, CalibrationOptions& options) {
   command.add_option("--dataset", options.dataset, "ImageNet-like folder, or .safetensors")
       ->required();
+  command.add_option("--class-map", options.class_map,
+                     "Text file that numbers class folders: line k names class k's");
   command.add_option("--calib-batchsize", options.calib_batchsize, "Calibration images")
       ->check(whole_number(1, 4096))
       ->capture_default_str();
-  command.add_option("--seed", options.seed, "Of the calibration sample")
+  command.add_option("--seed", options.seed, "Of the calibration sample and of --sample")
       ->check(whole_number(0, UINT64_MAX))
       ->capture_default_str();
   add_threads_option(command, options.threads);
+  command.add_flag("--strict", options.strict, "Stop at an image that cannot be read");
+}
+
+void add_subset_options(CLI::App& command, SubsetOptions& options) {
+  CLI::Option* limit = command.add_option(
+      "--limit", options.limit, "Evaluate the first N images in sorted order, so few classes");
+  CLI::Option* sample = command.add_option(
+      "--sample", options.sample, "Evaluate N images, seeded and spread evenly over the classes");
+  limit->check(whole_number(0, UINT64_MAX))->excludes(sample);
+  sample->check(whole_number(0, UINT64_MAX));
+}
+
+Dataset take_subset(const Dataset& images, const SubsetOptions& options, std::uint64_t seed) {
+  if (options.sample > 0) {
+    return images.sample_by_class(options.sample, seed);
+  }
+  if (options.limit == 0 || options.limit >= images.size()) {
+    return images;
+  }
+  std::vector<std::size_t> first(options.limit);
+  std::iota(first.begin(), first.end(), std::size_t{0});
+  return images.subset(first);
 }
 
 QuantizationSettings SchemeOptions::settings() const {

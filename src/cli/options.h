@@ -33,16 +33,20 @@ void refuse_what_the_file_decides(const CLI::App& command, const std::string& qu
 /// --model, --weights, --config.
 void add_model_options(CLI::App& command, ModelChoice& choice);
 
-/// What calibration needs besides a model.
-struct CalibrationOptions {
-  std::string dataset;
-  std::size_t calib_batchsize = 32;
-  std::uint64_t seed = 0;
-  std::size_t threads = 0;
+/// --dataset, --class-map, --calib-batchsize, --seed, --threads, --strict.
+void add_calibration_options(CLI::App& command, CalibrationOptions& options);
+
+/// Which validation images to take; 0: no bound.
+struct SubsetOptions {
+  std::size_t limit = 0;   ///< the first
+  std::size_t sample = 0;  ///< seeded, spread over the classes
 };
 
-/// --dataset, --calib-batchsize, --seed, --threads.
-void add_calibration_options(CLI::App& command, CalibrationOptions& options);
+/// --limit and --sample, of which a command line may have one.
+void add_subset_options(CLI::App& command, SubsetOptions& options);
+
+/// The images of `images` that the options take.
+Dataset take_subset(const Dataset& images, const SubsetOptions& options, std::uint64_t seed);
 
 /// What calibration does beyond the published system: a recipe, and changes to its parts.
 struct RecipeOptions {

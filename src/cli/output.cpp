@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <system_error>
 
+#include "bitlog2/dataset.h"
 #include "bitlog2/error.h"
 #include "bitlog2/files.h"
 #include "cli/console.h"
@@ -21,11 +22,14 @@ bool is_same(const fs::path& a, const fs::path& b) {
   return fs::equivalent(a, b, ignored);
 }
 
-/// True if `path`, which exists, is `input` or lies in the folder `input`.
+/// True if `path` is `input`, or an image or a list of labels in the folder `input`.
 bool is_read(const fs::path& path, const fs::path& input) {
   std::error_code error;
   if (!fs::is_directory(input, error)) {
     return is_same(path, input);
+  }
+  if (!is_image_name(path.filename().string()) && path.extension() != ".txt") {
+    return false;
   }
   const fs::path target = fs::canonical(path, error);
   if (error) {

@@ -86,7 +86,9 @@ std::vector<std::filesystem::path> expand(const std::vector<std::string>& argume
   std::vector<std::filesystem::path> paths;
   for (const std::string& argument : arguments) {
     if (std::filesystem::is_directory(argument)) {
-      const auto inside = list_images(argument);
+      std::vector<std::string> notes;
+      const auto inside = list_images(argument, &notes);
+      tell_notes(notes);
       paths.insert(paths.end(), inside.begin(), inside.end());
     } else {
       paths.emplace_back(argument);

@@ -7,6 +7,7 @@
 #include <CLI/Formatter.hpp>
 #include <filesystem>
 #include <memory>
+#include <nlohmann/json.hpp>
 
 #include "bitlog2/error.h"
 #include "bitlog2/files.h"
@@ -25,6 +26,7 @@ struct QuantizeOptions {
   CalibrationOptions calibration;
   SchemeOptions scheme;
   Output output;
+  Output json;
 };
 
 int quantize(const QuantizeOptions& options) {
@@ -32,23 +34,29 @@ int quantize(const QuantizeOptions& options) {
   if (options.output.to_stdout()) {
     throw Error("-o -: a quantized file cannot go to stdout; give a file's name");
   }
-  std::vector<std::filesystem::path> inputs = model_files(options.model);
-  inputs.emplace_back(options.calibration.dataset);
-  check_outputs({options.output}, inputs);
+  check_outputs({options.output, options.json}, files_read(options.model, options.calibration));
   const QuantizationSettings settings = options.scheme.settings();
   const LoadedModel loaded = load_chosen_model(options.model);
   ThreadPool pool(thread_count(options.calibration.threads));
-  const PreparedData data = prepare_data(loaded.model.config, options.calibration, pool);
+  const PreparedData data =
+      prepare_data(loaded.model.config, loaded.class_names, options.calibration, pool);
   const Calibration calibration =
       calibrate_with_progress(loaded.model, settings, data.calibration, pool, stop);
   const std::vector<std::byte> content = lower(calibration.quantized, loaded.class_names);
   // Opened before it is written: what is on disk is known to run.
   const auto engine = IntegerEngine::from_bytes(content, options.output.path);
   write_file_atomically(options.output.path, content);
-  print(fmt::format("{}: {} {}, {:.2f} MB; needs {:.2f} MB to run\n",
-                    printable(options.output.path), loaded.model.config.name, settings.name(),
-                    static_cast<double>(content.size()) / 1e6,
-                    static_cast<double>(engine->arena_bytes()) / 1e6));
+  if (!options.json.to_stdout()) {
+    print(fmt::format("{}: {} {}, {:.2f} MB; needs {:.2f} MB to run\n",
+                      printable(options.output.path), loaded.model.config.name, settings.name(),
+                      static_cast<double>(content.size()) / 1e6,
+                      static_cast<double>(engine->arena_bytes()) / 1e6));
+  }
+  write_json(options.json, {{"file", options.output.path},
+                            {"model", loaded.model.config.name},
+                            {"settings", settings.name()},
+                            {"file_bytes", content.size()},
+                            {"arena_bytes", engine->arena_bytes()}});
   return 0;
 }
 
@@ -63,6 +71,7 @@ void add_quantize(CLI::App& app, std::function<int()>& run) {
   add_scheme_options(*command, options->scheme);
   add_output_option(*command, "-o,--output", options->output, "The file to write, .safetensors")
       ->required();
+  add_json_option(*command, options->json, "Write what was made");
   command->callback([options, &run] { run = [options] { return quantize(*options); }; });
 }
 

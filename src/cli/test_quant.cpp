@@ -85,10 +85,11 @@ int test_quant(const TestQuantOptions& options) {
                                              .num_classes = static_cast<int>(config.num_classes),
                                              .calibration_images = options.calib_batchsize,
                                              .seed = options.seed});
+  tell_notes(splits.notes);
   say("Building model ...");
   const LoadedModel loaded = load_chosen_model(options.model);
   const std::vector<float> images =
-      calibration_batch(splits.calibration, config.preprocessing, pool);
+      calibration_batch(splits, config.preprocessing, pool, /*strict=*/false);
 
   say("Performing initial quantization ...");
   const Calibration calibration =

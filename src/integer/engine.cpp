@@ -117,7 +117,7 @@ QuantizedFileInfo read_info(const Safetensors& file) {
   if (const auto recipe = file.metadata().find("recipe"); recipe != file.metadata().end()) {
     info.settings.recipe = parse_recipe(recipe->second, file.name());
   }
-  info.class_names = class_names(file, info.config.num_classes);
+  info.class_names = class_names(file, info.config);
   return info;
 }
 

@@ -4,24 +4,20 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 #include <limits>
-#include <numeric>
+#include <map>
 #include <utility>
 
 #include "bitlog2/error.h"
+#include "io/seeded.h"
 
 namespace bitlog2 {
 namespace {
 
 /// What decode_image takes, too.
 constexpr std::uint64_t kMaxPixels = std::uint64_t{1} << 28;
-
-std::vector<std::size_t> all_rows(std::size_t count) {
-  std::vector<std::size_t> rows(count);
-  std::iota(rows.begin(), rows.end(), std::size_t{0});
-  return rows;
-}
 
 std::string shape_text(const TensorView& tensor) {
   return fmt::format("{} [{}]", tensor.dtype_name, fmt::join(tensor.shape, ","));
@@ -93,7 +89,7 @@ RgbImage Dataset::Tensors::image(std::size_t row) const {
 
 Dataset::Dataset(std::vector<File> files)
     : files_(std::make_shared<const std::vector<File>>(std::move(files))),
-      rows_(all_rows(files_->size())) {}
+      rows_(numbers_below(files_->size())) {}
 
 Dataset Dataset::from_tensors(const Safetensors& file, const std::string& split) {
   Tensors tensors;
@@ -111,7 +107,7 @@ Dataset Dataset::from_tensors(const Safetensors& file, const std::string& split)
   }
   Dataset dataset;
   dataset.tensors_ = std::make_shared<const Tensors>(std::move(tensors));
-  dataset.rows_ = all_rows(count);
+  dataset.rows_ = numbers_below(count);
   return dataset;
 }
 
@@ -148,6 +144,30 @@ Dataset Dataset::subset(const std::vector<std::size_t>& indices) const {
     result.rows_.push_back(rows_.at(index));
   }
   return result;
+}
+
+Dataset Dataset::sample_by_class(std::size_t count, std::uint64_t seed) const {
+  std::map<int, std::vector<std::size_t>> by_label;
+  for (std::size_t index = 0; index < size(); ++index) {
+    by_label[label(index)].push_back(index);
+  }
+  std::mt19937_64 engine(seed);
+  std::vector<std::vector<std::size_t>> classes;
+  for (auto& [label, indices] : by_label) {
+    shuffle_first(indices, indices.size(), engine);
+    classes.push_back(std::move(indices));
+  }
+  shuffle_first(classes, classes.size(), engine);
+  std::vector<std::size_t> chosen;
+  for (std::size_t turn = 0; chosen.size() < std::min(count, size()); ++turn) {
+    for (const std::vector<std::size_t>& indices : classes) {
+      if (turn < indices.size() && chosen.size() < count) {
+        chosen.push_back(indices[turn]);
+      }
+    }
+  }
+  std::ranges::sort(chosen);
+  return subset(chosen);
 }
 
 }  // namespace bitlog2

@@ -59,8 +59,8 @@ Error system_error(const std::filesystem::path& path, const char* what) {
   return Error(fmt::format("{}: {} ({})", path.string(), what, std::strerror(errno)));
 }
 
-FileDescriptor open_to_read(const std::filesystem::path& path) {
-  FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+FileDescriptor open_to_read(const std::filesystem::path& path, int more_flags = 0) {
+  FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | more_flags));
   if (file.get() < 0) {
     // What opening a socket gives.
     throw errno == ENXIO ? Error(fmt::format("{}: a socket; give a file or a pipe", path.string()))
@@ -157,7 +157,8 @@ void MappedPages::resize(std::size_t size) {
 }
 
 MappedFile::MappedFile(const std::filesystem::path& path) {
-  const FileDescriptor file = open_to_read(path);
+  // A FIFO without a writer must not be waited for.
+  const FileDescriptor file = open_to_read(path, O_NONBLOCK);
   const struct stat status = status_of(file, path);
   if (!S_ISREG(status.st_mode)) {
     throw Error(fmt::format("{}: not a file", path.string()));

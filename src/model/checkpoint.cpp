@@ -334,6 +334,28 @@ CheckpointFit fit_names(const Safetensors& file, const UnwrappedNames& names,
   return fit;
 }
 
+/// The strings of an array, or of an object whose keys are 0 to size - 1; empty if it is neither.
+std::vector<std::string> names_by_class(const nlohmann::json& json) {
+  std::vector<std::string> names;
+  for (std::size_t i = 0; json.is_structured() && i < json.size(); ++i) {
+    const std::string key = std::to_string(i);
+    if (json.is_object() && !json.contains(key)) {
+      return {};
+    }
+    const nlohmann::json& name = json.is_array() ? json[i] : json[key];
+    if (!name.is_string()) {
+      return {};
+    }
+    names.push_back(name.get<std::string>());
+  }
+  return names;
+}
+
+bool is_published(const ModelConfig& config) {
+  return std::ranges::any_of(
+      named_models(), [&](const NamedModel& model) { return model.config.name == config.name; });
+}
+
 }  // namespace
 
 CheckpointFit fit_checkpoint(const Safetensors& file, const ModelConfig& config) {
@@ -360,21 +382,23 @@ Model load_model(const Safetensors& file, const ModelConfig& config) {
   return load_checkpoint(file, config).model;
 }
 
-std::vector<std::string> class_names(const Safetensors& file, std::size_t num_classes) {
-  const auto found = file.metadata().find("class_names");
-  if (found != file.metadata().end()) {
-    const auto names = nlohmann::json::parse(found->second, nullptr, false);
-    const bool well_formed =
-        names.is_array() && names.size() == num_classes &&
-        std::all_of(names.begin(), names.end(), [](const auto& name) { return name.is_string(); });
-    if (!well_formed) {
-      throw Error(fmt::format("{}: metadata 'class_names' is not a JSON array of {} strings",
-                              file.name(), num_classes));
+std::vector<std::string> class_names(const Safetensors& file, const ModelConfig& config) {
+  for (const char* key : {"class_names", "label_names", "id2label"}) {
+    const auto found = file.metadata().find(key);
+    if (found == file.metadata().end()) {
+      continue;
     }
-    return names.get<std::vector<std::string>>();
+    auto names = names_by_class(nlohmann::json::parse(found->second, nullptr, false));
+    if (names.size() != config.num_classes) {
+      throw Error(
+          fmt::format("{}: metadata '{}' is not {} of {} strings", file.name(), key,
+                      key == std::string_view("id2label") ? "a JSON object" : "a JSON array",
+                      config.num_classes));
+    }
+    return names;
   }
   std::vector<std::string> result;
-  if (num_classes == imagenet_classes().size()) {
+  if (config.num_classes == imagenet_classes().size() && is_published(config)) {
     for (const ImageNetClass& entry : imagenet_classes()) {
       result.emplace_back(entry.name);
     }

@@ -409,6 +409,13 @@ void check_consistency(const ConfigReader& reader, const ModelConfig& config) {
   }
 }
 
+/// True if timm calls the model of `repository` ("timm/deit_tiny_patch16_224.fb_in1k") by `name`,
+/// with or without the owner and the tag behind the dot.
+bool is_timm_name(std::string_view name, std::string_view repository) {
+  const std::string_view tagged = repository.substr(repository.find('/') + 1);
+  return name == repository || name == tagged || name == tagged.substr(0, tagged.find('.'));
+}
+
 }  // namespace
 
 const std::vector<NamedModel>& named_models() {
@@ -429,7 +436,7 @@ const std::vector<NamedModel>& named_models() {
 const NamedModel& find_named_model(std::string_view name) {
   std::string choices;
   for (const NamedModel& model : named_models()) {
-    if (model.config.name == name) {
+    if (model.config.name == name || is_timm_name(name, model.repository)) {
       return model;
     }
     choices += (choices.empty() ? "" : ", ") + model.config.name;

@@ -563,7 +563,7 @@ TEST_F(Cli, InspectSaysWhatAQuantizedFileIs) {
   EXPECT_THAT(
       lines_of(outcome.out).back(),
       MatchesRegex("a quantized model: custom, [A-Za-z0-9_]+, weights of 4 bits, activations "
-                   "of 4 bits, file format 3; run it with .*"));
+                   "of 4, file format 3; run it with .*"));
   EXPECT_TRUE(json::parse(run({"inspect", "--json", file.string()}).out)["quantized"].get<bool>());
   EXPECT_THAT(refusal_of_weights(file), HasSubstr("a quantized model already"));
 }
@@ -701,9 +701,9 @@ TEST_F(Cli, RefusesDatasetsThatAreNone) {
   };
   EXPECT_THAT(refused(path("absent")), HasSubstr("there is no such file or folder"));
   fs::create_directories(path("empty"));
-  EXPECT_THAT(refused(path("empty")), HasSubstr("no .jpeg, .jpg or .png images"));
+  EXPECT_THAT(refused(path("empty")), HasSubstr("no images"));
   write_text(path("texts/val/a.txt"), "text");
-  EXPECT_THAT(refused(path("texts")), HasSubstr("no .jpeg, .jpg or .png images"));
+  EXPECT_THAT(refused(path("texts")), HasSubstr("no images"));
   write_text(path("file.txt"), "text");
   EXPECT_THAT(refused(path("file.txt")), HasSubstr("neither a folder nor a .safetensors file"));
   EXPECT_THAT(refused(nano_path("vit")), HasSubstr("val.images"));
@@ -722,7 +722,8 @@ TEST_F(Cli, RefusesClassFoldersThatAreNoWnidsForAThousandClasses) {
   write_damaged_folders(path("folders"));
   EXPECT_THAT(refusal({"eval", "--weights", path("thousand.safetensors").string(), "--dataset",
                        path("folders").string()}),
-              AllOf(HasSubstr("folder 'class0' is not the wnid"), HasSubstr("n01440764")));
+              AllOf(HasSubstr("10 class folders, this model has 1000 classes"),
+                    HasSubstr("folder 'class0' is not the wnid")));
 }
 
 TEST_F(Cli, RefusesToCalibrateOnFewerImagesThanAskedFor) {

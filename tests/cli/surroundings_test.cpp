@@ -295,6 +295,63 @@ TEST_F(Cli, SkippedImagesAreNamedPrintably) {
   EXPECT_THAT(complaints(outcome), ElementsAre(HasSubstr("\\x1b]0;title\\x07.png")));
 }
 
+// ---- What is no regular file ------------------------------------------------------------
+
+TEST_F(Cli, AFifoAmongTheFilesIsNotWaitedFor) {
+  for (int label = 0; label < 10; ++label) {
+    const fs::path folder = path("folders/val") / std::to_string(label);
+    fs::create_directories(folder);
+    fs::copy(testing::fixtures() / "images" / "rgb_8.png", folder / "a.png");
+    ASSERT_EQ(mkfifo((folder / "b.png").c_str(), 0600), 0);
+  }
+  const fs::path fifo = path("fifo.safetensors");
+  ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
+  const Arguments model = {"--weights", nano_path("vit").string()};
+  const Outcome evaluated =
+      run(Arguments{"eval", "--dataset", path("folders").string(), "--engine", "fp32"} + model);
+  EXPECT_EQ(evaluated.exit_code, 0) << evaluated.err;
+  EXPECT_THAT(complaints(evaluated), ElementsAre(AllOf(StartsWith("note: "), HasSubstr("10"))));
+  const Outcome predicted = run(Arguments{"predict", path("folders/val/0").string()} + model);
+  EXPECT_EQ(predicted.exit_code, 0) << predicted.err;
+  EXPECT_EQ(lines_of(predicted.out).size(), 6U);
+  for (const Arguments& arguments :
+       {Arguments{"inspect", fifo.string()},
+        Arguments{"eval", "--weights", fifo.string(), "--dataset", dataset().string()},
+        Arguments{"eval", "--dataset", fifo.string()} + model,
+        Arguments{"eval", "--quantized", fifo.string(), "--dataset", dataset().string()},
+        Arguments{"eval", "--class-map", fifo.string(), "--dataset", path("folders").string()} +
+            model}) {
+    const Outcome outcome = run(arguments);
+    EXPECT_EQ(outcome.exit_code, 1);
+    EXPECT_THAT(complaints(outcome).back(), HasSubstr(fifo.string()));
+  }
+}
+
+TEST_F(Cli, PredictReadsStandardInput) {
+  Surroundings fed = surroundings();
+  fed.in = (testing::fixtures() / "images" / "rgb_8.png").string();
+  const Arguments predict = {"predict", "--weights", nano_path("vit").string()};
+  const Outcome streamed = run_program("bitlog2", predict + Arguments{"/dev/stdin"}, fed);
+  EXPECT_EQ(streamed.exit_code, 0) << streamed.err;
+  const std::vector<std::string> expected = lines_of(run(predict + Arguments{fed.in}).out);
+  const std::vector<std::string> lines = lines_of(streamed.out);
+  ASSERT_EQ(lines.size(), 6U);
+  EXPECT_TRUE(std::equal(lines.begin() + 1, lines.end(), expected.begin() + 1));
+  // A pipe, as a shell's <(...) is.
+  ASSERT_EQ(mkfifo(path("pipe").c_str(), 0600), 0);
+  std::thread writer([&] { std::ofstream(path("pipe"), std::ios::binary) << read_text(fed.in); });
+  const Outcome piped = run(predict + Arguments{path("pipe").string()});
+  writer.join();
+  EXPECT_EQ(piped.exit_code, 0) << piped.err;
+  EXPECT_EQ(lines_of(piped.out).size(), 6U);
+}
+
+TEST_F(Cli, AStreamWithoutEndIsRefused) {
+  const Outcome outcome = run({"predict", "--weights", nano_path("vit").string(), "/dev/zero"});
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_THAT(complaint(outcome), HasSubstr("/dev/zero: does not end within"));
+}
+
 // ---- Nothing evaluated ------------------------------------------------------------------
 
 TEST_F(Cli, ARunThatMeasuredNothingIsAnError) {
@@ -365,8 +422,7 @@ TEST_F(Cli, AQuantizedFileDecidesForItself) {
         Arguments{"--w-bits", "4"}, Arguments{"--a-bits", "8"},
         Arguments{"--log-quant-scheme", "Sqrt2_17"}, Arguments{"--recipe", "best"},
         Arguments{"--weight-rounding", "gptq"}, Arguments{"--gelu-quant-scheme", "Shift"},
-        Arguments{"--seed", "3"}, Arguments{"--calib-batchsize", "3"},
-        Arguments{"--engine", "fp32,integer"}}) {
+        Arguments{"--calib-batchsize", "3"}, Arguments{"--engine", "fp32,integer"}}) {
     const Outcome outcome = run(eval_file + more);
     EXPECT_EQ(outcome.exit_code, 1) << more[0];
     EXPECT_THAT(complaint(outcome), AllOf(HasSubstr("--quantized"), HasSubstr(more[0])));
@@ -411,6 +467,9 @@ TEST_F(Cli, JsonGoesToStdoutWithoutAFile) {
     EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
     EXPECT_TRUE(json::accept(outcome.out)) << outcome.out;
   }
+  const Outcome made =
+      run(on_nano("quantize", "vit") + Arguments{"-o", path("q.safetensors").string(), "--json"});
+  EXPECT_EQ(json::parse(made.out)["file_bytes"], fs::file_size(path("q.safetensors")));
   const Outcome outcome = run(predict + Arguments{"--json", path("p.json").string(), image});
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_EQ(json::parse(read_text(path("p.json"))).size(), 1U);

@@ -6,15 +6,18 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
 #include <fstream>
+#include <map>
 #include <numeric>
 #include <random>
 #include <set>
 
 #include "bitlog2/error.h"
+#include "io/dataset_classes.h"
 #include "io/imagenet_devkit.h"
 #include "reference.h"
 
@@ -51,7 +54,7 @@ std::string ground_truth(const std::vector<int>& first, std::size_t lines = 50'0
 
 DatasetRequest request(const fs::path& path, int num_classes = 1000,
                        std::size_t calibration_images = 0) {
-  return {path, num_classes, calibration_images, 0};
+  return {.path = path, .num_classes = num_classes, .calibration_images = calibration_images};
 }
 
 /// `path label` of each image, the path relative to `base`.
@@ -108,7 +111,7 @@ TEST(DatasetFolders, MapWnidsToTheirClassesWhateverFoldersAreMissing) {
 TEST(DatasetFolders, IgnoreHiddenEntriesAndFilesThatAreNoImages) {
   const TemporaryFolder folder;
   write_text(folder.path() / "val/n01443537/x.jpeg");
-  for (const char* name : {"._x.jpeg", "x.txt", "x.gif", "jpeg", "x.jpeg.bak"}) {
+  for (const char* name : {"._x.jpeg", "x.txt", "jpeg", "x.jpeg.bak"}) {
     write_text(folder.path() / "val/n01443537" / name);
   }
   write_text(folder.path() / "val/.cache/y.jpeg");
@@ -175,26 +178,35 @@ TEST(DatasetFolders, MustBeAsManyAsTheModelHasClasses) {
               HasSubstr("val: 2 class folders, this model has 3 classes"));
 }
 
-TEST(DatasetFolders, WithImagesBesideThemAreRefused) {
+TEST(DatasetFolders, ImagesBesideThemArePassedOverAndNamed) {
   const TemporaryFolder folder;
-  write_text(folder.path() / "val/n01443537/x.jpg");
-  write_text(folder.path() / "val/ILSVRC2012_val_00000001.JPEG");
-  EXPECT_THAT(open_error(request(folder.path())),
-              HasSubstr("1 images, such as ILSVRC2012_val_00000001.JPEG, stand beside"));
+  for (const char* class_folder : {"n01443537", "n01440764"}) {
+    write_text(folder.path() / "val" / class_folder / "x.jpg");
+  }
+  write_text(folder.path() / "val/stray.jpg");
+  for (const int num_classes : {1000, 2}) {
+    const auto splits = open_dataset(request(folder.path(), num_classes));
+    EXPECT_EQ(splits.validation.size(), 2U);
+    EXPECT_THAT(splits.notes,
+                ElementsAre(HasSubstr("1 image beside the class folders passed over: stray.jpg")));
+  }
+  EXPECT_THAT(open_error(request(folder.path(), 3)),
+              HasSubstr("(beside 1 images): 2 class folders, this model has 3 classes"));
 }
 
 TEST(DatasetFolders, WithoutImagesAreRefused) {
   const TemporaryFolder folder;
   write_text(folder.path() / "val/n01443537/n01443537.tar");
   EXPECT_THAT(open_error(request(folder.path())),
-              HasSubstr("val: 1 class folders without a .jpeg, .jpg or .png image"));
+              HasSubstr("val: 1 class folders without an image"));
 }
 
 TEST(DatasetFolders, MissingValIsNamed) {
   const TemporaryFolder folder;
   write_text(folder.path() / "train/n01443537/x.jpg");
   EXPECT_THAT(open_error(request(folder.path())),
-              HasSubstr(folder.path().string() + " (it has no val/): folder 'train'"));
+              AllOf(HasSubstr(folder.path().string() + " (it has no val/): 1 class folders"),
+                    HasSubstr("folder 'train' is not the wnid")));
 }
 
 TEST(DatasetPath, AbsentEmptyOrOtherIsRefused) {
@@ -203,15 +215,346 @@ TEST(DatasetPath, AbsentEmptyOrOtherIsRefused) {
   EXPECT_THAT(open_error(request(absent)),
               HasSubstr(absent.string() + ": there is no such file or folder; give the folder"));
   EXPECT_THAT(open_error(request(folder.path())),
-              HasSubstr("no .jpeg, .jpg or .png images and no class folders"));
+              HasSubstr("no images (.jpg, .png and the like) and no class folders"));
   write_text(folder.path() / "val/notes.txt");
   EXPECT_THAT(open_error(request(folder.path())),
-              HasSubstr("val: no .jpeg, .jpg or .png images and no class folders"));
+              HasSubstr("val: no images (.jpg, .png and the like) and no class folders"));
   write_text(folder.path() / "val.tar", "x");
   EXPECT_THAT(open_error(request(folder.path() / "val.tar")),
               HasSubstr("neither a folder nor a .safetensors file"));
   write_text(folder.path() / "x.safetensors", "x");
   EXPECT_THAT(open_error(request(folder.path() / "x.safetensors")), HasSubstr("x.safetensors"));
+}
+
+// ---- The order of class folders --------------------------------------------------------
+
+/// The classes of folders with these names that hold an image each, in this order.
+std::vector<int> classes_of(const std::vector<std::string>& names, const ModelClasses& model) {
+  std::vector<ClassFolder> folders;
+  for (const std::string& name : names) {
+    folders.push_back({name});
+  }
+  return number_class_folders(folders, model, "val").classes;
+}
+
+std::vector<std::string> notes_of(const std::vector<ClassFolder>& folders,
+                                  const ModelClasses& model) {
+  return number_class_folders(folders, model, "val").notes;
+}
+
+std::string numbering_error(const std::vector<std::string>& names, const ModelClasses& model) {
+  return error_of([&] { classes_of(names, model); });
+}
+
+TEST(ClassOrder, ThatTimmHasOtherwiseIsTold) {
+  const auto notes = [](const std::vector<std::string>& names) {
+    std::vector<ClassFolder> folders;
+    for (const std::string& name : names) {
+      folders.push_back({name});
+    }
+    return notes_of(folders, {.count = static_cast<int>(names.size())});
+  };
+  EXPECT_THAT(notes({"0", "1", "10", "11", "2"}),
+              ElementsAre(AllOf(HasSubstr("byte order"), HasSubstr("'10' is class 2"),
+                                HasSubstr("timm sorts naturally, so that '2' is"),
+                                HasSubstr("--class-map"))));
+  EXPECT_THAT(notes({"Bee", "ant", "cow"}), ElementsAre(HasSubstr("'Bee' is class 0")));
+  EXPECT_THAT(notes({"00", "01", "02", "10", "11"}), ElementsAre());
+  EXPECT_THAT(notes({"Ant", "Bee", "Cow"}), ElementsAre());
+}
+
+TEST(ClassOrder, EmptyFoldersAreCountedAndTold) {
+  EXPECT_EQ(classes_of({"a", "b", "c"}, {.count = 3}), (std::vector<int>{0, 1, 2}));
+  EXPECT_THAT(notes_of({{"a"}, {"b", false}, {"c"}}, {.count = 3}),
+              ElementsAre(AllOf(HasSubstr("'b' is class 1"),
+                                HasSubstr("leaves out folders without images (b)"))));
+  EXPECT_THAT(notes_of({{"a"}, {"b"}, {"c", false}}, {.count = 3}), ElementsAre());
+}
+
+TEST(ClassOrder, IsTheDatasetsToTell) {
+  const TemporaryFolder folder;
+  for (const char* name : {"Bee", "ant", "cow"}) {
+    write_text(folder.path() / "val" / name / "x.jpg");
+  }
+  const auto splits = open_dataset(request(folder.path(), 3));
+  EXPECT_THAT(listing(splits.validation, folder.path() / "val"),
+              ElementsAre("Bee/x.jpg 0", "ant/x.jpg 1", "cow/x.jpg 2"));
+  EXPECT_THAT(splits.notes, ElementsAre(HasSubstr("--class-map")));
+}
+
+/// timm's key: text and numbers in turn.
+std::vector<std::pair<std::string, int>> natural_key(const std::string& name) {
+  std::vector<std::pair<std::string, int>> key = {{"", 0}};
+  bool digits = false;
+  for (const char letter : name) {
+    const bool is_digit = std::isdigit(static_cast<unsigned char>(letter)) != 0;
+    if (is_digit != digits) {
+      key.emplace_back("", 0);
+      digits = is_digit;
+    }
+    if (is_digit) {
+      key.back().second = key.back().second * 10 + (letter - '0');
+    } else {
+      key.back().first += static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
+    }
+  }
+  return key;
+}
+
+RC_GTEST_PROP(ClassOrderProperty, NaturalOrderIsThatOfTextsAndNumbersInTurn, ()) {
+  const auto name = rc::gen::resize(
+      8, rc::gen::container<std::string>(rc::gen::element('a', 'B', 'b', '_', '0', '1', '9')));
+  const std::string a = *name;
+  const std::string b = *name;
+  RC_ASSERT(naturally_before(a, b) == (natural_key(a) < natural_key(b)));
+  RC_ASSERT(!(naturally_before(a, b) && naturally_before(b, a)));
+}
+
+TEST(ClassOrder, NaturalOrderTakesNumbersOfAnyLength) {
+  const std::string nines(100, '9');
+  EXPECT_TRUE(naturally_before("x" + nines, "x1" + nines));
+  EXPECT_FALSE(naturally_before("x1" + nines, "x" + nines));
+  EXPECT_FALSE(naturally_before("x007", "x7"));
+  EXPECT_TRUE(naturally_before("x7a", "x007b"));
+  EXPECT_TRUE(naturally_before("", "a"));
+  EXPECT_TRUE(naturally_before("z", "\xC3\xA4"));
+}
+
+TEST(ClassFolderNames, NumberFolders) {
+  const ModelClasses model = {.count = 3, .names = {"Ankle boot", "T-shirt/top", "Bag"}};
+  EXPECT_EQ(classes_of({"Bag", "T-shirt_top", "ankle_boot"}, model), (std::vector<int>{2, 1, 0}));
+  EXPECT_EQ(classes_of({"ANKLE-BOOT", "bag", "t shirt top"}, model), (std::vector<int>{0, 2, 1}));
+  EXPECT_THAT(notes_of({{"ankle boot"}, {"bag"}, {"t-shirt top"}}, model), ElementsAre());
+}
+
+TEST(ClassFolderNames, NumberSomeFolders) {
+  const ModelClasses model = {.count = 3, .names = {"ant", "bee", "cow"}};
+  EXPECT_EQ(classes_of({"Cow"}, model), (std::vector<int>{2}));
+  EXPECT_THAT(notes_of({{"Cow"}, {"bee"}}, model),
+              ElementsAre(HasSubstr("for 2 of the model's 3 classes")));
+}
+
+TEST(ClassFolderNames, RefuseFoldersThatTheyDoNotNumber) {
+  const ModelClasses model = {.count = 3, .names = {"ant", "Bee", "cow"}};
+  EXPECT_THAT(numbering_error({"ant", "bees", "cows"}, model),
+              AllOf(HasSubstr("no class of the checkpoint is called like the folders bees, cows"),
+                    HasSubstr("--class-map")));
+  EXPECT_THAT(
+      numbering_error({"BEE", "bee"}, model),
+      HasSubstr("folders 'BEE' and 'bee' are both called like the checkpoint's class 'Bee'"));
+  const ModelClasses twice = {.count = 3, .names = {"crane", "Crane", "crane"}};
+  EXPECT_EQ(classes_of({"Crane"}, twice), (std::vector<int>{1}));
+  EXPECT_THAT(numbering_error({"crane"}, twice),
+              HasSubstr("several classes of the checkpoint are called like the folder 'crane'"));
+}
+
+TEST(ClassFolderNames, OfOtherFoldersLeaveTheByteOrder) {
+  const ModelClasses model = {.count = 2, .names = {"ant", "bee"}};
+  EXPECT_EQ(classes_of({"0", "1"}, model), (std::vector<int>{0, 1}));
+  EXPECT_THAT(notes_of({{"0"}, {"1"}}, model),
+              ElementsAre(HasSubstr("no folder is called like a class of the checkpoint, such as "
+                                    "'ant'")));
+}
+
+TEST(ClassFolderNames, ThatAreWnidsGoBeforeImageNetsOrder) {
+  ModelClasses model = {.count = 1000, .names = {}};
+  EXPECT_EQ(classes_of({"n01440764", "n01443537"}, model), (std::vector<int>{0, 1}));
+  model.names.assign(1000, "other");
+  EXPECT_EQ(classes_of({"n01440764", "n01443537"}, model), (std::vector<int>{0, 1}));
+  model.names[0] = "n01443537";
+  model.names[5] = "n01440764";
+  EXPECT_EQ(classes_of({"n01440764", "n01443537"}, model), (std::vector<int>{5, 0}));
+}
+
+TEST(ClassFolderNames, ReachTheDatasetByTheRequest) {
+  const TemporaryFolder folder;
+  for (const char* name : {"cow", "bee"}) {
+    write_text(folder.path() / "val" / name / "x.jpg");
+  }
+  DatasetRequest wanted = request(folder.path(), 3);
+  wanted.class_names = {"Cow", "Ant", "Bee"};
+  const auto splits = open_dataset(wanted);
+  EXPECT_THAT(listing(splits.validation, folder.path() / "val"),
+              ElementsAre("bee/x.jpg 2", "cow/x.jpg 0"));
+  EXPECT_THAT(splits.notes, ElementsAre(HasSubstr("2 of the model's 3 classes")));
+}
+
+TEST(DatasetFolders, OfAModelOfAThousandOtherClassesAreNumberedBytewise) {
+  const TemporaryFolder folder;
+  for (int i = 0; i < 1000; ++i) {
+    fs::create_directories(folder.path() / fmt::format("val/c{:03}", i));
+  }
+  write_text(folder.path() / "val/c007/x.jpg");
+  EXPECT_THAT(listing(open_dataset(request(folder.path())).validation, folder.path() / "val"),
+              ElementsAre("c007/x.jpg 7"));
+}
+
+class ClassMap : public ::testing::Test {
+ protected:
+  ClassMap() {
+    for (const char* name : {"ant", "Bee", "cow"}) {
+      write_text(folder_.path() / "val" / name / "x.jpg");
+    }
+  }
+
+  DatasetRequest with_map(const std::string& text, int num_classes = 3) {
+    write_text(map(), text);
+    DatasetRequest wanted = request(folder_.path(), num_classes);
+    wanted.class_names.assign(static_cast<std::size_t>(num_classes), "ant");
+    wanted.class_map = map();
+    return wanted;
+  }
+
+  std::string error(const std::string& text) { return open_error(with_map(text)); }
+
+  fs::path map() const { return folder_.path() / "classes.txt"; }
+
+  TemporaryFolder folder_;
+};
+
+TEST_F(ClassMap, NumbersFoldersBeforeAllElse) {
+  for (const char* text : {"cow\nant\nBee", "cow\r\nant\r\nBee\r\n\r\n \n",
+                           "\xEF\xBB\xBF"
+                           "cow\nant\nBee\n\n"}) {
+    const auto splits = open_dataset(with_map(text));
+    EXPECT_THAT(listing(splits.validation, folder_.path() / "val"),
+                ElementsAre("Bee/x.jpg 2", "ant/x.jpg 1", "cow/x.jpg 0"));
+    EXPECT_THAT(splits.notes, ElementsAre());
+  }
+}
+
+TEST_F(ClassMap, IsRefusedIfItDoesNotNameTheFoldersOnce) {
+  EXPECT_THAT(error("ant\ncow\nant\n"),
+              HasSubstr("classes.txt line 3: 'ant' stands in line 1, too"));
+  EXPECT_THAT(error("ant\n\nBee\ncow\n"), HasSubstr("classes.txt line 2: the line is blank"));
+  EXPECT_THAT(error("ant\ncow\n"), HasSubstr("classes.txt: 2 names, this model has 3 classes"));
+  EXPECT_THAT(error(""), HasSubstr("classes.txt: 0 names"));
+  EXPECT_THAT(error("ant\nbee\ncow\n"), HasSubstr("classes.txt does not name the folder 'Bee'"));
+  EXPECT_THAT(open_error(with_map("ant\nBee\ncow\ndog\n", 4)),
+              HasSubstr("classes.txt names folders that are not there: dog"));
+  EXPECT_THAT(error(std::string("\xFF\xFE"
+                                "a\0",
+                                4)),
+              HasSubstr("classes.txt: the text is UTF-16"));
+  EXPECT_THAT(error(std::string("a\0b", 3)), HasSubstr("classes.txt: this is no text"));
+}
+
+TEST_F(ClassMap, IsRefusedWhereItIsNoFileOrNumbersNothing) {
+  DatasetRequest wanted = with_map("ant\nBee\ncow\n");
+  fs::remove(map());
+  EXPECT_THAT(open_error(wanted), HasSubstr("classes.txt"));
+  ASSERT_EQ(mkfifo(map().c_str(), 0600), 0);  // must not be waited for
+  EXPECT_THAT(open_error(wanted), HasSubstr("classes.txt: is not a regular file"));
+  fs::remove(map());
+  wanted = with_map("ant\nBee\ncow\n");
+  fs::remove_all(folder_.path() / "val");
+  write_text(folder_.path() / "val/a.jpg");
+  write_text(folder_.path() / "val.txt", "a.jpg 1\n");
+  EXPECT_THAT(open_error(wanted), AllOf(HasSubstr("there are no class folders for"),
+                                        HasSubstr("leave out --class-map")));
+}
+
+// ---- What is listed --------------------------------------------------------------------
+
+TEST(DatasetListing, TakesImagesOfEveryFormat) {
+  const TemporaryFolder folder;
+  const std::vector<std::string> images = {"a.jpeg", "b.JPG", "c.jpe", "d.jfif", "e.PNG", "f.webp",
+                                           "g.bmp",  "h.dib", "i.GIF", "j.tif",  "k.tiff"};
+  for (const std::string& name : images) {
+    write_text(folder.path() / "val/n01443537" / name);
+  }
+  const auto splits = open_dataset(request(folder.path()));
+  EXPECT_EQ(splits.validation.size(), images.size());
+  EXPECT_THAT(splits.notes, ElementsAre());
+}
+
+TEST(DatasetListing, CountsOtherFilesByExtensionOnce) {
+  const TemporaryFolder folder;
+  write_text(folder.path() / "train/x.jpg");
+  write_text(folder.path() / "train/a.txt");
+  for (const char* name :
+       {"x.jpg", "a.TXT", "b.txt", "c.csv", "LICENSE", ".DS_Store", "Thumbs.db", "desktop.ini"}) {
+    write_text(folder.path() / "val/n01443537" / name);
+  }
+  write_text(folder.path() / "val/val.txt", "x.jpg 1\n");
+  const auto splits = open_dataset(request(folder.path(), 1000, 1));
+  EXPECT_EQ(splits.validation.size(), 1U);
+  EXPECT_THAT(splits.notes, ElementsAre(HasSubstr("images': 3 .txt, 1 of other names, 1 .csv")));
+}
+
+TEST(DatasetListing, PassesOverWhatIsNoRegularFile) {
+  const TemporaryFolder folder;
+  const fs::path inside = folder.path() / "val/n01443537";
+  write_text(inside / "x.jpg");
+  ASSERT_EQ(mkfifo((inside / "fifo.jpg").c_str(), 0600), 0);
+  fs::create_symlink("fifo.jpg", inside / "link.png");
+  fs::create_symlink("/dev/zero", inside / "zero.png");
+  fs::create_symlink("x.jpg", inside / "y.jpg");
+  fs::create_symlink("absent", inside / "z.jpg");  // reading it says so
+  const auto splits = open_dataset(request(folder.path()));
+  EXPECT_THAT(listing(splits.validation, inside), ElementsAre("x.jpg 1", "y.jpg 1", "z.jpg 1"));
+  EXPECT_THAT(splits.notes, ElementsAre(AllOf(HasSubstr("3 passed over that are no regular files"),
+                                              HasSubstr("n01443537/"))));
+  std::vector<std::string> notes;
+  EXPECT_EQ(list_images(folder.path(), &notes).size(), 3U);
+  EXPECT_EQ(notes, splits.notes);
+}
+
+TEST(DatasetListing, LeavesOutForeignFolders) {
+  const TemporaryFolder folder;
+  for (const char* name : {"__MACOSX/a", "a", "b", "b/@eaDir", "lost+found"}) {
+    write_text(folder.path() / "val" / name / "x.jpg");
+  }
+  const auto splits = open_dataset(request(folder.path(), 2));
+  EXPECT_THAT(listing(splits.validation, folder.path() / "val"),
+              ElementsAre("a/x.jpg 0", "b/x.jpg 1"));
+  EXPECT_THAT(splits.notes, ElementsAre(HasSubstr("3 folders left out")));
+}
+
+TEST(DatasetListing, NamesEmptyFoldersWhereTheNumberDoesNotFit) {
+  const TemporaryFolder folder;
+  write_text(folder.path() / "val/a/x.jpg");
+  write_text(folder.path() / "val/b/x.jpg");
+  fs::create_directories(folder.path() / "val/cache");
+  EXPECT_THAT(
+      open_error(request(folder.path(), 2)),
+      AllOf(HasSubstr("3 class folders, this model has 2 classes"),
+            HasSubstr("folders without images: cache"), HasSubstr("docs/datasets-and-configs.md")));
+}
+
+TEST(DatasetListing, NotesHaveNoControlCharacters) {
+  const TemporaryFolder folder;
+  write_text(folder.path() / "val/n01443537/x.jpg");
+  write_text(folder.path() / "val/bad\x1B[31m.jpg");
+  write_text(folder.path() / "val/x.a\nb");
+  EXPECT_THAT(open_dataset(request(folder.path())).notes,
+              ElementsAre(HasSubstr("bad?[31m.jpg"), HasSubstr("1 .a?b")));
+}
+
+// ---- Names of splits -------------------------------------------------------------------
+
+TEST(DatasetSplitNames, OfOtherCustomsAreTaken) {
+  for (const char* name : {"validation", "valid", "test"}) {
+    const TemporaryFolder folder;
+    write_text(folder.path() / name / "a.jpg");
+    write_text(folder.path() / "val.txt", fmt::format("{}/a.jpg 3\n", name));
+    write_text(folder.path() / "training/t.jpg");
+    const auto splits = open_dataset(request(folder.path(), 4, 1));
+    EXPECT_EQ(splits.validation.label(0), 3);
+    EXPECT_EQ(splits.calibration_source,
+              fmt::format("1 images of {}", (folder.path() / "training").string()));
+    EXPECT_THAT(splits.notes, ElementsAre());
+    EXPECT_EQ(open_dataset(request(folder.path() / name, 4)).validation.size(), 1U);
+  }
+}
+
+TEST(DatasetSplitNames, OfWhichTheFirstIsTakenAreTold) {
+  const TemporaryFolder folder;
+  write_text(folder.path() / "test/n01443537/a.jpg");
+  write_text(folder.path() / "valid/n01443537/b.jpg");
+  const auto splits = open_dataset(request(folder.path()));
+  EXPECT_THAT(listing(splits.validation, folder.path()), ElementsAre("valid/n01443537/b.jpg 1"));
+  EXPECT_THAT(splits.notes, ElementsAre(HasSubstr("of valid/, test/ the images of valid/")));
 }
 
 // ---- Lists -----------------------------------------------------------------------------
@@ -253,6 +596,29 @@ TEST_F(DatasetList, IsNotNeededBesideWnids) {
   write_text(folder_.path() / "val/n01443537/1.png");
   write_text(folder_.path() / "val.txt", "1.png 1\n");
   EXPECT_EQ(open_dataset(request(folder_.path())).validation.label(0), 1);
+}
+
+TEST_F(DatasetList, MayBeginWithUtf8sByteOrderMark) {
+  write_text(folder_.path() / "val/a.jpg");
+  write_text(folder_.path() / "val.txt",
+             "\xEF\xBB\xBF"
+             "a.jpg 2\r\n");
+  EXPECT_EQ(open_dataset(request(folder_.path())).validation.label(0), 2);
+}
+
+TEST_F(DatasetList, InUtf16IsRefused) {
+  write_text(folder_.path() / "val/a.jpg");
+  for (const std::string& text : {std::string("\xFF\xFE"
+                                              "a\0 \0"
+                                              "1\0",
+                                              8),
+                                  std::string("\xFE\xFF\0a\0 \0"
+                                              "1",
+                                              8)}) {
+    write_text(folder_.path() / "val.txt", text);
+    EXPECT_THAT(open_error(request(folder_.path())),
+                HasSubstr("val.txt: the text is UTF-16; save it as UTF-8 text"));
+  }
 }
 
 TEST_F(DatasetList, NamesItsBadLine) {
@@ -380,7 +746,7 @@ class DatasetCalibration : public ::testing::Test {
   DatasetCalibration() { write_images(folder_.path() / "val/n01443537", 20); }
 
   DatasetSplits open(std::size_t images, std::uint64_t seed = 0) const {
-    return open_dataset({folder_.path(), 1000, images, seed});
+    return open_dataset({.path = folder_.path(), .calibration_images = images, .seed = seed});
   }
 
   std::string path(const char* name) const { return (folder_.path() / name).string(); }
@@ -436,6 +802,95 @@ TEST_F(DatasetCalibration, FewerImagesThanAskedForAreRefused) {
   EXPECT_EQ(
       error_of([&] { open(5); }),
       path("train") + " holds 4 images, 5 were asked for; lower --calib-batchsize or add images");
+}
+
+TEST_F(DatasetCalibration, ReserveGoesOnWhereTheSampleEnds) {
+  const auto reserve = names(open(5).calibration_reserve);
+  EXPECT_EQ(reserve.size(), 15U);
+  auto larger = names(open(6).calibration);
+  std::erase_if(larger, [&](const std::string& name) { return name != reserve[0]; });
+  EXPECT_EQ(larger.size(), 1U);
+  EXPECT_EQ(names(open(6).calibration_reserve)[0], reserve[1]);
+  write_images(folder_.path() / "train", 20);
+  EXPECT_THAT(names(open(5).calibration_reserve), Each(HasSubstr("/train/")));
+}
+
+/// Six images; a file of few bytes is damaged.
+class ReadCalibration : public ::testing::Test {
+ protected:
+  static constexpr int kImages = 6;
+
+  ReadCalibration() {
+    for (int i = 0; i < kImages; ++i) {
+      fs::create_directories(path(i).parent_path());
+      fs::copy_file(testing::fixtures() / "images/rgb_8.png", path(i));
+    }
+  }
+
+  fs::path path(int i) const { return folder_.path() / fmt::format("val/n01443537/{}.png", i); }
+
+  DatasetSplits open(std::size_t images) const {
+    return open_dataset({.path = folder_.path(), .calibration_images = images});
+  }
+
+  void damage(const std::string& name) const { write_text(name, "no image"); }
+
+  static CalibrationImages read(const DatasetSplits& splits, std::size_t threads = 1,
+                                bool strict = false) {
+    ThreadPool pool(threads);
+    Preprocessing preprocessing;
+    preprocessing.resize = 8;
+    preprocessing.crop = 8;
+    return read_calibration(splits, preprocessing, pool, strict);
+  }
+
+  TemporaryFolder folder_;
+};
+
+TEST_F(ReadCalibration, ReplacesNothingThatIsSound) {
+  const CalibrationImages images = read(open(3));
+  EXPECT_EQ(images.crops.size(), 3U);
+  EXPECT_THAT(images.replaced, ElementsAre());
+}
+
+TEST_F(ReadCalibration, ReplacesDamagedImagesInTheReservesOrder) {
+  const DatasetSplits splits = open(3);
+  const std::vector<std::string> chosen = names(splits.calibration);
+  const std::vector<std::string> reserve = names(splits.calibration_reserve);
+  damage(chosen[0]);
+  damage(chosen[2]);
+  damage(reserve[0]);
+  fs::copy_file(testing::fixtures() / "images/one_pixel.png", reserve[1],
+                fs::copy_options::overwrite_existing);
+  for (const std::size_t threads : {1U, 3U}) {
+    const CalibrationImages images = read(splits, threads);
+    EXPECT_THAT(
+        images.replaced,
+        ElementsAre(AllOf(HasSubstr(chosen[0]), HasSubstr("; " + reserve[0] + " calibrates")),
+                    AllOf(HasSubstr(chosen[2]), HasSubstr("; " + reserve[1] + " calibrates")),
+                    AllOf(HasSubstr(reserve[0]), HasSubstr("; " + reserve[2] + " cal"))));
+    ASSERT_EQ(images.crops.size(), 3U);
+    EXPECT_EQ(images.crops[0].pixels, images.crops[1].pixels);
+    EXPECT_THAT(std::vector(images.crops[2].pixels.begin(), images.crops[2].pixels.begin() + 3),
+                ElementsAre(10, 20, 30));
+  }
+}
+
+TEST_F(ReadCalibration, StopsIfStrict) {
+  const DatasetSplits splits = open(3);
+  damage(splits.calibration.name(1));
+  EXPECT_THAT(error_of([&] { read(splits, 2, true); }), HasSubstr(splits.calibration.name(1)));
+}
+
+TEST_F(ReadCalibration, StopsWhereTooFewImagesCanBeRead) {
+  const DatasetSplits splits = open(5);
+  damage(splits.calibration.name(1));
+  EXPECT_EQ(read(splits).crops.size(), 5U);
+  damage(splits.calibration.name(4));
+  EXPECT_THAT(error_of([&] { read(splits); }),
+              AllOf(HasSubstr("5 calibration images are wanted, and 2 of 6 candidates cannot be "
+                              "read"),
+                    HasSubstr("--calib-batchsize")));
 }
 
 RC_GTEST_FIXTURE_PROP(DatasetCalibration, SampleIsSortedAndWithoutRepetition,
@@ -616,6 +1071,46 @@ TEST(DatasetRead, SubsetKeepsTheGivenOrder) {
   EXPECT_EQ(Dataset().size(), 0U);
 }
 
+TEST(SampleByClass, IsTheSameOnEveryMachine) {
+  std::vector<Dataset::File> files;
+  for (int i = 0; i < 12; ++i) {
+    files.push_back({std::string(1, static_cast<char>('a' + i)), i / 4});
+  }
+  const Dataset images(std::move(files));
+  EXPECT_THAT(names(images.sample_by_class(5, 0)), ElementsAre("c", "d", "e", "h", "k"));
+  EXPECT_NE(names(images.sample_by_class(5, 0)), names(images.sample_by_class(5, 1)));
+  EXPECT_EQ(names(images.sample_by_class(99, 0)), names(images));
+  EXPECT_EQ(images.sample_by_class(0, 0).size(), 0U);
+  EXPECT_EQ(Dataset().sample_by_class(3, 0).size(), 0U);
+}
+
+RC_GTEST_PROP(SampleByClassProperty, IsSpreadOverTheClasses, (std::uint64_t seed)) {
+  const auto labels = *rc::gen::container<std::vector<int>>(rc::gen::inRange(-1, 6));
+  const auto count = *rc::gen::inRange<std::size_t>(0, 40);
+  std::vector<Dataset::File> files;
+  std::map<int, std::size_t> there;
+  for (std::size_t i = 0; i < labels.size(); ++i) {
+    files.push_back({fmt::format("{:03}", i), labels[i]});
+    ++there[labels[i]];
+  }
+  const Dataset sample = Dataset(std::move(files)).sample_by_class(count, seed);
+  RC_ASSERT(sample.size() == std::min(count, labels.size()));
+  const std::vector<std::string> paths = names(sample);
+  RC_ASSERT(std::ranges::is_sorted(paths));
+  RC_ASSERT(std::set(paths.begin(), paths.end()).size() == paths.size());
+  std::map<int, std::size_t> taken;
+  for (std::size_t i = 0; i < sample.size(); ++i) {
+    ++taken[sample.label(i)];
+  }
+  std::size_t most = 0;
+  for (const auto& [label, number] : taken) {
+    most = std::max(most, number);
+  }
+  for (const auto& [label, number] : there) {
+    RC_ASSERT(taken[label] + 1 >= most || taken[label] == number);
+  }
+}
+
 TEST(ListImages, GivesAllBelowAFolderInByteOrder) {
   const TemporaryFolder folder;
   for (const char* name : {"b/z.png", "b.jpg", "a/y/x.JPG", "B.Jpeg", "a/no.txt", ".a/x.png"}) {
@@ -630,7 +1125,8 @@ TEST(ListImages, GivesAllBelowAFolderInByteOrder) {
 
 TEST(ListImages, RefusesWhatIsNoFolderOfImages) {
   const TemporaryFolder folder;
-  EXPECT_THAT(error_of([&] { list_images(folder.path()); }), HasSubstr("no .jpeg, .jpg or .png"));
+  EXPECT_THAT(error_of([&] { list_images(folder.path()); }),
+              HasSubstr("no images (.jpg, .png and the like)"));
   const fs::path absent = folder.path() / "absent";
   EXPECT_THAT(error_of([&] { list_images(absent); }),
               HasSubstr(absent.string() + ": the folder cannot be listed (No such file"));

@@ -446,35 +446,61 @@ TEST_F(Checkpoint, OfOtherLibrariesIsNamedByItsNaming) {
 
 // ---- Class names -----------------------------------------------------------------------
 
-Safetensors with_class_names(const std::string& text, std::string& bytes) {
+Safetensors with_class_names(const std::string& text, std::string& bytes,
+                             const std::string& key = "class_names") {
   std::string escaped;
   for (const char letter : text) {
     escaped += letter == '"' ? std::string("\\\"") : std::string(1, letter);
   }
   bytes = testing::safetensors_bytes(
-      fmt::format(R"({{"__metadata__":{{"class_names":"{}"}}}})", escaped), "");
+      fmt::format(R"({{"__metadata__":{{"{}":"{}"}}}})", key, escaped), "");
   return Safetensors::parse(std::as_bytes(std::span(bytes)), "named.safetensors");
+}
+
+ModelConfig called(const std::string& name, std::size_t num_classes) {
+  ModelConfig config;
+  config.name = name;
+  config.num_classes = num_classes;
+  return config;
 }
 
 TEST(ClassNames, ComeFromTheFile) {
   std::string bytes;
-  EXPECT_THAT(class_names(with_class_names(R"(["shirt","bag"])", bytes), 2),
+  for (const char* key : {"class_names", "label_names"}) {
+    EXPECT_THAT(
+        class_names(with_class_names(R"(["shirt","bag"])", bytes, key), called("custom", 2)),
+        ElementsAre("shirt", "bag"));
+  }
+  EXPECT_THAT(class_names(with_class_names(R"({"1":"bag","0":"shirt"})", bytes, "id2label"),
+                          called("deit_tiny", 2)),
               ElementsAre("shirt", "bag"));
 }
 
-TEST(ClassNames, AreImageNetsForAThousandClasses) {
-  const std::vector<std::string> names = class_names(nano("vit"), 1000);
+TEST(ClassNames, OfAPublishedModelAreImageNets) {
+  const std::vector<std::string> names = class_names(nano("vit"), called("deit_tiny", 1000));
   ASSERT_EQ(names.size(), 1000U);
   EXPECT_THAT(names[1], HasSubstr("goldfish"));
-  EXPECT_THAT(class_names(nano("vit"), 10), ElementsAre());
+  EXPECT_THAT(class_names(nano("vit"), called("deit_tiny", 10)), ElementsAre());
+}
+
+TEST(ClassNames, OfAnotherModelWithAThousandClassesAreUnknown) {
+  EXPECT_THAT(class_names(nano("vit"), called("custom", 1000)), ElementsAre());
 }
 
 TEST(ClassNames, MustBeOnePerClass) {
   for (const char* text :
        {R"(["shirt"])", R"(["a","b","c"])", R"(["a",1])", R"({"a":1,"b":2})", "", "[", "null"}) {
     std::string bytes;
-    EXPECT_THAT(error_of([&] { class_names(with_class_names(text, bytes), 2); }),
+    EXPECT_THAT(error_of([&] { class_names(with_class_names(text, bytes), called("custom", 2)); }),
                 AllOf(StartsWith("named.safetensors"), HasSubstr("array of 2 strings")))
+        << text;
+  }
+  for (const char* text : {R"({"0":"a"})", R"({"0":"a","2":"b"})", R"({"0":"a","1":2})", "["}) {
+    std::string bytes;
+    EXPECT_THAT(error_of([&] {
+                  class_names(with_class_names(text, bytes, "id2label"), called("custom", 2));
+                }),
+                HasSubstr("'id2label' is not a JSON object of 2 strings"))
         << text;
   }
 }

@@ -528,5 +528,17 @@ TEST(ConfigErrors, ModelsTooLargeToBeMeantAreRefused) {
   fails(with(swin_json(), "window_size", 17), "'window_size' must be a whole number from 1 to 16");
 }
 
+TEST(NamedModels, AreKnownByTimmsNames) {
+  for (const char* name : {"deit_tiny", "deit_tiny_patch16_224", "deit_tiny_patch16_224.fb_in1k",
+                           "timm/deit_tiny_patch16_224.fb_in1k"}) {
+    EXPECT_EQ(find_named_model(name).config.name, "deit_tiny") << name;
+  }
+  EXPECT_EQ(find_named_model("swin_tiny_patch4_window7_224").config.name, "swin_tiny");
+  for (const char* name : {"deit_tiny_distilled_patch16_224", "deit_tiny_patch16", "timm/deit_tiny",
+                           "deit_tiny_patch16_224.other", ""}) {
+    EXPECT_THROW(find_named_model(name), Error) << name;
+  }
+}
+
 }  // namespace
 }  // namespace bitlog2

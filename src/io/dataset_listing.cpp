@@ -1,0 +1,231 @@
+// The listing of folders. No file is opened here, and none is asked for more than the type that
+// the listing gives, but for links: a folder may hold a million images.
+#include "io/dataset_listing.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <system_error>
+#include <utility>
+
+#include "bitlog2/dataset.h"
+#include "bitlog2/error.h"
+
+namespace bitlog2 {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::array<std::string_view, 11> kImageExtensions = {
+    ".jpeg", ".jpg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff"};
+
+/// Made by macOS's archiver, by Synology's file station and by ext's fsck.
+constexpr std::array<std::string_view, 3> kForeignFolders = {"__MACOSX", "@eaDir", "lost+found"};
+
+/// Files beside images that mean nothing, and those that label them.
+constexpr std::array<std::string_view, 5> kExpectedFiles = {
+    "Thumbs.db", "desktop.ini", "val.txt", "val_list.txt",
+    "ILSVRC2012_validation_ground_truth.txt"};
+
+constexpr std::size_t kNamesShown = 4;
+constexpr std::size_t kExtensionsCounted = 256;
+constexpr std::size_t kLongestExtension = 12;
+
+/// ".jpg" of "A.JPG"; empty where there is none.
+std::string extension_of(std::string_view name) {
+  const std::size_t dot = name.rfind('.');
+  if (dot == std::string_view::npos || dot == 0 || dot + 1 == name.size()) {
+    return "";
+  }
+  std::string extension(name.substr(dot));
+  std::ranges::transform(extension, extension.begin(), [](char letter) {
+    return letter >= 'A' && letter <= 'Z' ? static_cast<char>(letter - 'A' + 'a') : letter;
+  });
+  return extension;
+}
+
+template <class Names>
+bool is_one_of(std::string_view name, const Names& names) {
+  return std::ranges::find(names, name) != names.end();
+}
+
+enum class Kind { image, folder, other };
+
+/// A link's target is asked for, once; other entries' types stand in the listing. A link that
+/// leads nowhere counts as a file: reading it says what is wrong.
+fs::file_type type_of(const fs::directory_entry& entry) {
+  if (entry.is_symlink()) {
+    std::error_code dangling;
+    const fs::file_type type = entry.status(dangling).type();
+    return type == fs::file_type::not_found ? fs::file_type::regular : type;
+  }
+  if (entry.is_directory()) {
+    return fs::file_type::directory;
+  }
+  return entry.is_regular_file() ? fs::file_type::regular : fs::file_type::unknown;
+}
+
+Kind kind_of(const fs::directory_entry& entry, const std::string& name, FolderLinks links,
+             PassedOver& passed_over) {
+  const fs::file_type type = type_of(entry);
+  if (type == fs::file_type::directory) {
+    if (is_one_of(name, kForeignFolders)) {
+      passed_over.add_foreign_folder(entry.path());
+      return Kind::other;
+    }
+    return links == FolderLinks::ignore && entry.is_symlink() ? Kind::other : Kind::folder;
+  }
+  if (type != fs::file_type::regular) {
+    passed_over.add_special_file(entry.path());
+    return Kind::other;
+  }
+  if (!is_image_name(name)) {
+    passed_over.add_other_file(name);
+    return Kind::other;
+  }
+  return Kind::image;
+}
+
+void append_images(const fs::path& folder, const std::string& prefix, FolderLinks links,
+                   PassedOver& passed_over, std::vector<std::string>& images) {
+  for (const std::string& name : list_folder(folder, links, passed_over)) {
+    if (name.ends_with('/')) {
+      append_images(folder / name, prefix + name, FolderLinks::ignore, passed_over, images);
+    } else {
+      images.push_back(prefix + name);
+    }
+  }
+}
+
+}  // namespace
+
+bool is_image_name(std::string_view name) {
+  return is_one_of(extension_of(name), kImageExtensions);
+}
+
+bool is_folder(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_directory(path, ignored);
+}
+
+bool is_file(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_regular_file(path, ignored);
+}
+
+std::string printable(std::string_view text) {
+  std::string result(text);
+  std::ranges::replace_if(
+      result, [](unsigned char byte) { return byte < 0x20 || byte == 0x7F; }, '?');
+  return result;
+}
+
+std::string some_names(const std::vector<std::string>& names) {
+  std::string text;
+  const std::size_t shown = std::min(names.size(), kNamesShown);
+  for (std::size_t i = 0; i < shown; ++i) {
+    text += (i > 0 ? ", " : "") + printable(names[i]);
+  }
+  return names.size() > shown ? fmt::format("{} and {} more", text, names.size() - shown) : text;
+}
+
+void PassedOver::add_other_file(std::string_view name) {
+  if (is_one_of(name, kExpectedFiles)) {
+    return;
+  }
+  const std::string extension = extension_of(name);
+  const bool counted = extension.size() <= kLongestExtension &&
+                       (extensions_.contains(extension) || extensions_.size() < kExtensionsCounted);
+  ++extensions_[counted ? extension : ""];
+}
+
+void PassedOver::add_special_file(const fs::path& path) {
+  if (special_.count++ == 0) {
+    special_.example = path.string();
+  }
+}
+
+void PassedOver::add_foreign_folder(const fs::path& path) {
+  if (foreign_.count++ == 0) {
+    foreign_.example = path.string();
+  }
+}
+
+std::vector<std::string> PassedOver::notes(const std::string& where) const {
+  std::vector<std::string> lines;
+  if (special_.count > 0) {
+    lines.push_back(fmt::format(
+        "{}: {} passed over that {} no regular file{} (a FIFO, socket or device), such as {}",
+        where, special_.count, special_.count == 1 ? "is" : "are", special_.count == 1 ? "" : "s",
+        printable(special_.example)));
+  }
+  if (foreign_.count > 0) {
+    lines.push_back(fmt::format(
+        "{}: {} folder{} left out that {} no images of the dataset: {}{}", where, foreign_.count,
+        foreign_.count == 1 ? "" : "s", foreign_.count == 1 ? "holds" : "hold",
+        foreign_.count == 1 ? "" : "such as ", printable(foreign_.example)));
+  }
+  std::vector<std::pair<std::string, std::size_t>> kinds(extensions_.begin(), extensions_.end());
+  std::ranges::stable_sort(kinds, std::ranges::greater(),
+                           &std::pair<std::string, std::size_t>::second);
+  std::vector<std::string> counts;
+  counts.reserve(kinds.size());
+  for (const auto& [extension, count] : kinds) {
+    counts.push_back(fmt::format("{} {}", count, extension.empty() ? "of other names" : extension));
+  }
+  if (!counts.empty()) {
+    lines.push_back(fmt::format("{}: passed over, for their names are no images': {}", where,
+                                some_names(counts)));
+  }
+  return lines;
+}
+
+std::vector<std::string> list_folder(const fs::path& folder, FolderLinks links,
+                                     PassedOver& passed_over) {
+  std::vector<std::string> names;
+  try {
+    for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+      std::string name = entry.path().filename().string();
+      if (name.starts_with('.')) {
+        continue;
+      }
+      const Kind kind = kind_of(entry, name, links, passed_over);
+      if (kind == Kind::image) {
+        names.push_back(std::move(name));
+      } else if (kind == Kind::folder) {
+        names.push_back(std::move(name) + '/');
+      }
+    }
+  } catch (const fs::filesystem_error& error) {
+    throw Error(fmt::format("{}: the folder cannot be listed ({})", folder.string(),
+                            error.code().message()));
+  }
+  std::ranges::sort(names);
+  return names;
+}
+
+std::vector<std::string> images_below(const fs::path& folder, FolderLinks links,
+                                      PassedOver& passed_over) {
+  std::vector<std::string> images;  // strings, for a million fs::path take a gigabyte
+  append_images(folder, "", links, passed_over, images);
+  return images;
+}
+
+std::vector<fs::path> list_images(const fs::path& folder, std::vector<std::string>* notes) {
+  PassedOver passed_over;
+  std::vector<fs::path> paths;
+  for (const std::string& name : images_below(folder, FolderLinks::follow, passed_over)) {
+    paths.push_back(folder / name);
+  }
+  if (paths.empty()) {
+    throw Error(
+        fmt::format("{}: no images (.jpg, .png and the like) in this folder", folder.string()));
+  }
+  if (notes != nullptr) {
+    *notes = passed_over.notes(folder.string());
+  }
+  return paths;
+}
+
+}  // namespace bitlog2

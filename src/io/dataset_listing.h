@@ -1,0 +1,55 @@
+// Lists the image files of folders, by what the listing says of each entry alone.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace bitlog2 {
+
+bool is_folder(const std::filesystem::path& path);
+bool is_file(const std::filesystem::path& path);
+
+/// Text as a message may show it: without control characters.
+std::string printable(std::string_view text);
+
+/// A few names as a message may show them: "a, b, c and 4 more".
+std::string some_names(const std::vector<std::string>& names);
+
+/// What a listing passed over, and the lines that say so.
+class PassedOver {
+ public:
+  void add_other_file(std::string_view name);
+  void add_special_file(const std::filesystem::path& path);
+  void add_foreign_folder(const std::filesystem::path& path);
+
+  /// At most one line of each kind.
+  std::vector<std::string> notes(const std::string& where) const;
+
+ private:
+  struct Group {
+    std::size_t count = 0;
+    std::string example;
+  };
+  std::map<std::string, std::size_t> extensions_;
+  Group special_;
+  Group foreign_;
+};
+
+enum class FolderLinks { follow, ignore };
+
+/// The images and, with a '/' at the end, the folders in `folder`, in byte order. Images are
+/// regular files, or links to such, that are called like one. Hidden entries do not count.
+/// Folders that file managers and file systems make for themselves are passed over.
+std::vector<std::string> list_folder(const std::filesystem::path& folder, FolderLinks links,
+                                     PassedOver& passed_over);
+
+/// The images below `folder` in byte order, as paths relative to it. Links to folders are
+/// followed, if at all, in `folder` itself alone: none can lead round in a circle.
+std::vector<std::string> images_below(const std::filesystem::path& folder, FolderLinks links,
+                                      PassedOver& passed_over);
+
+}  // namespace bitlog2
