@@ -177,22 +177,25 @@ std::string role(const OperationCost& cost) {
   return name;
 }
 
+/// Names of instruction sets; the empty one is the machine's best.
+std::vector<std::string> isas_to_measure(const BenchOptions& options) {
+  if (options.isas == std::vector<std::string>{"all"}) {
+    return available_isas();
+  }
+  return options.isas.empty() ? std::vector<std::string>{""} : options.isas;
+}
+
 /// One run of `bitlog2 bench`.
 class BenchRun {
  public:
-  explicit BenchRun(const BenchOptions& options) : options_(options) {
+  explicit BenchRun(const BenchOptions& options)
+      : options_(options), isas_(isas_to_measure(options)) {
     check_outputs({options_.json}, options_.quantized.empty()
                                        ? model_files(options_.model)
                                        : std::vector<std::filesystem::path>{options_.quantized});
     threads_ =
         options_.threads.empty() ? std::vector<std::size_t>{1, thread_count(0)} : options_.threads;
     threads_.erase(std::unique(threads_.begin(), threads_.end()), threads_.end());
-    isas_ = options_.isas;
-    if (isas_.size() == 1 && isas_[0] == "all") {
-      isas_ = available_isas();
-    } else if (isas_.empty()) {
-      isas_ = {""};
-    }
   }
 
   int run() {

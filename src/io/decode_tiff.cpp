@@ -15,6 +15,8 @@
 #include <vector>
 
 #include "io/image_formats.h"
+#include "io/tiff_layout.h"
+#include "io/tiff_pixels.h"
 
 namespace bitlog2 {
 namespace {
@@ -115,34 +117,6 @@ Tiff open_tiff(Client& client) {
                                 leave_open, size_of, map_bytes, unmap_bytes, options.get()));
 }
 
-/// How a pixel becomes RGB.
-enum class Kind {
-  kGray,           ///< 1 to 8 bits, spread over 0 to 255
-  kClippedGray,    ///< 12 to 32 bits, clipped to 255
-  kPalette,        ///< an index
-  kRgb,            ///< the first three samples
-  kPremultiplied,  ///< RGB times alpha, the fourth sample
-  kCmyk,
-  kYcbcr,      ///< not subsampled, as Pillow converts it
-  kYcbcrJpeg,  ///< libjpeg gives RGB
-  kYcbcrTiff,  ///< libtiff gives RGB
-};
-
-struct Layout {
-  std::uint32_t width = 0;
-  std::uint32_t height = 0;
-  std::uint16_t bits = 1;  ///< a sample
-  std::uint16_t samples = 1;
-  std::uint16_t format = SAMPLEFORMAT_UINT;
-  std::uint16_t photometric = PHOTOMETRIC_MINISWHITE;
-  std::uint16_t compression = COMPRESSION_NONE;
-  std::uint16_t fill_order = FILLORDER_MSB2LSB;
-  std::uint16_t orientation = ORIENTATION_TOPLEFT;
-  bool separate = false;  ///< each sample in a plane of its own
-  bool big_endian = false;
-  std::vector<std::uint16_t> extras;  ///< what the samples after the colours are
-};
-
 class TiffReader {
  public:
   explicit TiffReader(const ImageFile& file)
@@ -157,14 +131,14 @@ class TiffReader {
       throw unsupported_tiff("larger than 4 GB (BigTIFF) in big-endian byte order");
     }
     read_layout();
-    kind_ = choose_kind();
+    kind_ = choose_tiff_kind(file_, layout_);
     check_size(file_, "TIFF", layout_.width, layout_.height);
     check_compression();
-    if (kind_ == Kind::kPalette) {
-      read_palette();
+    if (kind_ == TiffKind::kPalette) {
+      palette_ = read_palette();
     }
     RgbImage image = start_image(layout_.width, layout_.height);
-    if (kind_ == Kind::kYcbcrTiff) {
+    if (kind_ == TiffKind::kYcbcrTiff) {
       read_through_libtiff(image);
     } else {
       image.pixels.resize(std::size_t{layout_.width} * layout_.height * 3);
@@ -173,7 +147,7 @@ class TiffReader {
     if (client_.data_missing) {
       throw damaged(file_, "TIFF", "its data end early");
     }
-    return oriented(std::move(image));
+    return turn_tiff(std::move(image), layout_.orientation);
   }
 
  private:
@@ -238,6 +212,12 @@ class TiffReader {
     layout_.separate =
         field<std::uint16_t>(TIFFTAG_PLANARCONFIG, PLANARCONFIG_CONTIG) == PLANARCONFIG_SEPARATE;
     layout_.big_endian = TIFFIsBigEndian(tiff_.get()) != 0;
+    if (layout_.photometric == PHOTOMETRIC_YCBCR && !layout_.is_compressed()) {
+      std::uint16_t across = 2;
+      std::uint16_t down = 2;
+      TIFFGetFieldDefaulted(tiff_.get(), TIFFTAG_YCBCRSUBSAMPLING, &across, &down);
+      layout_.subsampled = across != 1 || down != 1;
+    }
     std::uint16_t count = 0;
     const std::uint16_t* extras = nullptr;
     if (stored_short(TIFFTAG_EXTRASAMPLES) &&
@@ -249,7 +229,7 @@ class TiffReader {
     };
     if (layout_.separate && !layout_.extras.empty() && layout_.samples > layout_.extras.size() &&
         std::ranges::all_of(layout_.extras, is_unspecified)) {
-      if (!is_compressed()) {
+      if (!layout_.is_compressed()) {
         throw unsupported_tiff("of planes without compression, some without a meaning");
       }
       layout_.samples = static_cast<std::uint16_t>(layout_.samples - layout_.extras.size());
@@ -259,153 +239,10 @@ class TiffReader {
 
   Error unsupported_tiff(std::string_view kind) const { return unsupported(file_, "TIFF", kind); }
 
-  /// Follows the table of what Pillow opens, and throws for the rest.
-  Kind choose_kind() const {
-    if (layout_.format == SAMPLEFORMAT_IEEEFP) {
-      throw unsupported_tiff("of floating-point samples");
-    }
-    if (layout_.format != SAMPLEFORMAT_UINT && layout_.format != SAMPLEFORMAT_INT) {
-      throw unsupported_tiff(fmt::format("of sample format {}", layout_.format));
-    }
-    switch (layout_.photometric) {
-      case PHOTOMETRIC_MINISWHITE:
-      case PHOTOMETRIC_MINISBLACK:
-        return choose_gray();
-      case PHOTOMETRIC_PALETTE:
-        check_samples(1, layout_.bits == 8 ? 1 : 0, layout_.bits <= 8);
-        // Pillow has no reader for the others in reversed bits.
-        if (has_extra(EXTRASAMPLE_ASSOCALPHA) ||
-            (is_reversed() && !is_compressed() && layout_.bits < 8)) {
-          throw unsupported_samples();
-        }
-        return Kind::kPalette;
-      case PHOTOMETRIC_RGB:
-        check_samples(3, layout_.bits == 8 ? 3 : 1, layout_.bits == 8 || layout_.bits == 16);
-        return has_extra(EXTRASAMPLE_ASSOCALPHA) ? Kind::kPremultiplied : Kind::kRgb;
-      case PHOTOMETRIC_SEPARATED:
-        check_samples(4, layout_.bits == 8 ? 2 : 0, layout_.bits == 8 || layout_.bits == 16);
-        if (is_reversed() || has_extra(EXTRASAMPLE_ASSOCALPHA) ||
-            has_extra(EXTRASAMPLE_UNASSALPHA)) {
-          throw unsupported_samples();
-        }
-        return Kind::kCmyk;
-      case PHOTOMETRIC_YCBCR:
-        return choose_ycbcr();
-      case PHOTOMETRIC_CIELAB:
-        throw unsupported_tiff("in L*a*b*");
-      default:
-        throw unsupported_tiff(
-            fmt::format("of photometric interpretation {}", layout_.photometric));
-    }
-  }
-
-  bool has_extra(std::uint16_t kind) const {
-    return !layout_.extras.empty() && layout_.extras.front() == kind;
-  }
-
-  bool is_reversed() const { return layout_.fill_order == FILLORDER_LSB2MSB; }
-
-  /// Throws unless there are `colours` samples and no more than `most_extras` others, of which
-  /// all behind the first mean nothing, and unless `bits_fit`.
-  void check_samples(std::size_t colours, std::size_t most_extras, bool bits_fit) const {
-    const bool has_meaning =
-        layout_.extras.size() > 1 &&
-        std::any_of(layout_.extras.begin() + 1, layout_.extras.end(),
-                    [](std::uint16_t extra) { return extra != EXTRASAMPLE_UNSPECIFIED; });
-    const std::size_t samples = layout_.samples;
-    // Pillow takes an unnamed fourth sample beside RGB for alpha.
-    const bool is_named = samples == colours + layout_.extras.size() ||
-                          (colours == 3 && samples == 4 && layout_.extras.empty());
-    if (!is_named || !bits_fit || has_meaning || samples < colours ||
-        samples > colours + most_extras || layout_.format != SAMPLEFORMAT_UINT ||
-        (is_reversed() && (samples > colours || layout_.bits > 8))) {
-      throw unsupported_samples();
-    }
-    // Pillow misreads these.
-    if (layout_.separate && layout_.bits > 8 && !is_compressed()) {
-      throw unsupported_tiff("of 16-bit planes without compression");
-    }
-    if (layout_.separate && samples > colours + layout_.extras.size() && is_compressed()) {
-      throw unsupported_tiff("of compressed planes, one without a meaning");
-    }
-  }
-
-  Error unsupported_samples() const {
-    return unsupported_tiff(fmt::format(
-        "of {} x {} bits a pixel{}, photometric interpretation {}", layout_.samples, layout_.bits,
-        layout_.format == SAMPLEFORMAT_INT ? " with a sign" : "", layout_.photometric));
-  }
-
-  bool is_compressed() const { return layout_.compression != COMPRESSION_NONE; }
-
-  Kind choose_gray() const {
-    const bool is_white_zero = layout_.photometric == PHOTOMETRIC_MINISWHITE;
-    const bool is_signed = layout_.format == SAMPLEFORMAT_INT;
-    const bool is_msb_first = !is_reversed();
-    if (layout_.samples == 2) {
-      if (layout_.bits != 8 || is_white_zero || is_signed || !is_msb_first ||
-          layout_.extras.empty() || has_extra(EXTRASAMPLE_ASSOCALPHA)) {
-        throw unsupported_samples();
-      }
-      return Kind::kGray;
-    }
-    if (layout_.samples != 1) {
-      throw unsupported_samples();
-    }
-    bool known = false;
-    switch (layout_.bits) {
-      case 1:
-      case 2:
-      case 4:
-        known = !is_signed;
-        break;
-      case 8:
-        known = !is_signed || (!is_white_zero && is_msb_first);
-        break;
-      case 12:
-        known = !is_signed && !is_white_zero && is_msb_first && !layout_.big_endian;
-        break;
-      case 16:
-        known =
-            layout_.big_endian ? !is_white_zero && is_msb_first : !is_white_zero || is_msb_first;
-        known = known && (!is_signed || (!is_white_zero && is_msb_first));
-        break;
-      case 32:
-        known = !is_white_zero && is_msb_first && (is_signed || !layout_.big_endian);
-        break;
-      default:
-        break;
-    }
-    // Pillow swaps the bytes of these twice.
-    const bool swapped = layout_.big_endian && is_compressed() && is_signed && layout_.bits > 8;
-    if (!known || swapped) {
-      throw unsupported_samples();
-    }
-    return layout_.bits <= 8 ? Kind::kGray : Kind::kClippedGray;
-  }
-
-  Kind choose_ycbcr() const {
-    if (layout_.samples != 3 || layout_.bits != 8 || layout_.format != SAMPLEFORMAT_UINT ||
-        is_reversed()) {
-      throw unsupported_samples();
-    }
-    if (is_compressed()) {
-      return layout_.compression == COMPRESSION_JPEG && !layout_.separate ? Kind::kYcbcrJpeg
-                                                                          : Kind::kYcbcrTiff;
-    }
-    std::uint16_t across = 2;
-    std::uint16_t down = 2;
-    TIFFGetFieldDefaulted(tiff_.get(), TIFFTAG_YCBCRSUBSAMPLING, &across, &down);
-    if (across != 1 || down != 1 || layout_.separate) {
-      throw unsupported_tiff("of subsampled YCbCr without compression");
-    }
-    return Kind::kYcbcr;
-  }
-
   /// Throws for what Pillow or Debian's libtiff does not unpack, and for files too small for
   /// what they are to become.
   void check_compression() {
-    if (kind_ == Kind::kYcbcrJpeg) {
+    if (kind_ == TiffKind::kYcbcrJpeg) {
       TIFFSetField(tiff_.get(), TIFFTAG_JPEGCOLORMODE, JPEGCOLORMODE_RGB);
     }
     switch (layout_.compression) {
@@ -424,7 +261,7 @@ class TiffReader {
       case COMPRESSION_CCITTFAX3:
       case COMPRESSION_CCITTFAX4:
         if (layout_.bits != 1 || layout_.samples != 1) {
-          throw unsupported_samples();
+          throw unsupported_tiff_samples(file_, layout_);
         }
         // A blank line takes a bit, however long it is.
         if (!may_hold_blank(file_, stored_bytes() * 8)) {
@@ -456,18 +293,20 @@ class TiffReader {
     }
   }
 
-  void read_palette() {
+  TiffPalette read_palette() const {
     const std::uint16_t* red = nullptr;
     const std::uint16_t* green = nullptr;
     const std::uint16_t* blue = nullptr;
     if (TIFFGetField(tiff_.get(), TIFFTAG_COLORMAP, &red, &green, &blue) != 1) {
       throw damaged_tiff("it lacks its palette");
     }
+    TiffPalette palette = {};
     for (std::size_t i = 0; i < std::size_t{1} << layout_.bits; ++i) {
-      palette_[i] = {static_cast<std::uint8_t>(red[i] / 256),
-                     static_cast<std::uint8_t>(green[i] / 256),
-                     static_cast<std::uint8_t>(blue[i] / 256)};
+      palette[i] = {static_cast<std::uint8_t>(red[i] / 256),
+                    static_cast<std::uint8_t>(green[i] / 256),
+                    static_cast<std::uint8_t>(blue[i] / 256)};
     }
+    return palette;
   }
 
   /// YCbCr that is subsampled, compressed by other means than JPEG.
@@ -567,170 +406,23 @@ class TiffReader {
   }
 
   void convert(const Block& block, RgbImage& image) const {
+    const TiffPixels pixels(layout_, kind_, palette_);
     const std::size_t pixel_size = layout_.samples * layout_.bits / 8U;
     const std::uint8_t* from = layout_.separate ? together_.data() : buffer_.data();
     const std::size_t stride = layout_.separate ? block.width * pixel_size : block.stride;
     for (std::size_t row = 0; row < block.height; ++row) {
       std::uint8_t* to =
           image.pixels.data() + ((block.y + row) * std::size_t{layout_.width} + block.x) * 3;
-      convert_row(from + row * stride, block.width, to);
-    }
-  }
-
-  void convert_row(const std::uint8_t* from, std::size_t count, std::uint8_t* to) const {
-    switch (kind_) {
-      case Kind::kGray:
-        for (std::size_t i = 0; i < count; ++i) {
-          const int most = (1 << layout_.bits) - 1;
-          const int value = small_sample(from, i) * 255 / most;
-          const bool is_white_zero = layout_.photometric == PHOTOMETRIC_MINISWHITE;
-          std::fill_n(to + 3 * i, 3,
-                      static_cast<std::uint8_t>(is_white_zero ? 255 - value : value));
-        }
-        return;
-      case Kind::kClippedGray:
-        for (std::size_t i = 0; i < count; ++i) {
-          const auto value = std::clamp<std::int64_t>(large_sample(from, i), 0, 255);
-          std::fill_n(to + 3 * i, 3, static_cast<std::uint8_t>(value));
-        }
-        return;
-      case Kind::kPalette:
-        for (std::size_t i = 0; i < count; ++i) {
-          const auto& colour = palette_[static_cast<std::size_t>(small_sample(from, i))];
-          std::copy(colour.begin(), colour.end(), to + 3 * i);
-        }
-        return;
-      default:
-        for (std::size_t i = 0; i < count; ++i) {
-          convert_pixel(from, i, to + 3 * i);
-        }
-    }
-  }
-
-  /// The first sample of a pixel of at most 8 bits a sample.
-  int small_sample(const std::uint8_t* row, std::size_t i) const {
-    if (layout_.bits == 8) {
-      return row[i * layout_.samples];
-    }
-    const std::size_t bit = i * layout_.bits;
-    return (row[bit / 8] >> (8 - layout_.bits - bit % 8)) & ((1 << layout_.bits) - 1);
-  }
-
-  std::int64_t large_sample(const std::uint8_t* row, std::size_t i) const {
-    if (layout_.bits == 12) {
-      const std::uint8_t* pair = row + i / 2 * 3;
-      return i % 2 == 0 ? pair[0] << 4 | pair[1] >> 4 : (pair[1] & 15) << 8 | pair[2];
-    }
-    if (layout_.bits == 16) {
-      std::uint16_t value = 0;
-      std::memcpy(&value, row + 2 * i, sizeof(value));
-      return layout_.format == SAMPLEFORMAT_INT ? static_cast<std::int16_t>(value) : value;
-    }
-    // Pillow takes 32 bits as signed whatever they are.
-    std::int32_t value = 0;
-    std::memcpy(&value, row + 4 * i, sizeof(value));
-    return value;
-  }
-
-  /// 8 bits of a sample: all, or the upper ones.
-  std::uint8_t channel(const std::uint8_t* row, std::size_t i, std::size_t number) const {
-    const std::size_t at = i * layout_.samples + number;
-    if (layout_.bits == 8) {
-      return row[at];
-    }
-    std::uint16_t value = 0;
-    std::memcpy(&value, row + 2 * at, sizeof(value));
-    return static_cast<std::uint8_t>(value >> 8);
-  }
-
-  void convert_pixel(const std::uint8_t* row, std::size_t i, std::uint8_t* to) const {
-    const std::array<int, 3> colours = {channel(row, i, 0), channel(row, i, 1), channel(row, i, 2)};
-    switch (kind_) {
-      case Kind::kCmyk:
-        for (std::size_t k = 0; k < 3; ++k) {
-          to[k] = cmyk_to_rgb(colours[k], 255 - channel(row, i, 3));
-        }
-        return;
-      case Kind::kPremultiplied: {
-        const int alpha = channel(row, i, 3);
-        for (std::size_t k = 0; k < 3; ++k) {
-          to[k] =
-              static_cast<std::uint8_t>(alpha == 0 ? 0 : std::min(255, colours[k] * 255 / alpha));
-        }
-        return;
-      }
-      case Kind::kYcbcr:
-        return convert_ycbcr(colours, to);
-      default:
-        std::copy(colours.begin(), colours.end(), to);
-    }
-  }
-
-  /// In sixty-fourths, as Pillow does it.
-  static void convert_ycbcr(const std::array<int, 3>& ycbcr, std::uint8_t* to) {
-    const auto scaled = [](int value, double factor) {
-      const double raised = (value - 128) * factor * 64 + 0.5;
-      return static_cast<int>(raised);  // toward zero, also below it
-    };
-    const auto [y, blue, red] = ycbcr;
-    const std::array<int, 3> rgb = {
-        y + (scaled(red, 1.402) >> 6),
-        y + ((scaled(blue, -0.34414) + scaled(red, -0.71414)) >> 6),
-        y + (scaled(blue, 1.772) >> 6),
-    };
-    for (std::size_t k = 0; k < 3; ++k) {
-      to[k] = static_cast<std::uint8_t>(std::clamp(rgb[k], 0, 255));
-    }
-  }
-
-  /// The image as its orientation says that it is to be seen.
-  RgbImage oriented(RgbImage image) const {
-    if (layout_.orientation <= ORIENTATION_TOPLEFT || layout_.orientation > ORIENTATION_LEFTBOT) {
-      return image;
-    }
-    const bool swaps_sides = layout_.orientation >= ORIENTATION_LEFTTOP;
-    RgbImage turned = image;
-    if (swaps_sides) {
-      std::swap(turned.width, turned.height);
-    }
-    for (int y = 0; y < turned.height; ++y) {
-      for (int x = 0; x < turned.width; ++x) {
-        const auto [from_x, from_y] = source_of(x, y, image);
-        const auto from = static_cast<std::ptrdiff_t>(from_y) * image.width + from_x;
-        const auto to = static_cast<std::ptrdiff_t>(y) * turned.width + x;
-        std::copy_n(image.pixels.begin() + 3 * from, 3, turned.pixels.begin() + 3 * to);
-      }
-    }
-    return turned;
-  }
-
-  std::array<int, 2> source_of(int x, int y, const RgbImage& image) const {
-    const int right = image.width - 1;
-    const int bottom = image.height - 1;
-    switch (layout_.orientation) {
-      case ORIENTATION_TOPRIGHT:
-        return {right - x, y};
-      case ORIENTATION_BOTRIGHT:
-        return {right - x, bottom - y};
-      case ORIENTATION_BOTLEFT:
-        return {x, bottom - y};
-      case ORIENTATION_LEFTTOP:
-        return {y, x};
-      case ORIENTATION_RIGHTTOP:
-        return {y, bottom - x};
-      case ORIENTATION_RIGHTBOT:
-        return {right - y, bottom - x};
-      default:
-        return {right - y, x};
+      pixels.convert_row(from + row * stride, block.width, to);
     }
   }
 
   const ImageFile& file_;
   Client client_;
   Tiff tiff_;
-  Layout layout_;
-  Kind kind_ = Kind::kGray;
-  std::array<std::array<std::uint8_t, 3>, 256> palette_ = {};
+  TiffLayout layout_;
+  TiffKind kind_ = TiffKind::kGray;
+  TiffPalette palette_ = {};
   std::vector<std::uint8_t> buffer_;    ///< a strip or tile of one plane, or of all together
   std::vector<std::uint8_t> together_;  ///< a strip or tile of separate planes, put together
 };

@@ -467,7 +467,7 @@ std::string describe_folder(const fs::path& folder) {
 std::string name_in_command(const std::string& name, const std::string& placeholder) {
   const bool plain = std::ranges::all_of(name, [](unsigned char letter) {
     return letter >= 0x20 && letter != 0x7F &&
-           "'\"\\$`!"sv.find(static_cast<char>(letter)) == std::string_view::npos;
+           R"('"\$`!)"sv.find(static_cast<char>(letter)) == std::string_view::npos;
   });
   return plain ? name : placeholder;
 }
