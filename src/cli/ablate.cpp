@@ -88,8 +88,9 @@ int ablate(const AblateOptions& options) {
       flush_output();
     }
   };
-  show(fmt::format("{} {}\n{:<44} {:>7} {:>7} {:>7}\n", loaded.model.config.name, settings.name(),
-                   options.of == "groups" ? "quantized" : "recipe", "top-1", "top-5", "loss"));
+  show(fmt::format("{} {}\n{:<44} {:>7} {:>7} {:>7}\n", printable(loaded.model.config.name),
+                   settings.name(), options.of == "groups" ? "quantized" : "recipe", "top-1",
+                   "top-5", "loss"));
   ordered_json rows = ordered_json::array();
   const auto add_case = [&](const Case& item) {
     std::unique_ptr<Engine> engine;

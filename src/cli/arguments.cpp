@@ -7,6 +7,7 @@
 #include <CLI/Formatter.hpp>
 #include <algorithm>
 
+#include "cli/output.h"
 #include "io/nearest_word.h"
 
 namespace bitlog2::cli {
@@ -54,7 +55,7 @@ bool takes_positionals(const CLI::App& command) {
 }
 
 bool is_json_target(const CLI::App& command, std::string_view word) {
-  return word == "-" || word.ends_with(".json") ||
+  return word == "-" || word.ends_with(".json") || word.ends_with(".JSON") ||
          (!takes_positionals(command) && !word.starts_with('-'));
 }
 
@@ -117,7 +118,9 @@ std::vector<std::string> parser_order(int argc, const char* const* argv, const C
       break;
     } else if (given[i] == "--json" && has_option(*command, "--json")) {
       const bool named = i + 1 < given.size() && is_json_target(*command, given[i + 1]);
-      words.push_back("--json=" + (named ? given[++i] : "-"));
+      const std::string target = named ? given[++i] : kStandardOutput;
+      words.push_back("--json");
+      words.push_back(target);
     } else {
       words.push_back(known_spelling(*command, given[i]));
     }

@@ -420,7 +420,7 @@ void add_bench(CLI::App& app, std::function<int()>& run) {
       ->delimiter(',')
       ->check(whole_number(1, 1024));
   command->add_option("--seconds", options->seconds, "Time for each measurement")
-      ->check(CLI::Range(0.01, 3600.0))
+      ->check(number_between(0.01, 3600.0))
       ->capture_default_str();
   command->add_flag("--profile", options->profile, "Show where the integer engine's time goes");
   add_json_option(*command, options->json, "Write the table");

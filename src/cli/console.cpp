@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <nlohmann/json.hpp>
@@ -15,7 +16,12 @@
 namespace bitlog2::cli {
 namespace {
 
+/// Where the reader has gone (`| head`), ends the program as a pipe's writer ends, without a word.
 [[noreturn]] void fail_to_print() {
+  if (errno == EPIPE) {
+    std::signal(SIGPIPE, SIG_DFL);
+    std::raise(SIGPIPE);
+  }
   throw Error(fmt::format("standard output: cannot be written ({})", std::strerror(errno)));
 }
 

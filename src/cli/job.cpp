@@ -41,6 +41,26 @@ std::filesystem::path find_weights(const ModelChoice& choice) {
                   choice.name, hub_download_command(repository)));
 }
 
+/// Throws Error for two descriptions of one model.
+void check_choice(const ModelChoice& choice) {
+  if (!choice.name.empty() && !choice.config.empty()) {
+    throw Error("--model and --config both describe the model; leave one out");
+  }
+  if (!choice.name.empty()) {
+    find_named_model(choice.name);  // a wrong name is told before missing weights
+  }
+}
+
+/// The classes' names. Those in a file that do not fit its model are no reason to stop.
+std::vector<std::string> usable_class_names(const Safetensors& weights, const ModelConfig& config) {
+  try {
+    return class_names(weights, config);
+  } catch (const Error& error) {
+    tell(fmt::format("note: {}; the classes have no names", error.what()));
+    return {};
+  }
+}
+
 ModelConfig find_config(const ModelChoice& choice, const Safetensors& weights) {
   if (!choice.config.empty()) {
     const FileBytes file(choice.config);
@@ -54,18 +74,21 @@ ModelConfig find_config(const ModelChoice& choice, const Safetensors& weights) {
   if (found != weights.metadata().end()) {
     return parse_config(found->second, weights.name());
   }
+  // A file of another library is told as such.
+  const CheckpointFit fit = fit_checkpoint(weights, named_models().front().config);
+  if (!fit.obstacle.empty()) {
+    throw Error(fmt::format("{}: {}", weights.name(), fit.obstacle));
+  }
   throw Error(
       fmt::format("{} does not say which model it is; give --model, one of {}, or "
-                  "--config FILE.json",
+                  "--config FILE.json (docs/datasets-and-configs.md)",
                   weights.name(), model_choices()));
 }
 
 }  // namespace
 
 std::vector<std::filesystem::path> model_files(const ModelChoice& choice) {
-  if (!choice.name.empty()) {
-    find_named_model(choice.name);  // a wrong name is told before missing weights
-  }
+  check_choice(choice);
   std::vector<std::filesystem::path> files = {find_weights(choice)};
   if (!choice.config.empty()) {
     files.emplace_back(choice.config);
@@ -84,14 +107,12 @@ std::vector<std::filesystem::path> files_read(const ModelChoice& choice,
 }
 
 LoadedModel load_chosen_model(const ModelChoice& choice) {
-  if (!choice.name.empty()) {
-    find_named_model(choice.name);  // a wrong name is told before missing weights
-  }
+  check_choice(choice);
   const Safetensors weights = Safetensors::open(find_weights(choice));
   const ModelConfig config = find_config(choice, weights);
   LoadedCheckpoint loaded = load_checkpoint(weights, config);
   tell_notes(loaded.notes);
-  return {std::move(loaded.model), class_names(weights, config)};
+  return {std::move(loaded.model), usable_class_names(weights, config)};
 }
 
 void tell_notes(const std::vector<std::string>& notes) {

@@ -24,9 +24,23 @@ CLI::Validator whole_number(std::uint64_t least, std::uint64_t most) {
   return {check, fmt::format("{}..{}", least, most)};
 }
 
+CLI::Validator number_between(double least, double most) {
+  const auto check = [=](const std::string& text) -> std::string {
+    double number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    const bool whole = error == std::errc() && end == text.data() + text.size();
+    if (whole && number >= least && number <= most) {  // never true of NaN
+      return {};
+    }
+    return fmt::format("'{}' is not a number from {} to {}", printable(text), least, most);
+  };
+  return {check, fmt::format("{}..{}", least, most)};
+}
+
 void add_json_option(CLI::App& command, Output& json, const std::string& what) {
-  add_output_option(command, "--json", json,
-                    what + " as JSON, to FILE.json, or to stdout without FILE or with '-'");
+  add_output_option(
+      command, "--json", json,
+      what + " as JSON: to FILE, which ends in .json, or to stdout without FILE or with '-'");
 }
 
 CLI::Option* add_output_option(CLI::App& command, const std::string& names, Output& output,

@@ -16,6 +16,9 @@ namespace bitlog2::cli {
 /// A check for options that take a whole number from `least` to `most`.
 CLI::Validator whole_number(std::uint64_t least, std::uint64_t most);
 
+/// A check for options that take a number from `least` to `most`.
+CLI::Validator number_between(double least, double most);
+
 /// --json [FILE], which says what `what` is.
 void add_json_option(CLI::App& command, Output& json, const std::string& what);
 

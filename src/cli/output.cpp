@@ -65,7 +65,9 @@ void check_writable(const Output& output) {
   }
   if (!fs::is_regular_file(status)) {
     // Not a folder, of course, and a device would be replaced by the file.
-    throw Error(fmt::format("{}: is not a regular file; give a file's name", output.path));
+    throw Error(fmt::format(
+        "{}: is not a regular file; give a file's name, or '-' for stdout where that may be",
+        output.path));
   }
   constexpr fs::perms kWrite =
       fs::perms::owner_write | fs::perms::group_write | fs::perms::others_write;

@@ -82,17 +82,23 @@ std::vector<Prediction> best_classes(std::span<const float> logits,
   return predictions;
 }
 
+/// The images that the arguments name. A folder that cannot be listed stands for itself: reading it
+/// says what is wrong.
 std::vector<std::filesystem::path> expand(const std::vector<std::string>& arguments) {
   std::vector<std::filesystem::path> paths;
   for (const std::string& argument : arguments) {
-    if (std::filesystem::is_directory(argument)) {
-      std::vector<std::string> notes;
-      const auto inside = list_images(argument, &notes);
-      tell_notes(notes);
-      paths.insert(paths.end(), inside.begin(), inside.end());
-    } else {
+    std::vector<std::string> notes;
+    try {
+      if (std::filesystem::is_directory(argument)) {
+        const auto inside = list_images(argument, &notes);
+        paths.insert(paths.end(), inside.begin(), inside.end());
+      } else {
+        paths.emplace_back(argument);
+      }
+    } catch (const Error&) {
       paths.emplace_back(argument);
     }
+    tell_notes(notes);
   }
   return paths;
 }
@@ -133,6 +139,9 @@ Answer answer_image(const Predictor& predictor, const std::filesystem::path& pat
                     std::size_t top) {
   Answer answer = {path.string(), {}, ""};
   try {
+    if (std::filesystem::is_directory(path)) {
+      list_images(path);  // says why there is nothing in it
+    }
     const RgbImage crop =
         resize_and_crop(read_image(path), predictor.engine->config().preprocessing);
     answer.predictions =

@@ -46,6 +46,17 @@ std::string memory_advice(const CLI::App& command) {
   return advice.empty() ? "" : advice + " needs less";
 }
 
+/// Throws CLI::ValidationError for an option whose value is empty, as an unset variable of a shell
+/// leaves it: it is not the same as no option.
+void refuse_empty_values(const CLI::App& command) {
+  for (const CLI::Option* option : command.get_options()) {
+    const std::vector<std::string>& values = option->results();
+    if (option->count() > 0 && std::ranges::find(values, "") != values.end()) {
+      throw CLI::ValidationError(option->get_name(), "a value is needed, not ''");
+    }
+  }
+}
+
 /// What `app` says when it was asked for help or its version, or given wrong arguments.
 int finish_parsing(const CLI::App& app, const CLI::ParseError& error) {
   if (error.get_exit_code() != 0) {
@@ -66,10 +77,13 @@ int run_program(CLI::App& app, int argc, char** argv, const std::function<int()>
   keep_freed_memory();
   // A file that may grow no more is then a failed write, which is told.
   std::signal(SIGXFSZ, SIG_IGN);
+  // A reader of messages that has gone changes nothing; print() sees to the reader of results.
+  std::signal(SIGPIPE, SIG_IGN);
   const std::string program = app.get_name();
   try {
     try {
       app.parse(parser_order(argc, argv, app));
+      refuse_empty_values(chosen_command(app));
     } catch (const CLI::ParseError& error) {
       return finish_parsing(app, error);
     }

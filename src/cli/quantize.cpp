@@ -29,8 +29,7 @@ struct QuantizeOptions {
   Output json;
 };
 
-int quantize(const QuantizeOptions& options) {
-  const std::atomic<bool>& stop = catch_interrupt();
+int quantize(const QuantizeOptions& options, const std::atomic<bool>& stop) {
   if (options.output.to_stdout()) {
     throw Error("-o -: a quantized file cannot go to stdout; give a file's name");
   }
@@ -48,8 +47,8 @@ int quantize(const QuantizeOptions& options) {
   write_file_atomically(options.output.path, content);
   if (!options.json.to_stdout()) {
     print(fmt::format("{}: {} {}, {:.2f} MB; needs {:.2f} MB to run\n",
-                      printable(options.output.path), loaded.model.config.name, settings.name(),
-                      static_cast<double>(content.size()) / 1e6,
+                      printable(options.output.path), printable(loaded.model.config.name),
+                      settings.name(), static_cast<double>(content.size()) / 1e6,
                       static_cast<double>(engine->arena_bytes()) / 1e6));
   }
   write_json(options.json, {{"file", options.output.path},
@@ -58,6 +57,15 @@ int quantize(const QuantizeOptions& options) {
                             {"file_bytes", content.size()},
                             {"arena_bytes", engine->arena_bytes()}});
   return 0;
+}
+
+int quantize_or_tell(const QuantizeOptions& options) {
+  try {
+    return quantize(options, catch_interrupt());
+  } catch (const Interrupted&) {
+    write_json(options.json, {{"file", nullptr}, {"interrupted", true}});
+    throw;
+  }
 }
 
 }  // namespace
@@ -72,7 +80,7 @@ void add_quantize(CLI::App& app, std::function<int()>& run) {
   add_output_option(*command, "-o,--output", options->output, "The file to write, .safetensors")
       ->required();
   add_json_option(*command, options->json, "Write what was made");
-  command->callback([options, &run] { run = [options] { return quantize(*options); }; });
+  command->callback([options, &run] { run = [options] { return quantize_or_tell(*options); }; });
 }
 
 }  // namespace bitlog2::cli

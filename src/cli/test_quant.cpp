@@ -27,7 +27,9 @@ struct TestQuantOptions {
   int w_bits = 4;
   int a_bits = 4;
   std::string log_quant_scheme = "Sqrt2_17";
-  std::size_t threads = 0;  // not the script's: its namespace does not show it
+  // Not the script's: its namespace does not show them.
+  std::size_t threads = 0;
+  std::string class_map;
 };
 
 void say(const std::string& line) {
@@ -39,9 +41,9 @@ std::string as_namespace(const TestQuantOptions& options) {
   return fmt::format(
       "Namespace(model='{}', dataset='{}', calib_batchsize={}, val_batchsize={}, num_workers={}, "
       "device='{}', print_freq={}, seed={}, w_bits={}, a_bits={}, log_quant_scheme='{}')",
-      options.model.name, options.dataset, options.calib_batchsize, options.val_batchsize,
-      options.num_workers, options.device, options.print_freq, options.seed, options.w_bits,
-      options.a_bits, options.log_quant_scheme);
+      printable(options.model.name), printable(options.dataset), options.calib_batchsize,
+      options.val_batchsize, options.num_workers, printable(options.device), options.print_freq,
+      options.seed, options.w_bits, options.a_bits, printable(options.log_quant_scheme));
 }
 
 /// The script's "Test: ..." lines.
@@ -51,7 +53,7 @@ class BatchLines {
 
   void report(const EvaluationProgress& progress) {
     seconds_ += progress.batch_seconds;
-    if (progress.batch % print_freq_ != 0) {
+    if (progress.batch % print_freq_ != 0 || progress.last.images == 0) {
       return;
     }
     say(
@@ -84,7 +86,9 @@ int test_quant(const TestQuantOptions& options) {
   const DatasetSplits splits = open_dataset({.path = options.dataset,
                                              .num_classes = static_cast<int>(config.num_classes),
                                              .calibration_images = options.calib_batchsize,
-                                             .seed = options.seed});
+                                             .seed = options.seed,
+                                             .class_names = {},
+                                             .class_map = options.class_map});
   tell_notes(splits.notes);
   say("Building model ...");
   const LoadedModel loaded = load_chosen_model(options.model);
@@ -149,6 +153,8 @@ int main(int argc, char** argv) {
   app.add_option("--weights", options.model.weights,
                  "Checkpoint, .safetensors (default: the model's in the Hugging Face cache)");
   bitlog2::cli::add_threads_option(app, options.threads);
+  app.add_option("--class-map", options.class_map,
+                 "Text file that numbers class folders: line k names class k's");
   return bitlog2::cli::run_program(app, argc, argv,
                                    [&] { return bitlog2::cli::test_quant(options); });
 }

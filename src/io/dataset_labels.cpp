@@ -76,7 +76,7 @@ int parse_label(std::string_view text, int num_classes, const std::string& where
 }  // namespace
 
 std::string shown(std::string_view text) {
-  return printable(text.substr(0, 80));
+  return std::string(text.substr(0, 80));
 }
 
 int parse_index(std::string_view text) {

@@ -303,7 +303,13 @@ std::vector<Dataset::File> label_images(Opening& opening) {
     return label_by_folder(opening);
   }
   if (const auto list = find_label_list(folder)) {
-    return label_by_list(*list, folder, num_classes);
+    std::vector<Dataset::File> files = label_by_list(*list, folder, num_classes);
+    if (!folder.folders.empty() || files.size() < folder.images.size()) {
+      opening.notes.push_back(fmt::format(
+          "{}: labels come from {}, which names {} images; others, and class folders, do not count",
+          folder.description, list->string(), files.size()));
+    }
+    return files;
   }
   if (folder.images.empty() && folder.folders.empty()) {
     throw Error(fmt::format("{}: no images (.jpg, .png and the like) and no class folders; {}",

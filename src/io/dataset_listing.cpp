@@ -1,5 +1,5 @@
-// The listing of folders. No file is opened here, and none is asked for more than the type that
-// the listing gives, but for links: a folder may hold a million images.
+// The listing of folders. A file whose name says what it is is not opened, and not asked for more
+// than the type that the listing gives, but for links: a folder may hold a million images.
 #include "io/dataset_listing.h"
 
 #include <fmt/format.h>
@@ -11,6 +11,7 @@
 
 #include "bitlog2/dataset.h"
 #include "bitlog2/error.h"
+#include "io/image_formats.h"
 
 namespace bitlog2 {
 namespace {
@@ -80,7 +81,8 @@ Kind kind_of(const fs::directory_entry& entry, const std::string& name, FolderLi
     passed_over.add_special_file(entry.path());
     return Kind::other;
   }
-  if (!is_image_name(name)) {
+  const bool may_be_image = is_image_name(name) || !is_one_of(name, kExpectedFiles);
+  if (!may_be_image || (!is_image_name(name) && !is_image_file(entry.path()))) {
     passed_over.add_other_file(name);
     return Kind::other;
   }
@@ -114,18 +116,11 @@ bool is_file(const fs::path& path) {
   return fs::is_regular_file(path, ignored);
 }
 
-std::string printable(std::string_view text) {
-  std::string result(text);
-  std::ranges::replace_if(
-      result, [](unsigned char byte) { return byte < 0x20 || byte == 0x7F; }, '?');
-  return result;
-}
-
 std::string some_names(const std::vector<std::string>& names) {
   std::string text;
   const std::size_t shown = std::min(names.size(), kNamesShown);
   for (std::size_t i = 0; i < shown; ++i) {
-    text += (i > 0 ? ", " : "") + printable(names[i]);
+    text += (i > 0 ? ", " : "") + names[i];
   }
   return names.size() > shown ? fmt::format("{} and {} more", text, names.size() - shown) : text;
 }
@@ -158,13 +153,13 @@ std::vector<std::string> PassedOver::notes(const std::string& where) const {
     lines.push_back(fmt::format(
         "{}: {} passed over that {} no regular file{} (a FIFO, socket or device), such as {}",
         where, special_.count, special_.count == 1 ? "is" : "are", special_.count == 1 ? "" : "s",
-        printable(special_.example)));
+        special_.example));
   }
   if (foreign_.count > 0) {
-    lines.push_back(fmt::format(
-        "{}: {} folder{} left out that {} no images of the dataset: {}{}", where, foreign_.count,
-        foreign_.count == 1 ? "" : "s", foreign_.count == 1 ? "holds" : "hold",
-        foreign_.count == 1 ? "" : "such as ", printable(foreign_.example)));
+    lines.push_back(fmt::format("{}: {} folder{} left out that {} no images of the dataset: {}{}",
+                                where, foreign_.count, foreign_.count == 1 ? "" : "s",
+                                foreign_.count == 1 ? "holds" : "hold",
+                                foreign_.count == 1 ? "" : "such as ", foreign_.example));
   }
   std::vector<std::pair<std::string, std::size_t>> kinds(extensions_.begin(), extensions_.end());
   std::ranges::stable_sort(kinds, std::ranges::greater(),
@@ -175,7 +170,7 @@ std::vector<std::string> PassedOver::notes(const std::string& where) const {
     counts.push_back(fmt::format("{} {}", count, extension.empty() ? "of other names" : extension));
   }
   if (!counts.empty()) {
-    lines.push_back(fmt::format("{}: passed over, for their names are no images': {}", where,
+    lines.push_back(fmt::format("{}: files that are no images were passed over: {}", where,
                                 some_names(counts)));
   }
   return lines;

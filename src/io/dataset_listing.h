@@ -1,4 +1,4 @@
-// Lists the image files of folders, by what the listing says of each entry alone.
+// Lists the image files of folders.
 #pragma once
 
 #include <cstddef>
@@ -12,9 +12,6 @@ namespace bitlog2 {
 
 bool is_folder(const std::filesystem::path& path);
 bool is_file(const std::filesystem::path& path);
-
-/// Text as a message may show it: without control characters.
-std::string printable(std::string_view text);
 
 /// A few names as a message may show them: "a, b, c and 4 more".
 std::string some_names(const std::vector<std::string>& names);
@@ -42,7 +39,7 @@ class PassedOver {
 enum class FolderLinks { follow, ignore };
 
 /// The images and, with a '/' at the end, the folders in `folder`, in byte order. Images are
-/// regular files, or links to such, that are called like one. Hidden entries do not count.
+/// regular files, or links to such, that are called like one or begin like one. Hidden entries do not count.
 /// Folders that file managers and file systems make for themselves are passed over.
 std::vector<std::string> list_folder(const std::filesystem::path& folder, FolderLinks links,
                                      PassedOver& passed_over);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -146,6 +147,16 @@ std::vector<std::string_view> image_formats() {
     }
   }
   return formats;
+}
+
+bool is_image_file(const std::filesystem::path& path) {
+  constexpr std::size_t kLookedAt = 64;
+  std::array<std::byte, kLookedAt> start = {};
+  std::ifstream file(path, std::ios::binary);
+  file.read(reinterpret_cast<char*>(start.data()), start.size());
+  const auto bytes = std::span(start).first(static_cast<std::size_t>(file.gcount()));
+  return std::ranges::any_of(kDecoders,
+                             [&](const Decoder& decoder) { return decoder.matches(bytes); });
 }
 
 RgbImage decode_image(std::span<const std::byte> bytes, const std::string& name,

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <span>
 #include <string>
 #include <string_view>
@@ -37,6 +38,10 @@ RgbImage decode_webp(const ImageFile& file);
 RgbImage decode_bmp(const ImageFile& file);
 RgbImage decode_gif(const ImageFile& file);
 RgbImage decode_tiff(const ImageFile& file);
+
+/// True if the file at `path` begins as an image of a format that is decoded. False where it cannot
+/// be read.
+bool is_image_file(const std::filesystem::path& path);
 
 /// What bytes that no decoder takes are, as far as their first ones say, and what to do:
 /// "a HEIC image; convert it to JPEG or PNG".
