@@ -239,12 +239,12 @@ void count_attention(const Kernels& kernels) {
   const Memory<std::int32_t> context(kRowChunk * kHeadDim);
   const OwnPanel values(kTokens, kHeadDim, kTopCode);
   count(
-      "weigh", fmt::format("{} x {}", kRowChunk, kTokens), "weights", kRowChunk * kTokens,
-      [&] { kernels.weigh(kRule, 0, scores.data(), kScoreWidth, weights); },
+      "softmax_codes", fmt::format("{} x {}", kRowChunk, kTokens), "weights", kRowChunk * kTokens,
+      [&] { kernels.softmax_codes(kRule, 0, scores.data(), kScoreWidth, weights); },
       [&] { copy(given, scores); });
-  count("apply", fmt::format("{} x {} x {}", kRowChunk, kTokens, kHeadDim), "products",
+  count("attend_values", fmt::format("{} x {} x {}", kRowChunk, kTokens, kHeadDim), "products",
         kRowChunk * kTokens * kHeadDim,
-        [&] { kernels.apply(kRule, weights, values.panel, 7, context.data()); });
+        [&] { kernels.attend_values(kRule, weights, values.panel, 7, context.data()); });
 }
 
 void count_all(const Kernels& kernels) {

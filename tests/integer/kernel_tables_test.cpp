@@ -424,12 +424,12 @@ std::vector<std::int32_t> attend(const Kernels& kernels, const AttentionRule& ru
   std::vector<std::byte> memory(weights_bytes(values.depth), std::byte{0x5A});
   const Weights weights = {memory.data(), rows, values.depth};
   std::vector<std::int32_t> context(kRowChunk * kPanelWidth, 8);
-  kernels.weigh(rule, -12345, scores.data(), stride, weights);
-  kernels.apply(rule, weights, values, zero, context.data());
+  kernels.softmax_codes(rule, -12345, scores.data(), stride, weights);
+  kernels.attend_values(rule, weights, values, zero, context.data());
   return context;
 }
 
-TEST_P(KernelTable, WeighAndApply) {
+TEST_P(KernelTable, SoftmaxCodesAndAttendValues) {
   for (const AttentionRule& rule : all_rules()) {
     for (const std::size_t tokens : {1U, 2U, 7U, 16U, 17U, 49U, 64U, 65U, 197U}) {
       for (const std::int32_t largest : {15, 128}) {

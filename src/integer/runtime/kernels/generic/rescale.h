@@ -1,0 +1,151 @@
+// Requantization: from integer sums to what they stand for.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+
+#include "../kernels.h"
+#include "../portable.h"
+#include "lanes.h"
+
+namespace bitlog2::runtime {
+namespace {
+
+/// Which bits of a product of 64 bits count.
+enum class Narrowing {
+  upper,  // a shift of 32 or more: they are in the upper half
+  fits,   // a shorter one, behind which they are known to be an int32
+  wide,   // a shorter one, behind which there may be more, so that 64 bits are clamped
+};
+
+/// What kValues channels from the c-th on need.
+struct RescaleLanes {
+  RescaleLanes(const Rescale& rescale, std::size_t c)
+      : zeros(rescale.zeros != nullptr ? load(rescale.zeros + c) : broadcast(0)),
+        constants(load(rescale.constants + c)),
+        multipliers(load(rescale.multipliers + c)),
+        offsets(load_wide(rescale.offsets + c)) {}
+
+  I32 zeros;
+  I32 constants;
+  Factor multipliers;
+  I64 offsets;
+};
+
+/// From kValues sums to what they stand for.
+template <bool HasZeros, Narrowing How>
+class Rescaling {
+ public:
+  explicit Rescaling(const Rescale& rescale)
+      : low_(broadcast(rescale.low)),
+        high_(broadcast(rescale.high)),
+        short_shift_(rescale.shift & 31),
+        upper_shift_(rescale.shift & 31),
+        clamping_shift_(rescale.shift, rescale.low, rescale.high) {}
+
+  static constexpr bool kMayBeAnEnd = How != Narrowing::fits;  // of int32
+
+  /// Clamped only where it would not be an int32 otherwise.
+  I32 as_int32(const RescaleLanes& lanes, const Sums& sums, std::size_t r, std::size_t c) const {
+    I32 sum = load(sums.values + r * sums.stride + c) + lanes.constants;
+    if constexpr (HasZeros) {
+      sum = sum - lanes.zeros * broadcast(sums.row_sums[r]);
+    }
+    const I64 product = multiply_wide(sum, lanes.multipliers) + lanes.offsets;
+    if constexpr (How == Narrowing::upper) {
+      return shift_right_signed(upper_halves(product), upper_shift_);
+    } else if constexpr (How == Narrowing::fits) {
+      return short_shift_(product);
+    } else {
+      return clamping_shift_(product);
+    }
+  }
+
+  /// Of what as_int32() returns.
+  I32 clamped(I32 value) const {
+    return How == Narrowing::wide ? value : min(max(value, low_), high_);
+  }
+
+ private:
+  I32 low_;
+  I32 high_;
+  NarrowingShift short_shift_;
+  Shift upper_shift_;
+  ClampingShift clamping_shift_;
+};
+
+template <bool HasZeros, class Use>
+[[gnu::always_inline]] inline void choose_narrowing(const Rescale& rescale, const Use& use) {
+  if (rescale.shift >= 32) {
+    use(Rescaling<HasZeros, Narrowing::upper>(rescale));
+  } else if (rescale.fits) {
+    use(Rescaling<HasZeros, Narrowing::fits>(rescale));
+  } else {
+    use(Rescaling<HasZeros, Narrowing::wide>(rescale));
+  }
+}
+
+/// Calls use with the Rescaling that suits.
+template <class Use>
+[[gnu::always_inline]] inline void choose_rescaling(const Rescale& rescale, const Use& use) {
+  rescale.zeros != nullptr ? choose_narrowing<true>(rescale, use)
+                           : choose_narrowing<false>(rescale, use);
+}
+
+/// Calls use(way, r, c, values) with kValues values of every row after the other, not clamped yet.
+template <class Use>
+[[gnu::always_inline]] inline void rescale_and(const Rescale& how, const Sums& sums,
+                                               const Use& use) {
+  choose_rescaling(how, [&](const auto& way) {
+    for (std::size_t c = 0; c < sums.channels; c += kValues) {
+      const RescaleLanes lanes(how, c);
+      for (std::size_t r = 0; r < sums.rows; ++r) {
+        use(way, r, c, way.as_int32(lanes, sums, r, c));
+      }
+    }
+  });
+}
+
+inline void rescale(const Rescale& how, const Sums& sums) {
+  const bool clamps = how.low != std::numeric_limits<std::int32_t>::min() ||
+                      how.high != std::numeric_limits<std::int32_t>::max();
+  rescale_and(how, sums, [&](const auto& way, std::size_t r, std::size_t c, I32 values) {
+    store(sums.values + r * sums.stride + c, clamps ? way.clamped(values) : values);
+  });
+}
+
+inline std::uint64_t rescale_and_add(const Rescale& how, const Sums& sums, std::int32_t* totals,
+                                     std::size_t stride) {
+  std::uint64_t saturations = 0;
+  const auto add = [&]<class Way>(const Way&, std::int32_t* to, I32 value, std::size_t count,
+                                  const auto& which) {
+    const I32 total = which.load_from(to);
+    const I32 sum = total + value;
+    // Negative where both have one sign and the sum the other, or the value is an end.
+    I32 cut = differs_from_both(sum, value, total);
+    if constexpr (Way::kMayBeAnEnd) {
+      cut = cut | ((value ^ signs(value)) + broadcast(1));
+    }
+    if (any_negative(which.keep(cut))) [[unlikely]] {
+      std::int32_t values[kValues];
+      store(values, value);
+      saturations += portable::add({values, 0, nullptr, 1, count}, to, 0);
+    } else {
+      which.store_to(to, sum);
+    }
+  };
+  rescale_and(how, sums, [&](const auto& way, std::size_t r, std::size_t c, I32 value) {
+    std::int32_t* to = totals + r * stride + c;
+    const std::size_t left = sums.channels - c;
+    if (left >= kValues) [[likely]] {
+      add(way, to, value, kValues, AllLanes());
+    } else {
+      add(way, to, value, left, FirstLanes(left));
+    }
+  });
+  return saturations;
+}
+
+}  // namespace
+}  // namespace bitlog2::runtime
