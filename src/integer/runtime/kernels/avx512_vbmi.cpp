@@ -55,11 +55,12 @@ class RunCodes {
         rest_(_mm512_set1_epi16(static_cast<std::int16_t>((1U << runs.shift) - 1))) {}
 
   U8 operator()(U16 values) const {
-    const U8 run =
-        pack({_mm512_srl_epi16(values.first, shift_), _mm512_srl_epi16(values.second, shift_)});
-    const U8 rest =
-        pack({_mm512_and_si512(values.first, rest_), _mm512_and_si512(values.second, rest_)});
-    const __mmask64 changed = _mm512_cmpge_epu8_mask(rest.v, change_(run).v);
+    const U16 runs = {_mm512_srl_epi16(values.first, shift_),
+                      _mm512_srl_epi16(values.second, shift_)};
+    const U16 rests = {_mm512_and_si512(values.first, rest_),
+                       _mm512_and_si512(values.second, rest_)};
+    const U8 run = runs.packed();
+    const __mmask64 changed = _mm512_cmpge_epu8_mask(rests.packed().v, change_(run).v);
     return {_mm512_mask_blend_epi8(changed, first_(run).v, second_(run).v)};
   }
 
@@ -76,7 +77,7 @@ void rescale_to_codes_by_tables(const Rescale& how, const Sums& sums, const Code
   if (table.entries != nullptr && table.size <= CodeLookup::kMost) {
     const CodeLookup lookup(table.entries, table.size);
     const ByteTable entry_of(lookup.entries[0]);
-    rescale_to_codes_by([&](U16 values) { return entry_of(pack(values)); }, how, sums, codes,
+    rescale_to_codes_by([&](U16 values) { return entry_of(values.packed()); }, how, sums, codes,
                         stride);
   } else if (table.runs != nullptr) {
     rescale_to_codes_by(RunCodes(*table.runs), how, sums, codes, stride);
@@ -102,11 +103,11 @@ void split_row(const std::uint8_t* rgb, std::size_t count, const std::uint8_t (*
   const U8 pixels = FirstBytes(3 * count).load_from(rgb);
   const FirstBytes which(count);
   static constexpr ThirdPlaces kThirds;
-  U8 places = load_bytes(kThirds.places);
+  U8 places = U8::load(kThirds.places);
   for (std::size_t channel = 0; channel < 3; ++channel) {
     const U8 values = {_mm512_permutexvar_epi8(places.v, pixels.v)};
     which.store_to(planes + channel * stride, ByteTable(tables[channel])(values));
-    places = places + broadcast_byte(1);
+    places = places + U8::all(1);
   }
 }
 
@@ -131,7 +132,7 @@ class LookUpByteWeights {
         bytes[m] = static_cast<std::uint8_t>(m);
       }
       for (std::size_t m = 0; m < sizeof(bytes); m += kBytes) {
-        store_bytes(bytes + m, round(load_bytes(bytes + m)));
+        round(U8::load(bytes + m)).store(bytes + m);
       }
     }
 

@@ -15,9 +15,9 @@ template <std::size_t kSums, class MultiplyAdd>
 #pragma GCC unroll 24
   // NOLINTNEXTLINE(modernize-loop-convert): only loops over indices unroll
   for (std::size_t i = 0; i < kSums; ++i) {
-    sums[i] = broadcast(0);
+    sums[i] = I32::all(0);
   }
-  U8 bytes = broadcast_byte(3);
+  U8 bytes = U8::all(3);
   for (std::uint64_t round = 0; round < rounds; ++round) {
 #pragma GCC unroll 24
     // NOLINTNEXTLINE(modernize-loop-convert): only loops over indices unroll

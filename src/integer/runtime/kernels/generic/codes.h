@@ -14,11 +14,11 @@ namespace {
 
 /// Each byte becomes the table's entry for it.
 inline U8 look_up(const CodeLookup& lookup, U8 bytes) {
-  U8 values = broadcast_byte(0);
+  U8 values = U8::all(0);
   for (std::size_t part = 0; part < lookup.parts; ++part) {
     // 0 where the byte is of another part.
-    const U8 first = broadcast_byte(static_cast<unsigned>(part * CodeLookup::kPart));
-    values = values | look_up_16(lookup.entries[part], bytes - first);
+    const U8 first = U8::all(static_cast<unsigned>(part * CodeLookup::kPart));
+    values = values | U8::look_up_16(lookup.entries[part], bytes - first);
   }
   return values;
 }
@@ -46,18 +46,18 @@ template <std::size_t Registers, class Way, class ToBytes>
                                  {how, c + (Registers > 1 ? kValues : 0)},
                                  {how, c + (Registers > 2 ? 2 * kValues : 0)},
                                  {how, c + (Registers > 3 ? 3 * kValues : 0)}};
-  const U16 largest = broadcast_word(how.high);
+  const U16 largest = U16::all(how.high);
   for (std::size_t r = 0; r < sums.rows; ++r) {
     I32 values[4];
 #pragma GCC unroll 4
     for (std::size_t i = 0; i < 4; ++i) {
-      values[i] = i < Registers ? way.as_int32(lanes[i], sums, r, c + i * kValues) : broadcast(0);
+      values[i] = i < Registers ? way.as_int32(lanes[i], sums, r, c + i * kValues) : I32::all(0);
     }
     // Packing clamps to [0, 65535].
-    const U8 bytes = in_order(to_bytes(min(pack(values), largest)));
+    const U8 bytes = to_bytes(U16::pack(values).min(largest)).in_order();
     std::uint8_t* to = codes + r * stride + c;
     if (sums.channels - c >= kBytes) [[likely]] {
-      store_bytes(to, bytes);
+      bytes.store(to);
     } else {
       FirstBytes(sums.channels - c).store_to(to, bytes);
     }
@@ -92,7 +92,7 @@ inline void rescale_to_codes(const Rescale& how, const Sums& sums, const CodeTab
     rescale(how, sums);
     return portable::store_codes(sums, table, codes, stride);
   }
-  rescale_to_codes_by([](U16 values) { return pack(values); }, how, sums, codes, stride);
+  rescale_to_codes_by([](U16 values) { return values.packed(); }, how, sums, codes, stride);
   if (table.entries != nullptr) {
     const CodeLookup lookup(table.entries, table.size);
     for (std::size_t r = 0; r < sums.rows; ++r) {

@@ -9,17 +9,17 @@ namespace {
 
 /// FirstLanes of a register that is full.
 struct AllLanes {
-  static I32 load_from(const std::int32_t* at) { return load(at); }
-  static void store_to(std::int32_t* at, I32 values) { store(at, values); }
+  static I32 load_from(const std::int32_t* at) { return I32::load(at); }
+  static void store_to(std::int32_t* at, I32 values) { values.store(at); }
   static I32 keep(I32 values) { return values; }
   static I32 choose(I32, I32 values) { return values; }
 };
 
 /// FirstBytes of a register that is full.
 struct AllBytes {
-  static U8 load_from(const std::uint8_t* at) { return load_bytes(at); }
-  static U8 load_nibbles_from(const std::uint8_t* at) { return load_nibbles(at); }
-  static void store_to(std::uint8_t* at, U8 bytes) { store_bytes(at, bytes); }
+  static U8 load_from(const std::uint8_t* at) { return U8::load(at); }
+  static U8 load_nibbles_from(const std::uint8_t* at) { return U8::load_nibbles(at); }
+  static void store_to(std::uint8_t* at, U8 bytes) { bytes.store(at); }
   static U8 keep(U8 bytes) { return bytes; }
 };
 

@@ -14,28 +14,28 @@ namespace {
 inline portable::Normalisation begin_row(const std::int32_t* row, std::size_t count,
                                          std::uint64_t epsilon) {
   Sum64 sum;
-  I32 smallest = broadcast(row[0]);
+  I32 smallest = I32::all(row[0]);
   I32 largest = smallest;
   for_each_lanes(count, [&](std::size_t c, const auto& which) {
     const I32 x = which.load_from(row + c);
     sum.add(x);
-    smallest = min(smallest, which.choose(smallest, x));
-    largest = max(largest, which.choose(largest, x));
+    smallest = smallest.min(which.choose(smallest, x));
+    largest = largest.max(which.choose(largest, x));
   });
-  return portable::begin_normalisation(sum.total(), smallest_of(smallest), largest_of(largest),
-                                       count, epsilon);
+  return portable::begin_normalisation(sum.total(), smallest.smallest(), largest.largest(), count,
+                                       epsilon);
 }
 
 /// normalised <- shortened differences from the mean; returns their squares' sum.
 inline std::uint64_t take_differences(const portable::Normalisation& begun, const std::int32_t* row,
                                       std::size_t count, std::int32_t* normalised) {
-  const I32 mean = broadcast(static_cast<std::int32_t>(begun.mean));
-  const I32 half = broadcast(begun.down == 0 ? 0 : 1 << (begun.down - 1));
+  const I32 mean = I32::all(static_cast<std::int32_t>(begun.mean));
+  const I32 half = I32::all(begun.down == 0 ? 0 : 1 << (begun.down - 1));
   const Shift down(begun.down);
   Sum64 squares;
   for_each_lanes(count, [&](std::size_t c, const auto& which) {
     const I32 centred = which.load_from(row + c) - mean;
-    const I32 d = which.keep(shift_right_signed(centred + half, down));
+    const I32 d = which.keep((centred + half).shift_right_signed(down));
     which.store_to(normalised + c, d);
     squares.add_squares(d);
   });
@@ -45,18 +45,18 @@ inline std::uint64_t take_differences(const portable::Normalisation& begun, cons
 inline void scale_differences(const portable::NormalisationScale& scale, std::size_t count,
                               std::int32_t* normalised) {
   const Factor factor(static_cast<std::int32_t>(scale.factor));
-  const I64 rounding = broadcast_wide(std::int64_t{1} << (scale.shift - 1));
+  const I64 rounding = I64::all(std::int64_t{1} << (scale.shift - 1));
   const auto scale_by = [&](const auto& narrow) {
     for_each_lanes(count, [&](std::size_t c, const auto& which) {
       const I32 d = which.load_from(normalised + c);
-      which.store_to(normalised + c, narrow(multiply_wide(d, factor) + rounding));
+      which.store_to(normalised + c, narrow(I64::product(d, factor) + rounding));
     });
   };
   if (scale.shift <= 32) {
     scale_by(NarrowingShift(scale.shift));
   } else {
     const Shift rest(scale.shift - 32);
-    scale_by([&](I64 product) { return shift_right_signed(upper_halves(product), rest); });
+    scale_by([&](I64 product) { return product.upper_halves().shift_right_signed(rest); });
   }
 }
 

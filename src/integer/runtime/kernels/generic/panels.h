@@ -26,17 +26,17 @@ template <bool Whole, bool Nibbles>
   const auto which = which_bytes(std::bool_constant<Whole>(), depth);
   U8 rows[kValues];
   for (std::size_t i = 0; i < kValues; ++i) {
-    rows[i] = broadcast_byte(0);
+    rows[i] = U8::all(0);
     if (Whole || c + i < channels) {
       const std::uint8_t* row = codes.first + (c + i) * codes.stride;
       const U8 values = Nibbles ? which.load_nibbles_from(row + k / 2) : which.load_from(row + k);
-      rows[i] = which.keep(values - broadcast_byte(static_cast<unsigned>(offsets[c + i])));
+      rows[i] = which.keep(values - U8::all(static_cast<unsigned>(offsets[c + i])));
     }
   }
   transpose(rows);
   for (std::size_t i = 0; i < (depth + kDepthStep - 1) / kDepthStep; ++i) {
-    store_bytes(panel.values + ((k / kDepthStep + i) * panel.width + c) * kDepthStep, rows[i]);
-    sums = add_fours(sums, rows[i]);
+    rows[i].store(panel.values + ((k / kDepthStep + i) * panel.width + c) * kDepthStep);
+    sums = rows[i].add_fours_to(sums);
   }
   return sums;
 }
@@ -53,7 +53,7 @@ template <bool Nibbles>
 inline void pack_rows_of(const Codes& codes, std::size_t channels, const std::int32_t* offsets,
                          const Panel& panel, std::int32_t* sums) {
   for (std::size_t c = 0; c < panel.width; c += kValues) {
-    I32 totals = broadcast(0);
+    I32 totals = I32::all(0);
     std::size_t k = 0;
     if (c + kValues <= channels) {
       for (; k + kBytes <= panel.depth; k += kBytes) {
@@ -63,7 +63,7 @@ inline void pack_rows_of(const Codes& codes, std::size_t channels, const std::in
     for (; k < panel.depth; k += kBytes) {
       totals = pack_edge<Nibbles>(codes, c, channels, k, offsets, panel, totals);
     }
-    store(sums + c, totals);
+    totals.store(sums + c);
   }
 }
 
@@ -79,7 +79,7 @@ inline void pack_four_rows(const Codes& codes, std::size_t k, std::size_t c,
                            const WhichBytes& which, U8 offset, const Panel& panel) {
   U8 rows[kDepthStep];
   for (std::size_t i = 0; i < kDepthStep; ++i) {
-    rows[i] = broadcast_byte(0);
+    rows[i] = U8::all(0);
     if (k + i < panel.depth) {
       const std::uint8_t* row = codes.first + (k + i) * codes.stride + c;
       rows[i] = which.keep(which.load_from(row) - offset);
@@ -87,13 +87,13 @@ inline void pack_four_rows(const Codes& codes, std::size_t k, std::size_t c,
   }
   interleave(rows);
   for (std::size_t i = 0; i < kDepthStep && c + i * kValues < panel.width; ++i) {
-    store_bytes(panel.values + k * panel.width + (c + i * kValues) * kDepthStep, rows[i]);
+    rows[i].store(panel.values + k * panel.width + (c + i * kValues) * kDepthStep);
   }
 }
 
 inline void pack_columns(const Codes& codes, std::size_t channels, std::int32_t offset,
                          const Panel& panel) {
-  const U8 offsets = broadcast_byte(static_cast<unsigned>(offset));
+  const U8 offsets = U8::all(static_cast<unsigned>(offset));
   for (std::size_t k = 0; k < panel.depth; k += kDepthStep) {
     for (std::size_t c = 0; c < panel.width; c += kBytes) {
       if (c + kBytes <= channels) {
@@ -113,12 +113,12 @@ inline void sum_rows(const Inputs& inputs, std::size_t rows, std::size_t count,
     Sum64 sum;
     std::size_t k = 0;
     for (; k + kBytes <= count; k += kBytes) {
-      add_bytes(sum, load_bytes(row + k));
+      U8::load(row + k).add_to(sum);
     }
     std::int64_t total = sum.total();
     if (k < count) {
       Sum64 rest;
-      add_bytes(rest, FirstBytes(count - k).load_from(row + k));
+      FirstBytes(count - k).load_from(row + k).add_to(rest);
       total += rest.total();
     }
     sums[r] = static_cast<std::int32_t>(total);

@@ -22,10 +22,10 @@ enum class Narrowing {
 /// What kValues channels from the c-th on need.
 struct RescaleLanes {
   RescaleLanes(const Rescale& rescale, std::size_t c)
-      : zeros(rescale.zeros != nullptr ? load(rescale.zeros + c) : broadcast(0)),
-        constants(load(rescale.constants + c)),
-        multipliers(load(rescale.multipliers + c)),
-        offsets(load_wide(rescale.offsets + c)) {}
+      : zeros(rescale.zeros != nullptr ? I32::load(rescale.zeros + c) : I32::all(0)),
+        constants(I32::load(rescale.constants + c)),
+        multipliers(I32::load(rescale.multipliers + c)),
+        offsets(I64::load(rescale.offsets + c)) {}
 
   I32 zeros;
   I32 constants;
@@ -38,8 +38,8 @@ template <bool HasZeros, Narrowing How>
 class Rescaling {
  public:
   explicit Rescaling(const Rescale& rescale)
-      : low_(broadcast(rescale.low)),
-        high_(broadcast(rescale.high)),
+      : low_(I32::all(rescale.low)),
+        high_(I32::all(rescale.high)),
         short_shift_(rescale.shift & 31),
         upper_shift_(rescale.shift & 31),
         clamping_shift_(rescale.shift, rescale.low, rescale.high) {}
@@ -48,13 +48,13 @@ class Rescaling {
 
   /// Clamped only where it would not be an int32 otherwise.
   I32 as_int32(const RescaleLanes& lanes, const Sums& sums, std::size_t r, std::size_t c) const {
-    I32 sum = load(sums.values + r * sums.stride + c) + lanes.constants;
+    I32 sum = I32::load(sums.values + r * sums.stride + c) + lanes.constants;
     if constexpr (HasZeros) {
-      sum = sum - lanes.zeros * broadcast(sums.row_sums[r]);
+      sum = sum - lanes.zeros * I32::all(sums.row_sums[r]);
     }
-    const I64 product = multiply_wide(sum, lanes.multipliers) + lanes.offsets;
+    const I64 product = I64::product(sum, lanes.multipliers) + lanes.offsets;
     if constexpr (How == Narrowing::upper) {
-      return shift_right_signed(upper_halves(product), upper_shift_);
+      return product.upper_halves().shift_right_signed(upper_shift_);
     } else if constexpr (How == Narrowing::fits) {
       return short_shift_(product);
     } else {
@@ -64,7 +64,7 @@ class Rescaling {
 
   /// Of what as_int32() returns.
   I32 clamped(I32 value) const {
-    return How == Narrowing::wide ? value : min(max(value, low_), high_);
+    return How == Narrowing::wide ? value : value.max(low_).min(high_);
   }
 
  private:
@@ -111,7 +111,7 @@ inline void rescale(const Rescale& how, const Sums& sums) {
   const bool clamps = how.low != std::numeric_limits<std::int32_t>::min() ||
                       how.high != std::numeric_limits<std::int32_t>::max();
   rescale_and(how, sums, [&](const auto& way, std::size_t r, std::size_t c, I32 values) {
-    store(sums.values + r * sums.stride + c, clamps ? way.clamped(values) : values);
+    (clamps ? way.clamped(values) : values).store(sums.values + r * sums.stride + c);
   });
 }
 
@@ -123,13 +123,13 @@ inline std::uint64_t rescale_and_add(const Rescale& how, const Sums& sums, std::
     const I32 total = which.load_from(to);
     const I32 sum = total + value;
     // Negative where both have one sign and the sum the other, or the value is an end.
-    I32 cut = differs_from_both(sum, value, total);
+    I32 cut = sum.differs_from_both(value, total);
     if constexpr (Way::kMayBeAnEnd) {
-      cut = cut | ((value ^ signs(value)) + broadcast(1));
+      cut = cut | ((value ^ value.signs()) + I32::all(1));
     }
-    if (any_negative(which.keep(cut))) [[unlikely]] {
+    if (which.keep(cut).any_negative()) [[unlikely]] {
       std::int32_t values[kValues];
-      store(values, value);
+      value.store(values);
       saturations += portable::add({values, 0, nullptr, 1, count}, to, 0);
     } else {
       which.store_to(to, sum);

@@ -39,15 +39,15 @@ struct PowerTables {
 
   /// power_of_two() of kValues exponents.
   I32 power(I32 exponents) const {
-    const Index32 index(shift_right<11>(exponents));
+    const Index32 index(exponents.shift_right<11>());
     const I32 value = values(index);
-    const I32 rest = exponents & broadcast(2047);
-    const I32 line = shift_right<7>(steps(index) * rest);
-    const I32 bow = shift_right<8>(rest * (broadcast(2048) - rest));
+    const I32 rest = exponents & I32::all(2047);
+    const I32 line = (steps(index) * rest).shift_right<7>();
+    const I32 bow = (rest * (I32::all(2048) - rest)).shift_right<8>();
     const I32 depth =
-        kTablesAreFast ? sags(index) : shift_right<18>(value) * broadcast(std::int32_t{kSag});
-    const I32 sag = shift_right<16>(bow * depth);
-    return shift_right_each(value - (line + sag), shift_right<16>(exponents));
+        kTablesAreFast ? sags(index) : value.shift_right<18>() * I32::all(std::int32_t{kSag});
+    const I32 sag = (bow * depth).shift_right<16>();
+    return (value - (line + sag)).shift_right_each(exponents.shift_right<16>());
   }
 
   Table32 values;
@@ -56,22 +56,22 @@ struct PowerTables {
 };
 
 inline std::int32_t largest_score(const std::int32_t* scores, std::size_t tokens) {
-  I32 largest = broadcast(scores[0]);
+  I32 largest = I32::all(scores[0]);
   for_each_lanes(tokens, [&](std::size_t j, const auto& which) {
-    largest = max(largest, which.choose(largest, which.load_from(scores + j)));
+    largest = largest.max(which.choose(largest, which.load_from(scores + j)));
   });
-  return largest_of(largest);
+  return largest.largest();
 }
 
 /// scores <- their powers of two relative to the largest, 0 up to a whole register; returns the
 /// powers' sum.
 inline std::uint64_t take_powers(const PowerTables& tables, std::int32_t top_score,
                                  std::int32_t* scores, std::size_t tokens) {
-  const I32 top = broadcast(top_score);
+  const I32 top = I32::all(top_score);
   Sum64 sum;
   const auto take = [&](std::size_t j, const auto& which) {
-    const I32 power = which.keep(tables.power(top - load(scores + j)));
-    store(scores + j, power);
+    const I32 power = which.keep(tables.power(top - I32::load(scores + j)));
+    power.store(scores + j);
     return power;
   };
   constexpr AllLanes kAll;
@@ -98,14 +98,14 @@ class RoundWeights {
   explicit RoundWeights(const portable::Rounding& rounding)
       : nearest_(rounding.nearest),
         kept_(rounding.fraction_bits + 1),
-        largest_(broadcast(static_cast<std::int32_t>(rounding.largest))) {}
+        largest_(I32::all(static_cast<std::int32_t>(rounding.largest))) {}
 
   I32 operator()(I32 m) const {
-    const I32 dropped = shift_right(ones_to_highest(m), kept_);  // ones where bits are dropped
+    const I32 dropped = m.ones_to_highest().shift_right(kept_);  // ones where bits are dropped
     if (nearest_) {
-      m = m + shift_right<1>(dropped + broadcast(1));
+      m = m + (dropped + I32::all(1)).shift_right<1>();
     }
-    return min(and_not(m, dropped), largest_);
+    return m.and_not(dropped).min(largest_);
   }
 
  private:
@@ -120,18 +120,18 @@ class RoundByteWeights {
   explicit RoundByteWeights(const portable::Rounding& rounding)
       : nearest_(rounding.nearest),
         kept_(rounding.fraction_bits + 1),
-        largest_(broadcast_byte(rounding.largest)) {}
+        largest_(U8::all(rounding.largest)) {}
 
   U8 operator()(U8 m) const {
-    U8 dropped = m | shift_right(m, 1);
-    dropped = dropped | shift_right(dropped, 2);
-    dropped = dropped | shift_right(dropped, 4);
-    dropped = shift_right(dropped, kept_);
+    U8 dropped = m | m.shift_right(1);
+    dropped = dropped | dropped.shift_right(2);
+    dropped = dropped | dropped.shift_right(4);
+    dropped = dropped.shift_right(kept_);
     if (nearest_) {
       // What passes 255 is cut to the largest weight anyway.
-      m = add_saturating(m, shift_right(dropped + broadcast_byte(1), 1));
+      m = m.add_saturating((dropped + U8::all(1)).shift_right(1));
     }
-    return min(and_not(m, dropped), largest_);
+    return m.and_not(dropped).min(largest_);
   }
 
  private:
@@ -146,10 +146,10 @@ inline void scale_powers(const std::int32_t* powers, std::size_t j, std::size_t 
 #pragma GCC unroll 4
   for (std::size_t i = 0; i < 4; ++i) {
     const std::size_t at = j + i * kValues;
-    m[i] =
-        at < tokens
-            ? shift_right<46 - 32>(upper_halves(multiply_wide_unsigned(load(powers + at), factor)))
-            : broadcast(0);
+    m[i] = at < tokens ? I64::unsigned_product(I32::load(powers + at), factor)
+                             .upper_halves()
+                             .shift_right<46 - 32>()
+                       : I32::all(0);
   }
 }
 
@@ -158,7 +158,7 @@ inline std::int32_t round_row(const RoundWeights& round, std::uint64_t reciproca
                               const std::int32_t* powers, std::size_t tokens, std::uint8_t* low,
                               std::uint8_t* high) {
   const Factor factor(static_cast<std::int32_t>(reciprocal));
-  I32 total = broadcast(0);
+  I32 total = I32::all(0);
   for (std::size_t j = 0; j < tokens; j += kBytes) {
     I32 m[4];
     I32 low_bytes[4];
@@ -168,13 +168,13 @@ inline std::int32_t round_row(const RoundWeights& round, std::uint64_t reciproca
     for (std::size_t i = 0; i < 4; ++i) {
       const I32 weight = round(m[i]);
       total = total + weight;
-      low_bytes[i] = weight & broadcast(255);
-      high_bytes[i] = shift_right<8>(weight);
+      low_bytes[i] = weight & I32::all(255);
+      high_bytes[i] = weight.shift_right<8>();
     }
-    store_bytes(low + j, in_order(pack(pack(low_bytes))));
-    store_bytes(high + j, in_order(pack(pack(high_bytes))));
+    U16::pack(low_bytes).packed().in_order().store(low + j);
+    U16::pack(high_bytes).packed().in_order().store(high + j);
   }
-  return sum_of(total);
+  return total.sum();
 }
 
 /// A row of powers as weights that are bytes, of values of m that are bytes; returns what they add
@@ -189,9 +189,9 @@ inline std::int32_t round_byte_row(const RoundBytes& round, std::uint64_t recipr
     I32 m[4];
     scale_powers(powers, j, tokens, factor, m);
     // Packing makes 255 of 256, the multiplier itself.
-    const U8 weight = round(in_order(pack(pack(m))));
-    store_bytes(weights + j, weight);
-    add_bytes(total, weight);
+    const U8 weight = round(U16::pack(m).packed().in_order());
+    weight.store(weights + j);
+    weight.add_to(total);
   }
   return static_cast<std::int32_t>(total.total());
 }

@@ -33,100 +33,64 @@ inline __m256i odd_lanes(__m256i values) {
 
 // --- 32 bits ---
 
-struct I32 {
-  __m256i v;
-};
-
 struct Shift {
   explicit Shift(unsigned shift) : count(_mm_cvtsi32_si128(static_cast<int>(shift))) {}
 
   __m128i count;
 };
 
-inline I32 load(const std::int32_t* at) {
-  return {load_register(at)};
-}
-inline void store(std::int32_t* at, I32 a) {
-  store_register(at, a.v);
-}
-inline I32 broadcast(std::int32_t value) {
-  return {_mm256_set1_epi32(value)};
-}
-inline I32 operator+(I32 a, I32 b) {
-  return {_mm256_add_epi32(a.v, b.v)};
-}
-inline I32 operator-(I32 a, I32 b) {
-  return {_mm256_sub_epi32(a.v, b.v)};
-}
-inline I32 operator*(I32 a, I32 b) {
-  return {_mm256_mullo_epi32(a.v, b.v)};
-}
-inline I32 operator&(I32 a, I32 b) {
-  return {_mm256_and_si256(a.v, b.v)};
-}
-inline I32 operator|(I32 a, I32 b) {
-  return {_mm256_or_si256(a.v, b.v)};
-}
-inline I32 operator^(I32 a, I32 b) {
-  return {_mm256_xor_si256(a.v, b.v)};
-}
-inline I32 and_not(I32 a, I32 b) {
-  return {_mm256_andnot_si256(b.v, a.v)};
-}
-inline I32 min(I32 a, I32 b) {
-  return {_mm256_min_epi32(a.v, b.v)};
-}
-inline I32 max(I32 a, I32 b) {
-  return {_mm256_max_epi32(a.v, b.v)};
-}
-template <int kShift>
-inline I32 shift_right(I32 a) {
-  return {_mm256_srli_epi32(a.v, kShift)};
-}
-inline I32 shift_right(I32 a, Shift shift) {
-  return {_mm256_srl_epi32(a.v, shift.count)};
-}
-inline I32 shift_right_each(I32 a, I32 shifts) {
-  return {_mm256_srlv_epi32(a.v, shifts.v)};
-}
-inline I32 shift_right_signed(I32 a, Shift shift) {
-  return {_mm256_sra_epi32(a.v, shift.count)};
-}
-inline I32 signs(I32 a) {
-  return {_mm256_srai_epi32(a.v, 31)};
-}
-inline I32 ones_to_highest(I32 a) {
-  a = a | shift_right<1>(a);
-  a = a | shift_right<2>(a);
-  a = a | shift_right<4>(a);
-  return a | shift_right<8>(a);
-}
-inline I32 differs_from_both(I32 a, I32 b, I32 c) {
-  return (a ^ b) & (a ^ c);
-}
-inline bool any_negative(I32 a) {
-  return _mm256_movemask_ps(_mm256_castsi256_ps(a.v)) != 0;
-}
+struct I32 {
+  __m256i v;
 
-template <class Combine>
-inline std::int32_t fold(I32 a, Combine combine) {
-  std::int32_t lanes[kValues];
-  store(lanes, a);
-  std::int32_t result = lanes[0];
-  for (std::size_t i = 1; i < kValues; ++i) {
-    result = combine(result, lanes[i]);
+  static I32 load(const std::int32_t* at) { return {load_register(at)}; }
+  void store(std::int32_t* at) const { store_register(at, v); }
+  static I32 all(std::int32_t value) { return {_mm256_set1_epi32(value)}; }
+
+  I32 operator+(I32 b) const { return {_mm256_add_epi32(v, b.v)}; }
+  I32 operator-(I32 b) const { return {_mm256_sub_epi32(v, b.v)}; }
+  I32 operator*(I32 b) const { return {_mm256_mullo_epi32(v, b.v)}; }
+  I32 operator&(I32 b) const { return {_mm256_and_si256(v, b.v)}; }
+  I32 operator|(I32 b) const { return {_mm256_or_si256(v, b.v)}; }
+  I32 operator^(I32 b) const { return {_mm256_xor_si256(v, b.v)}; }
+  I32 and_not(I32 b) const { return {_mm256_andnot_si256(b.v, v)}; }
+  I32 min(I32 b) const { return {_mm256_min_epi32(v, b.v)}; }
+  I32 max(I32 b) const { return {_mm256_max_epi32(v, b.v)}; }
+  template <int kShift>
+  I32 shift_right() const {
+    return {_mm256_srli_epi32(v, kShift)};
   }
-  return result;
-}
-inline std::int32_t sum_of(I32 a) {
-  return fold(a, [](std::int32_t x, std::int32_t y) { return x + y; });
-}
-inline std::int32_t smallest_of(I32 a) {
-  return fold(a, [](std::int32_t x, std::int32_t y) { return x < y ? x : y; });
-}
-inline std::int32_t largest_of(I32 a) {
-  return fold(a, [](std::int32_t x, std::int32_t y) { return x < y ? y : x; });
-}
+  I32 shift_right(Shift shift) const { return {_mm256_srl_epi32(v, shift.count)}; }
+  I32 shift_right_each(I32 shifts) const { return {_mm256_srlv_epi32(v, shifts.v)}; }
+  I32 shift_right_signed(Shift shift) const { return {_mm256_sra_epi32(v, shift.count)}; }
+  I32 signs() const { return {_mm256_srai_epi32(v, 31)}; }
+  I32 ones_to_highest() const {
+    I32 a = *this | shift_right<1>();
+    a = a | a.shift_right<2>();
+    a = a | a.shift_right<4>();
+    return a | a.shift_right<8>();
+  }
+  I32 differs_from_both(I32 b, I32 c) const { return (*this ^ b) & (*this ^ c); }
+  bool any_negative() const { return _mm256_movemask_ps(_mm256_castsi256_ps(v)) != 0; }
+  template <class Combine>
+  std::int32_t fold(Combine combine) const {
+    std::int32_t lanes[kValues];
+    store(lanes);
+    std::int32_t result = lanes[0];
+    for (std::size_t i = 1; i < kValues; ++i) {
+      result = combine(result, lanes[i]);
+    }
+    return result;
+  }
+  std::int32_t sum() const {
+    return fold([](std::int32_t x, std::int32_t y) { return x + y; });
+  }
+  std::int32_t smallest() const {
+    return fold([](std::int32_t x, std::int32_t y) { return x < y ? x : y; });
+  }
+  std::int32_t largest() const {
+    return fold([](std::int32_t x, std::int32_t y) { return x < y ? y : x; });
+  }
+};
 
 struct FirstLanes {
   explicit FirstLanes(std::size_t count)
@@ -178,26 +142,6 @@ class Table32 {
 
 // --- 64 bits ---
 
-struct I64 {
-  __m256i even;
-  __m256i odd;
-};
-
-inline I64 operator+(I64 a, I64 b) {
-  return {_mm256_add_epi64(a.even, b.even), _mm256_add_epi64(a.odd, b.odd)};
-}
-inline I64 load_wide(const std::int64_t* at) {
-  // 0 1 2 3, 4 5 6 7 to 0 2 4 6, 1 3 5 7
-  const __m256i first = load_register(at);
-  const __m256i second = load_register(at + kValues / 2);
-  return {_mm256_permute4x64_epi64(_mm256_unpacklo_epi64(first, second), 0xD8),
-          _mm256_permute4x64_epi64(_mm256_unpackhi_epi64(first, second), 0xD8)};
-}
-inline I64 broadcast_wide(std::int64_t value) {
-  const __m256i all = _mm256_set1_epi64x(value);
-  return {all, all};
-}
-
 struct Factor {
   explicit Factor(I32 each) : even(each.v), odd(odd_lanes(each.v)) {}
   explicit Factor(std::int32_t all) : even(_mm256_set1_epi32(all)), odd(even) {}
@@ -206,15 +150,33 @@ struct Factor {
   __m256i odd;
 };
 
-inline I64 multiply_wide(I32 a, const Factor& b) {
-  return {_mm256_mul_epi32(a.v, b.even), _mm256_mul_epi32(odd_lanes(a.v), b.odd)};
-}
-inline I64 multiply_wide_unsigned(I32 a, const Factor& b) {
-  return {_mm256_mul_epu32(a.v, b.even), _mm256_mul_epu32(odd_lanes(a.v), b.odd)};
-}
-inline I32 upper_halves(I64 a) {
-  return {_mm256_blend_epi32(odd_lanes(a.even), a.odd, 0xAA)};
-}
+struct I64 {
+  __m256i even;
+  __m256i odd;
+
+  static I64 load(const std::int64_t* at) {
+    // 0 1 2 3, 4 5 6 7 to 0 2 4 6, 1 3 5 7
+    const __m256i first = load_register(at);
+    const __m256i second = load_register(at + kValues / 2);
+    return {_mm256_permute4x64_epi64(_mm256_unpacklo_epi64(first, second), 0xD8),
+            _mm256_permute4x64_epi64(_mm256_unpackhi_epi64(first, second), 0xD8)};
+  }
+  static I64 all(std::int64_t value) {
+    const __m256i all = _mm256_set1_epi64x(value);
+    return {all, all};
+  }
+  static I64 product(I32 a, const Factor& b) {
+    return {_mm256_mul_epi32(a.v, b.even), _mm256_mul_epi32(odd_lanes(a.v), b.odd)};
+  }
+  static I64 unsigned_product(I32 a, const Factor& b) {
+    return {_mm256_mul_epu32(a.v, b.even), _mm256_mul_epu32(odd_lanes(a.v), b.odd)};
+  }
+
+  I64 operator+(I64 b) const {
+    return {_mm256_add_epi64(even, b.even), _mm256_add_epi64(odd, b.odd)};
+  }
+  I32 upper_halves() const { return {_mm256_blend_epi32(odd_lanes(even), odd, 0xAA)}; }
+};
 
 struct NarrowingShift {
   explicit NarrowingShift(unsigned shift)
@@ -292,87 +254,40 @@ class Sum64 {
 
 struct U8 {
   __m256i v;
-};
 
-inline U8 load_bytes(const void* at) {
-  return {load_register(at)};
-}
-inline void store_bytes(void* at, U8 a) {
-  store_register(at, a.v);
-}
-inline U8 broadcast_byte(unsigned value) {
-  return {_mm256_set1_epi8(static_cast<char>(value))};
-}
-inline U8 operator+(U8 a, U8 b) {
-  return {_mm256_add_epi8(a.v, b.v)};
-}
-inline U8 operator-(U8 a, U8 b) {
-  return {_mm256_sub_epi8(a.v, b.v)};
-}
-inline U8 operator|(U8 a, U8 b) {
-  return {_mm256_or_si256(a.v, b.v)};
-}
-inline U8 and_not(U8 a, U8 b) {
-  return {_mm256_andnot_si256(b.v, a.v)};
-}
-inline U8 min(U8 a, U8 b) {
-  return {_mm256_min_epu8(a.v, b.v)};
-}
-inline U8 add_saturating(U8 a, U8 b) {
-  return {_mm256_adds_epu8(a.v, b.v)};
-}
-inline U8 shift_right(U8 a, unsigned shift) {
-  const __m256i shifted = _mm256_srl_epi16(a.v, _mm_cvtsi32_si128(static_cast<int>(shift)));
-  return {_mm256_and_si256(shifted, _mm256_set1_epi8(static_cast<char>(255U >> shift)))};
-}
-inline void add_bytes(Sum64& sum, U8 a) {
-  sum.add_register(_mm256_sad_epu8(a.v, _mm256_setzero_si256()));
-}
-inline I32 add_fours(I32 sums, U8 a) {
-  const __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), a.v);
-  return {_mm256_add_epi32(sums.v, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))};
-}
-inline U8 look_up_16(const std::uint8_t* entries, U8 index) {
-  // A shuffle makes 0 where the highest bit is set.
-  const __m256i within = _mm256_adds_epu8(index.v, _mm256_set1_epi8(0x70));
-  return {_mm256_shuffle_epi8(_mm256_broadcastsi128_si256(load_half(entries)), within)};
-}
-inline U8 spread_nibbles(__m128i bytes) {
-  const __m256i pairs = _mm256_cvtepu8_epi16(bytes);
-  const __m256i spread = _mm256_or_si256(pairs, _mm256_slli_epi16(pairs, 4));
-  return {_mm256_and_si256(spread, _mm256_set1_epi8(15))};
-}
-inline U8 load_nibbles(const std::uint8_t* at) {
-  return spread_nibbles(load_half(at));
-}
+  static U8 load(const void* at) { return {load_register(at)}; }
+  void store(void* at) const { store_register(at, v); }
+  static U8 all(unsigned value) { return {_mm256_set1_epi8(static_cast<char>(value))}; }
+  static U8 spread_nibbles(__m128i bytes) {
+    const __m256i pairs = _mm256_cvtepu8_epi16(bytes);
+    const __m256i spread = _mm256_or_si256(pairs, _mm256_slli_epi16(pairs, 4));
+    return {_mm256_and_si256(spread, _mm256_set1_epi8(15))};
+  }
+  static U8 load_nibbles(const std::uint8_t* at) { return spread_nibbles(load_half(at)); }
 
-class FirstBytes {
- public:
-  explicit FirstBytes(std::size_t count) : count_(count) {}
-
-  U8 load_from(const std::uint8_t* at) const {
-    std::uint8_t bytes[kBytes] = {};
-    __builtin_memcpy(bytes, at, count_);
-    return load_bytes(bytes);
+  U8 operator+(U8 b) const { return {_mm256_add_epi8(v, b.v)}; }
+  U8 operator-(U8 b) const { return {_mm256_sub_epi8(v, b.v)}; }
+  U8 operator|(U8 b) const { return {_mm256_or_si256(v, b.v)}; }
+  U8 and_not(U8 b) const { return {_mm256_andnot_si256(b.v, v)}; }
+  U8 min(U8 b) const { return {_mm256_min_epu8(v, b.v)}; }
+  U8 add_saturating(U8 b) const { return {_mm256_adds_epu8(v, b.v)}; }
+  U8 shift_right(unsigned shift) const {
+    const __m256i shifted = _mm256_srl_epi16(v, _mm_cvtsi32_si128(static_cast<int>(shift)));
+    return {_mm256_and_si256(shifted, _mm256_set1_epi8(static_cast<char>(255U >> shift)))};
   }
-  U8 load_nibbles_from(const std::uint8_t* at) const {
-    std::uint8_t bytes[kBytes / 2] = {};
-    __builtin_memcpy(bytes, at, (count_ + 1) / 2);
-    return load_nibbles(bytes);
+  void add_to(Sum64& sum) const { sum.add_register(_mm256_sad_epu8(v, _mm256_setzero_si256())); }
+  I32 add_fours_to(I32 sums) const {
+    const __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), v);
+    return {_mm256_add_epi32(sums.v, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))};
   }
-  void store_to(std::uint8_t* at, U8 a) const {
-    std::uint8_t bytes[kBytes];
-    store_bytes(bytes, a);
-    __builtin_memcpy(at, bytes, count_);
+  static U8 look_up_16(const std::uint8_t* entries, U8 index) {
+    // A shuffle makes 0 where the highest bit is set.
+    const __m256i within = _mm256_adds_epu8(index.v, _mm256_set1_epi8(0x70));
+    return {_mm256_shuffle_epi8(_mm256_broadcastsi128_si256(load_half(entries)), within)};
   }
-  U8 keep(U8 a) const {
-    std::uint8_t bytes[kBytes] = {};
-    store_to(bytes, a);
-    return load_bytes(bytes);
+  U8 in_order() const {
+    return {_mm256_permutevar8x32_epi32(v, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))};
   }
-
- private:
-  std::size_t count_;
 };
 
 inline void keep_in_registers(I32& a, U8& b) {
@@ -386,25 +301,21 @@ inline void keep_in_registers(I32& a, U8& b) {
 struct U16 {
   __m256i first;
   __m256i second;
-};
 
-inline U16 broadcast_word(std::int32_t value) {
-  const __m256i all = _mm256_set1_epi16(static_cast<std::int16_t>(value));
-  return {all, all};
-}
-inline U16 min(U16 a, U16 b) {
-  return {_mm256_min_epu16(a.first, b.first), _mm256_min_epu16(a.second, b.second)};
-}
-inline U16 pack(const I32 (&values)[4]) {
-  return {_mm256_packus_epi32(values[0].v, values[1].v),
-          _mm256_packus_epi32(values[2].v, values[3].v)};
-}
-inline U8 pack(U16 a) {
-  return {_mm256_packus_epi16(a.first, a.second)};
-}
-inline U8 in_order(U8 packed) {
-  return {_mm256_permutevar8x32_epi32(packed.v, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))};
-}
+  static U16 all(std::int32_t value) {
+    const __m256i all = _mm256_set1_epi16(static_cast<std::int16_t>(value));
+    return {all, all};
+  }
+  static U16 pack(const I32 (&values)[4]) {
+    return {_mm256_packus_epi32(values[0].v, values[1].v),
+            _mm256_packus_epi32(values[2].v, values[3].v)};
+  }
+
+  U16 min(U16 b) const {
+    return {_mm256_min_epu16(first, b.first), _mm256_min_epu16(second, b.second)};
+  }
+  U8 packed() const { return {_mm256_packus_epi16(first, second)}; }
+};
 
 inline void transpose(U8 (&rows)[kValues]) {
   __m256i quads[2][4];  // [group of four rows][j]: lane l has column 4 l + j
@@ -441,3 +352,5 @@ inline void interleave(U8 (&rows)[4]) {
 
 }  // namespace
 }  // namespace bitlog2::runtime
+
+#include "partial_bytes.h"

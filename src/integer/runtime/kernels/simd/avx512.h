@@ -30,87 +30,48 @@ inline __m512i odd_lanes(__m512i values) {
 
 // --- 32 bits ---
 
-struct I32 {
-  __m512i v;
-};
-
 struct Shift {
   explicit Shift(unsigned shift) : count(_mm_cvtsi32_si128(static_cast<int>(shift))) {}
 
   __m128i count;
 };
 
-inline I32 load(const std::int32_t* at) {
-  return {_mm512_loadu_si512(at)};
-}
-inline void store(std::int32_t* at, I32 a) {
-  _mm512_storeu_si512(at, a.v);
-}
-inline I32 broadcast(std::int32_t value) {
-  return {_mm512_set1_epi32(value)};
-}
-inline I32 operator+(I32 a, I32 b) {
-  return {_mm512_add_epi32(a.v, b.v)};
-}
-inline I32 operator-(I32 a, I32 b) {
-  return {_mm512_sub_epi32(a.v, b.v)};
-}
-inline I32 operator*(I32 a, I32 b) {
-  return {_mm512_mullo_epi32(a.v, b.v)};
-}
-inline I32 operator&(I32 a, I32 b) {
-  return {_mm512_and_si512(a.v, b.v)};
-}
-inline I32 operator|(I32 a, I32 b) {
-  return {_mm512_or_si512(a.v, b.v)};
-}
-inline I32 operator^(I32 a, I32 b) {
-  return {_mm512_xor_si512(a.v, b.v)};
-}
-inline I32 and_not(I32 a, I32 b) {
-  return {_mm512_andnot_si512(b.v, a.v)};
-}
-inline I32 min(I32 a, I32 b) {
-  return {_mm512_min_epi32(a.v, b.v)};
-}
-inline I32 max(I32 a, I32 b) {
-  return {_mm512_max_epi32(a.v, b.v)};
-}
-template <int kShift>
-inline I32 shift_right(I32 a) {
-  return {_mm512_srli_epi32(a.v, kShift)};
-}
-inline I32 shift_right(I32 a, Shift shift) {
-  return {_mm512_srl_epi32(a.v, shift.count)};
-}
-inline I32 shift_right_each(I32 a, I32 shifts) {
-  return {_mm512_srlv_epi32(a.v, shifts.v)};
-}
-inline I32 shift_right_signed(I32 a, Shift shift) {
-  return {_mm512_sra_epi32(a.v, shift.count)};
-}
-inline I32 signs(I32 a) {
-  return {_mm512_srai_epi32(a.v, 31)};
-}
-inline I32 ones_to_highest(I32 a) {
-  return {_mm512_srlv_epi32(_mm512_set1_epi32(-1), _mm512_lzcnt_epi32(a.v))};
-}
-inline I32 differs_from_both(I32 a, I32 b, I32 c) {
-  constexpr int kFirstDiffers = 0x18;
-  return {_mm512_ternarylogic_epi32(a.v, b.v, c.v, kFirstDiffers)};
-}
-inline bool any_negative(I32 a) {
-  return _mm512_movepi32_mask(a.v) != 0;
-}
-inline std::int32_t sum_of(I32 a) {
-  return _mm512_reduce_add_epi32(a.v);
-}
-inline std::int32_t smallest_of(I32 a) {
-  return _mm512_reduce_min_epi32(a.v);
-}
-inline std::int32_t largest_of(I32 a) {
-  return _mm512_reduce_max_epi32(a.v);
-}
+struct I32 {
+  __m512i v;
+
+  static I32 load(const std::int32_t* at) { return {_mm512_loadu_si512(at)}; }
+  void store(std::int32_t* at) const { _mm512_storeu_si512(at, v); }
+  static I32 all(std::int32_t value) { return {_mm512_set1_epi32(value)}; }
+
+  I32 operator+(I32 b) const { return {_mm512_add_epi32(v, b.v)}; }
+  I32 operator-(I32 b) const { return {_mm512_sub_epi32(v, b.v)}; }
+  I32 operator*(I32 b) const { return {_mm512_mullo_epi32(v, b.v)}; }
+  I32 operator&(I32 b) const { return {_mm512_and_si512(v, b.v)}; }
+  I32 operator|(I32 b) const { return {_mm512_or_si512(v, b.v)}; }
+  I32 operator^(I32 b) const { return {_mm512_xor_si512(v, b.v)}; }
+  I32 and_not(I32 b) const { return {_mm512_andnot_si512(b.v, v)}; }
+  I32 min(I32 b) const { return {_mm512_min_epi32(v, b.v)}; }
+  I32 max(I32 b) const { return {_mm512_max_epi32(v, b.v)}; }
+  template <int kShift>
+  I32 shift_right() const {
+    return {_mm512_srli_epi32(v, kShift)};
+  }
+  I32 shift_right(Shift shift) const { return {_mm512_srl_epi32(v, shift.count)}; }
+  I32 shift_right_each(I32 shifts) const { return {_mm512_srlv_epi32(v, shifts.v)}; }
+  I32 shift_right_signed(Shift shift) const { return {_mm512_sra_epi32(v, shift.count)}; }
+  I32 signs() const { return {_mm512_srai_epi32(v, 31)}; }
+  I32 ones_to_highest() const {
+    return {_mm512_srlv_epi32(_mm512_set1_epi32(-1), _mm512_lzcnt_epi32(v))};
+  }
+  I32 differs_from_both(I32 b, I32 c) const {
+    constexpr int kFirstDiffers = 0x18;
+    return {_mm512_ternarylogic_epi32(v, b.v, c.v, kFirstDiffers)};
+  }
+  bool any_negative() const { return _mm512_movepi32_mask(v) != 0; }
+  std::int32_t sum() const { return _mm512_reduce_add_epi32(v); }
+  std::int32_t smallest() const { return _mm512_reduce_min_epi32(v); }
+  std::int32_t largest() const { return _mm512_reduce_max_epi32(v); }
+};
 
 class FirstLanes {
  public:
@@ -145,26 +106,6 @@ class Table32 {
 
 // --- 64 bits ---
 
-struct I64 {
-  __m512i even;
-  __m512i odd;
-};
-
-inline I64 operator+(I64 a, I64 b) {
-  return {_mm512_add_epi64(a.even, b.even), _mm512_add_epi64(a.odd, b.odd)};
-}
-inline I64 load_wide(const std::int64_t* at) {
-  const __m512i low = _mm512_loadu_si512(at);
-  const __m512i high = _mm512_loadu_si512(at + kValues / 2);
-  const __m512i even = _mm512_set_epi64(14, 12, 10, 8, 6, 4, 2, 0);
-  const __m512i odd = _mm512_set_epi64(15, 13, 11, 9, 7, 5, 3, 1);
-  return {_mm512_permutex2var_epi64(low, even, high), _mm512_permutex2var_epi64(low, odd, high)};
-}
-inline I64 broadcast_wide(std::int64_t value) {
-  const __m512i all = _mm512_set1_epi64(value);
-  return {all, all};
-}
-
 struct Factor {
   explicit Factor(I32 each) : even(each.v), odd(odd_lanes(each.v)) {}
   explicit Factor(std::int32_t all) : even(_mm512_set1_epi32(all)), odd(even) {}
@@ -173,15 +114,33 @@ struct Factor {
   __m512i odd;
 };
 
-inline I64 multiply_wide(I32 a, const Factor& b) {
-  return {_mm512_mul_epi32(a.v, b.even), _mm512_mul_epi32(odd_lanes(a.v), b.odd)};
-}
-inline I64 multiply_wide_unsigned(I32 a, const Factor& b) {
-  return {_mm512_mul_epu32(a.v, b.even), _mm512_mul_epu32(odd_lanes(a.v), b.odd)};
-}
-inline I32 upper_halves(I64 a) {
-  return {_mm512_mask_blend_epi32(kOddLanes, odd_lanes(a.even), a.odd)};
-}
+struct I64 {
+  __m512i even;
+  __m512i odd;
+
+  static I64 load(const std::int64_t* at) {
+    const __m512i low = _mm512_loadu_si512(at);
+    const __m512i high = _mm512_loadu_si512(at + kValues / 2);
+    const __m512i even = _mm512_set_epi64(14, 12, 10, 8, 6, 4, 2, 0);
+    const __m512i odd = _mm512_set_epi64(15, 13, 11, 9, 7, 5, 3, 1);
+    return {_mm512_permutex2var_epi64(low, even, high), _mm512_permutex2var_epi64(low, odd, high)};
+  }
+  static I64 all(std::int64_t value) {
+    const __m512i all = _mm512_set1_epi64(value);
+    return {all, all};
+  }
+  static I64 product(I32 a, const Factor& b) {
+    return {_mm512_mul_epi32(a.v, b.even), _mm512_mul_epi32(odd_lanes(a.v), b.odd)};
+  }
+  static I64 unsigned_product(I32 a, const Factor& b) {
+    return {_mm512_mul_epu32(a.v, b.even), _mm512_mul_epu32(odd_lanes(a.v), b.odd)};
+  }
+
+  I64 operator+(I64 b) const {
+    return {_mm512_add_epi64(even, b.even), _mm512_add_epi64(odd, b.odd)};
+  }
+  I32 upper_halves() const { return {_mm512_mask_blend_epi32(kOddLanes, odd_lanes(even), odd)}; }
+};
 
 class NarrowingShift {
  public:
@@ -251,59 +210,42 @@ class Sum64 {
 
 struct U8 {
   __m512i v;
-};
 
-inline U8 load_bytes(const void* at) {
-  return {_mm512_loadu_si512(at)};
-}
-inline void store_bytes(void* at, U8 a) {
-  _mm512_storeu_si512(at, a.v);
-}
-inline U8 broadcast_byte(unsigned value) {
-  return {_mm512_set1_epi8(static_cast<char>(value))};
-}
-inline U8 operator+(U8 a, U8 b) {
-  return {_mm512_add_epi8(a.v, b.v)};
-}
-inline U8 operator-(U8 a, U8 b) {
-  return {_mm512_sub_epi8(a.v, b.v)};
-}
-inline U8 operator|(U8 a, U8 b) {
-  return {_mm512_or_si512(a.v, b.v)};
-}
-inline U8 and_not(U8 a, U8 b) {
-  return {_mm512_andnot_si512(b.v, a.v)};
-}
-inline U8 min(U8 a, U8 b) {
-  return {_mm512_min_epu8(a.v, b.v)};
-}
-inline U8 add_saturating(U8 a, U8 b) {
-  return {_mm512_adds_epu8(a.v, b.v)};
-}
-inline U8 shift_right(U8 a, unsigned shift) {
-  const __m512i shifted = _mm512_srl_epi16(a.v, _mm_cvtsi32_si128(static_cast<int>(shift)));
-  return {_mm512_and_si512(shifted, _mm512_set1_epi8(static_cast<char>(255U >> shift)))};
-}
-inline void add_bytes(Sum64& sum, U8 a) {
-  sum.add_register(_mm512_sad_epu8(a.v, _mm512_setzero_si512()));
-}
-inline I32 add_fours(I32 sums, U8 a) {
-  return {_mm512_dpbusd_epi32(sums.v, _mm512_set1_epi8(1), a.v)};
-}
-inline U8 look_up_16(const std::uint8_t* entries, U8 index) {
-  // A shuffle makes 0 where the highest bit is set.
-  const __m512i within = _mm512_adds_epu8(index.v, _mm512_set1_epi8(0x70));
-  const __m128i all = _mm_loadu_si128(reinterpret_cast<const __m128i*>(entries));
-  return {_mm512_shuffle_epi8(_mm512_broadcast_i32x4(all), within)};
-}
-inline U8 spread_nibbles(__m256i bytes) {
-  const __m512i pairs = _mm512_cvtepu8_epi16(bytes);
-  const __m512i spread = _mm512_or_si512(pairs, _mm512_slli_epi16(pairs, 4));
-  return {_mm512_and_si512(spread, _mm512_set1_epi8(15))};
-}
-inline U8 load_nibbles(const std::uint8_t* at) {
-  return spread_nibbles(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)));
-}
+  static U8 load(const void* at) { return {_mm512_loadu_si512(at)}; }
+  void store(void* at) const { _mm512_storeu_si512(at, v); }
+  static U8 all(unsigned value) { return {_mm512_set1_epi8(static_cast<char>(value))}; }
+  static U8 spread_nibbles(__m256i bytes) {
+    const __m512i pairs = _mm512_cvtepu8_epi16(bytes);
+    const __m512i spread = _mm512_or_si512(pairs, _mm512_slli_epi16(pairs, 4));
+    return {_mm512_and_si512(spread, _mm512_set1_epi8(15))};
+  }
+  static U8 load_nibbles(const std::uint8_t* at) {
+    return spread_nibbles(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)));
+  }
+
+  U8 operator+(U8 b) const { return {_mm512_add_epi8(v, b.v)}; }
+  U8 operator-(U8 b) const { return {_mm512_sub_epi8(v, b.v)}; }
+  U8 operator|(U8 b) const { return {_mm512_or_si512(v, b.v)}; }
+  U8 and_not(U8 b) const { return {_mm512_andnot_si512(b.v, v)}; }
+  U8 min(U8 b) const { return {_mm512_min_epu8(v, b.v)}; }
+  U8 add_saturating(U8 b) const { return {_mm512_adds_epu8(v, b.v)}; }
+  U8 shift_right(unsigned shift) const {
+    const __m512i shifted = _mm512_srl_epi16(v, _mm_cvtsi32_si128(static_cast<int>(shift)));
+    return {_mm512_and_si512(shifted, _mm512_set1_epi8(static_cast<char>(255U >> shift)))};
+  }
+  void add_to(Sum64& sum) const { sum.add_register(_mm512_sad_epu8(v, _mm512_setzero_si512())); }
+  I32 add_fours_to(I32 sums) const { return {_mm512_dpbusd_epi32(sums.v, _mm512_set1_epi8(1), v)}; }
+  static U8 look_up_16(const std::uint8_t* entries, U8 index) {
+    // A shuffle makes 0 where the highest bit is set.
+    const __m512i within = _mm512_adds_epu8(index.v, _mm512_set1_epi8(0x70));
+    const __m128i all = _mm_loadu_si128(reinterpret_cast<const __m128i*>(entries));
+    return {_mm512_shuffle_epi8(_mm512_broadcast_i32x4(all), within)};
+  }
+  U8 in_order() const {
+    const __m512i quads = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
+    return {_mm512_permutexvar_epi32(quads, v)};
+  }
+};
 
 class FirstBytes {
  public:
@@ -313,7 +255,7 @@ class FirstBytes {
 
   U8 load_from(const std::uint8_t* at) const { return {_mm512_maskz_loadu_epi8(mask_, at)}; }
   U8 load_nibbles_from(const std::uint8_t* at) const {
-    return spread_nibbles(_mm256_maskz_loadu_epi8(half_mask_, at));
+    return U8::spread_nibbles(_mm256_maskz_loadu_epi8(half_mask_, at));
   }
   void store_to(std::uint8_t* at, U8 a) const { _mm512_mask_storeu_epi8(at, mask_, a.v); }
   U8 keep(U8 a) const { return {_mm512_maskz_mov_epi8(mask_, a.v)}; }
@@ -334,26 +276,21 @@ inline void keep_in_registers(I32& a, U8& b) {
 struct U16 {
   __m512i first;
   __m512i second;
-};
 
-inline U16 broadcast_word(std::int32_t value) {
-  const __m512i all = _mm512_set1_epi16(static_cast<std::int16_t>(value));
-  return {all, all};
-}
-inline U16 min(U16 a, U16 b) {
-  return {_mm512_min_epu16(a.first, b.first), _mm512_min_epu16(a.second, b.second)};
-}
-inline U16 pack(const I32 (&values)[4]) {
-  return {_mm512_packus_epi32(values[0].v, values[1].v),
-          _mm512_packus_epi32(values[2].v, values[3].v)};
-}
-inline U8 pack(U16 a) {
-  return {_mm512_packus_epi16(a.first, a.second)};
-}
-inline U8 in_order(U8 packed) {
-  const __m512i quads = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
-  return {_mm512_permutexvar_epi32(quads, packed.v)};
-}
+  static U16 all(std::int32_t value) {
+    const __m512i all = _mm512_set1_epi16(static_cast<std::int16_t>(value));
+    return {all, all};
+  }
+  static U16 pack(const I32 (&values)[4]) {
+    return {_mm512_packus_epi32(values[0].v, values[1].v),
+            _mm512_packus_epi32(values[2].v, values[3].v)};
+  }
+
+  U16 min(U16 b) const {
+    return {_mm512_min_epu16(first, b.first), _mm512_min_epu16(second, b.second)};
+  }
+  U8 packed() const { return {_mm512_packus_epi16(first, second)}; }
+};
 
 /// A 4 x 4 matrix of quarters of registers: quarter l of rows[j] to quarter j of rows[l].
 inline void transpose_quarters(const __m512i (&rows)[4], U8* to, std::size_t stride) {

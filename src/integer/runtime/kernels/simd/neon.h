@@ -16,126 +16,57 @@ constexpr bool kTablesAreFast = false;
 
 // --- 32 bits ---
 
-struct I32 {
-  int32x4_t v;
-};
-
-inline uint32x4_t as_unsigned(I32 a) {
-  return vreinterpretq_u32_s32(a.v);
-}
-inline I32 as_signed(uint32x4_t a) {
-  return {vreinterpretq_s32_u32(a)};
-}
-
 struct Shift {
   explicit Shift(unsigned shift) : left(vdupq_n_s32(-static_cast<std::int32_t>(shift))) {}
 
   int32x4_t left;
 };
 
-inline I32 load(const std::int32_t* at) {
-  return {vld1q_s32(at)};
-}
-inline void store(std::int32_t* at, I32 a) {
-  vst1q_s32(at, a.v);
-}
-inline I32 broadcast(std::int32_t value) {
-  return {vdupq_n_s32(value)};
-}
-inline I32 operator+(I32 a, I32 b) {
-  return {vaddq_s32(a.v, b.v)};
-}
-inline I32 operator-(I32 a, I32 b) {
-  return {vsubq_s32(a.v, b.v)};
-}
-inline I32 operator*(I32 a, I32 b) {
-  return {vmulq_s32(a.v, b.v)};
-}
-inline I32 operator&(I32 a, I32 b) {
-  return {vandq_s32(a.v, b.v)};
-}
-inline I32 operator|(I32 a, I32 b) {
-  return {vorrq_s32(a.v, b.v)};
-}
-inline I32 operator^(I32 a, I32 b) {
-  return {veorq_s32(a.v, b.v)};
-}
-inline I32 and_not(I32 a, I32 b) {
-  return {vbicq_s32(a.v, b.v)};
-}
-inline I32 min(I32 a, I32 b) {
-  return {vminq_s32(a.v, b.v)};
-}
-inline I32 max(I32 a, I32 b) {
-  return {vmaxq_s32(a.v, b.v)};
-}
-template <int kShift>
-inline I32 shift_right(I32 a) {
-  return as_signed(vshrq_n_u32(as_unsigned(a), kShift));
-}
-inline I32 shift_right(I32 a, Shift shift) {
-  return as_signed(vshlq_u32(as_unsigned(a), shift.left));
-}
-inline I32 shift_right_each(I32 a, I32 shifts) {
-  // A shift is one byte of its lane.
-  const int32x4_t at_most_32 =
-      vreinterpretq_s32_u32(vminq_u32(as_unsigned(shifts), vdupq_n_u32(32)));
-  return as_signed(vshlq_u32(as_unsigned(a), vnegq_s32(at_most_32)));
-}
-inline I32 shift_right_signed(I32 a, Shift shift) {
-  return {vshlq_s32(a.v, shift.left)};
-}
-inline I32 signs(I32 a) {
-  return {vshrq_n_s32(a.v, 31)};
-}
-inline I32 ones_to_highest(I32 a) {
-  return as_signed(vshlq_u32(vdupq_n_u32(0xFFFFFFFF), vnegq_s32(vclzq_s32(a.v))));
-}
-inline I32 differs_from_both(I32 a, I32 b, I32 c) {
-  return (a ^ b) & (a ^ c);
-}
-inline bool any_negative(I32 a) {
-  return vminvq_s32(a.v) < 0;
-}
-inline std::int32_t sum_of(I32 a) {
-  return vaddvq_s32(a.v);
-}
-inline std::int32_t smallest_of(I32 a) {
-  return vminvq_s32(a.v);
-}
-inline std::int32_t largest_of(I32 a) {
-  return vmaxvq_s32(a.v);
-}
+struct I32 {
+  int32x4_t v;
 
-class FirstLanes {
- public:
-  explicit FirstLanes(std::size_t count) : count_(count) {
-    constexpr std::uint32_t kPlaces[kValues] = {0, 1, 2, 3};
-    mask_ = vcltq_u32(vld1q_u32(kPlaces), vdupq_n_u32(static_cast<std::uint32_t>(count)));
-  }
+  static I32 of(uint32x4_t a) { return {vreinterpretq_s32_u32(a)}; }
+  static I32 load(const std::int32_t* at) { return {vld1q_s32(at)}; }
+  void store(std::int32_t* at) const { vst1q_s32(at, v); }
+  static I32 all(std::int32_t value) { return {vdupq_n_s32(value)}; }
 
-  I32 load_from(const std::int32_t* at) const {
-    std::int32_t lanes[kValues] = {};
-    __builtin_memcpy(lanes, at, count_ * sizeof(*at));
-    return load(lanes);
+  uint32x4_t as_unsigned() const { return vreinterpretq_u32_s32(v); }
+  I32 operator+(I32 b) const { return {vaddq_s32(v, b.v)}; }
+  I32 operator-(I32 b) const { return {vsubq_s32(v, b.v)}; }
+  I32 operator*(I32 b) const { return {vmulq_s32(v, b.v)}; }
+  I32 operator&(I32 b) const { return {vandq_s32(v, b.v)}; }
+  I32 operator|(I32 b) const { return {vorrq_s32(v, b.v)}; }
+  I32 operator^(I32 b) const { return {veorq_s32(v, b.v)}; }
+  I32 and_not(I32 b) const { return {vbicq_s32(v, b.v)}; }
+  I32 min(I32 b) const { return {vminq_s32(v, b.v)}; }
+  I32 max(I32 b) const { return {vmaxq_s32(v, b.v)}; }
+  template <int kShift>
+  I32 shift_right() const {
+    return I32::of(vshrq_n_u32(as_unsigned(), kShift));
   }
-  void store_to(std::int32_t* at, I32 a) const {
-    std::int32_t lanes[kValues];
-    store(lanes, a);
-    __builtin_memcpy(at, lanes, count_ * sizeof(*at));
+  I32 shift_right(Shift shift) const { return I32::of(vshlq_u32(as_unsigned(), shift.left)); }
+  I32 shift_right_each(I32 shifts) const {
+    // A shift is one byte of its lane.
+    const int32x4_t at_most_32 =
+        vreinterpretq_s32_u32(vminq_u32(shifts.as_unsigned(), vdupq_n_u32(32)));
+    return I32::of(vshlq_u32(as_unsigned(), vnegq_s32(at_most_32)));
   }
-  I32 keep(I32 a) const { return as_signed(vandq_u32(as_unsigned(a), mask_)); }
-  I32 choose(I32 others, I32 a) const { return {vbslq_s32(mask_, a.v, others.v)}; }
-
- private:
-  std::size_t count_;
-  uint32x4_t mask_;
+  I32 shift_right_signed(Shift shift) const { return {vshlq_s32(v, shift.left)}; }
+  I32 signs() const { return {vshrq_n_s32(v, 31)}; }
+  I32 ones_to_highest() const {
+    return I32::of(vshlq_u32(vdupq_n_u32(0xFFFFFFFF), vnegq_s32(vclzq_s32(v))));
+  }
+  I32 differs_from_both(I32 b, I32 c) const { return (*this ^ b) & (*this ^ c); }
+  bool any_negative() const { return vminvq_s32(v) < 0; }
+  std::int32_t sum() const { return vaddvq_s32(v); }
+  std::int32_t smallest() const { return vminvq_s32(v); }
+  std::int32_t largest() const { return vmaxvq_s32(v); }
 };
 
 /// The bytes of an entry of 32, in two tables of 16.
 struct Index32 {
   explicit Index32(I32 index) {
-    const uint32x4_t low_five = vandq_u32(as_unsigned(index), vdupq_n_u32(31));
+    const uint32x4_t low_five = vandq_u32(index.as_unsigned(), vdupq_n_u32(31));
     const uint32x4_t places = vmlaq_u32(vdupq_n_u32(0x03020100), low_five, vdupq_n_u32(0x04040404));
     low = vreinterpretq_u8_u32(places);
     high = vsubq_u8(low, vdupq_n_u8(64));
@@ -167,27 +98,6 @@ class Table32 {
 
 // --- 64 bits ---
 
-struct I64 {
-  int64x2_t low;
-  int64x2_t high;
-};
-
-inline I64 operator+(I64 a, I64 b) {
-  return {vaddq_s64(a.low, b.low), vaddq_s64(a.high, b.high)};
-}
-inline I64 load_wide(const std::int64_t* at) {
-  return {vld1q_s64(at), vld1q_s64(at + 2)};
-}
-inline I64 broadcast_wide(std::int64_t value) {
-  return {vdupq_n_s64(value), vdupq_n_s64(value)};
-}
-inline I32 lower_halves(I64 a) {
-  return {vuzp1q_s32(vreinterpretq_s32_s64(a.low), vreinterpretq_s32_s64(a.high))};
-}
-inline I32 upper_halves(I64 a) {
-  return {vuzp2q_s32(vreinterpretq_s32_s64(a.low), vreinterpretq_s32_s64(a.high))};
-}
-
 struct Factor {
   explicit Factor(I32 each) : v(each.v) {}
   explicit Factor(std::int32_t all) : v(vdupq_n_s32(all)) {}
@@ -195,22 +105,37 @@ struct Factor {
   int32x4_t v;
 };
 
-inline I64 multiply_wide(I32 a, const Factor& b) {
-  return {vmull_s32(vget_low_s32(a.v), vget_low_s32(b.v)), vmull_high_s32(a.v, b.v)};
-}
-inline I64 multiply_wide_unsigned(I32 a, const Factor& b) {
-  const uint32x4_t x = as_unsigned(a);
-  const uint32x4_t y = vreinterpretq_u32_s32(b.v);
-  return {vreinterpretq_s64_u64(vmull_u32(vget_low_u32(x), vget_low_u32(y))),
-          vreinterpretq_s64_u64(vmull_high_u32(x, y))};
-}
+struct I64 {
+  int64x2_t low;
+  int64x2_t high;
+
+  static I64 load(const std::int64_t* at) { return {vld1q_s64(at), vld1q_s64(at + 2)}; }
+  static I64 all(std::int64_t value) { return {vdupq_n_s64(value), vdupq_n_s64(value)}; }
+  static I64 product(I32 a, const Factor& b) {
+    return {vmull_s32(vget_low_s32(a.v), vget_low_s32(b.v)), vmull_high_s32(a.v, b.v)};
+  }
+  static I64 unsigned_product(I32 a, const Factor& b) {
+    const uint32x4_t x = a.as_unsigned();
+    const uint32x4_t y = vreinterpretq_u32_s32(b.v);
+    return {vreinterpretq_s64_u64(vmull_u32(vget_low_u32(x), vget_low_u32(y))),
+            vreinterpretq_s64_u64(vmull_high_u32(x, y))};
+  }
+
+  I64 operator+(I64 b) const { return {vaddq_s64(low, b.low), vaddq_s64(high, b.high)}; }
+  I32 lower_halves() const {
+    return {vuzp1q_s32(vreinterpretq_s32_s64(low), vreinterpretq_s32_s64(high))};
+  }
+  I32 upper_halves() const {
+    return {vuzp2q_s32(vreinterpretq_s32_s64(low), vreinterpretq_s32_s64(high))};
+  }
+};
 
 class NarrowingShift {
  public:
   explicit NarrowingShift(unsigned shift) : left_(vdupq_n_s64(-static_cast<std::int64_t>(shift))) {}
 
   I32 operator()(I64 a) const {
-    return lower_halves({vshlq_s64(a.low, left_), vshlq_s64(a.high, left_)});
+    return I64{vshlq_s64(a.low, left_), vshlq_s64(a.high, left_)}.lower_halves();
   }
 
  private:
@@ -224,7 +149,7 @@ class ClampingShift {
         low_(vdupq_n_s64(low)),
         high_(vdupq_n_s64(high)) {}
 
-  I32 operator()(I64 a) const { return lower_halves({clamped(a.low), clamped(a.high)}); }
+  I32 operator()(I64 a) const { return I64{clamped(a.low), clamped(a.high)}.lower_halves(); }
 
  private:
   int64x2_t clamped(int64x2_t value) const {
@@ -246,7 +171,7 @@ class Sum64 {
   void add_unsigned(uint32x4_t a) {
     sums_ = vreinterpretq_s64_u64(vpadalq_u32(vreinterpretq_u64_s64(sums_), a));
   }
-  void add_unsigned(I32 a) { add_unsigned(as_unsigned(a)); }
+  void add_unsigned(I32 a) { add_unsigned(a.as_unsigned()); }
   void add_squares(I32 a) {
     sums_ = vmlal_s32(sums_, vget_low_s32(a.v), vget_low_s32(a.v));
     sums_ = vmlal_high_s32(sums_, a.v, a.v);
@@ -262,80 +187,33 @@ class Sum64 {
 
 struct U8 {
   uint8x16_t v;
-};
 
-inline U8 load_bytes(const void* at) {
-  return {vld1q_u8(static_cast<const std::uint8_t*>(at))};
-}
-inline void store_bytes(void* at, U8 a) {
-  vst1q_u8(static_cast<std::uint8_t*>(at), a.v);
-}
-inline U8 broadcast_byte(unsigned value) {
-  return {vdupq_n_u8(static_cast<std::uint8_t>(value))};
-}
-inline U8 operator+(U8 a, U8 b) {
-  return {vaddq_u8(a.v, b.v)};
-}
-inline U8 operator-(U8 a, U8 b) {
-  return {vsubq_u8(a.v, b.v)};
-}
-inline U8 operator|(U8 a, U8 b) {
-  return {vorrq_u8(a.v, b.v)};
-}
-inline U8 and_not(U8 a, U8 b) {
-  return {vbicq_u8(a.v, b.v)};
-}
-inline U8 min(U8 a, U8 b) {
-  return {vminq_u8(a.v, b.v)};
-}
-inline U8 add_saturating(U8 a, U8 b) {
-  return {vqaddq_u8(a.v, b.v)};
-}
-inline U8 shift_right(U8 a, unsigned shift) {
-  return {vshlq_u8(a.v, vdupq_n_s8(static_cast<std::int8_t>(-static_cast<int>(shift))))};
-}
-inline void add_bytes(Sum64& sum, U8 a) {
-  sum.add_unsigned(vpaddlq_u16(vpaddlq_u8(a.v)));
-}
-inline I32 add_fours(I32 sums, U8 a) {
-  return {vpadalq_s16(sums.v, vpaddlq_s8(vreinterpretq_s8_u8(a.v)))};
-}
-inline U8 look_up_16(const std::uint8_t* entries, U8 index) {
-  return {vqtbl1q_u8(vld1q_u8(entries), index.v)};
-}
-inline U8 load_nibbles(const std::uint8_t* at) {
-  const uint8x8_t pairs = vld1_u8(at);
-  const uint8x8x2_t codes = vzip_u8(vand_u8(pairs, vdup_n_u8(15)), vshr_n_u8(pairs, 4));
-  return {vcombine_u8(codes.val[0], codes.val[1])};
-}
-
-class FirstBytes {
- public:
-  explicit FirstBytes(std::size_t count) : count_(count) {}
-
-  U8 load_from(const std::uint8_t* at) const {
-    std::uint8_t bytes[kBytes] = {};
-    __builtin_memcpy(bytes, at, count_);
-    return load_bytes(bytes);
-  }
-  U8 load_nibbles_from(const std::uint8_t* at) const {
-    std::uint8_t bytes[kBytes / 2] = {};
-    __builtin_memcpy(bytes, at, (count_ + 1) / 2);
-    return load_nibbles(bytes);
-  }
-  void store_to(std::uint8_t* at, U8 a) const {
-    std::uint8_t bytes[kBytes];
-    store_bytes(bytes, a);
-    __builtin_memcpy(at, bytes, count_);
-  }
-  U8 keep(U8 a) const {
-    std::uint8_t bytes[kBytes] = {};
-    store_to(bytes, a);
-    return load_bytes(bytes);
+  static U8 load(const void* at) { return {vld1q_u8(static_cast<const std::uint8_t*>(at))}; }
+  void store(void* at) const { vst1q_u8(static_cast<std::uint8_t*>(at), v); }
+  static U8 all(unsigned value) { return {vdupq_n_u8(static_cast<std::uint8_t>(value))}; }
+  static U8 load_nibbles(const std::uint8_t* at) {
+    const uint8x8_t pairs = vld1_u8(at);
+    const uint8x8x2_t codes = vzip_u8(vand_u8(pairs, vdup_n_u8(15)), vshr_n_u8(pairs, 4));
+    return {vcombine_u8(codes.val[0], codes.val[1])};
   }
 
- private:
-  std::size_t count_;
+  U8 operator+(U8 b) const { return {vaddq_u8(v, b.v)}; }
+  U8 operator-(U8 b) const { return {vsubq_u8(v, b.v)}; }
+  U8 operator|(U8 b) const { return {vorrq_u8(v, b.v)}; }
+  U8 and_not(U8 b) const { return {vbicq_u8(v, b.v)}; }
+  U8 min(U8 b) const { return {vminq_u8(v, b.v)}; }
+  U8 add_saturating(U8 b) const { return {vqaddq_u8(v, b.v)}; }
+  U8 shift_right(unsigned shift) const {
+    return {vshlq_u8(v, vdupq_n_s8(static_cast<std::int8_t>(-static_cast<int>(shift))))};
+  }
+  void add_to(Sum64& sum) const { sum.add_unsigned(vpaddlq_u16(vpaddlq_u8(v))); }
+  I32 add_fours_to(I32 sums) const {
+    return {vpadalq_s16(sums.v, vpaddlq_s8(vreinterpretq_s8_u8(v)))};
+  }
+  static U8 look_up_16(const std::uint8_t* entries, U8 index) {
+    return {vqtbl1q_u8(vld1q_u8(entries), index.v)};
+  }
+  U8 in_order() const { return *this; }
 };
 
 inline void keep_in_registers(I32& a, U8& b) {
@@ -347,25 +225,19 @@ inline void keep_in_registers(I32& a, U8& b) {
 struct U16 {
   uint16x8_t first;
   uint16x8_t second;
-};
 
-inline U16 broadcast_word(std::int32_t value) {
-  const uint16x8_t all = vdupq_n_u16(static_cast<std::uint16_t>(value));
-  return {all, all};
-}
-inline U16 min(U16 a, U16 b) {
-  return {vminq_u16(a.first, b.first), vminq_u16(a.second, b.second)};
-}
-inline U16 pack(const I32 (&values)[4]) {
-  return {vqmovun_high_s32(vqmovun_s32(values[0].v), values[1].v),
-          vqmovun_high_s32(vqmovun_s32(values[2].v), values[3].v)};
-}
-inline U8 pack(U16 a) {
-  return {vqmovn_high_u16(vqmovn_u16(a.first), a.second)};
-}
-inline U8 in_order(U8 packed) {
-  return packed;
-}
+  static U16 all(std::int32_t value) {
+    const uint16x8_t all = vdupq_n_u16(static_cast<std::uint16_t>(value));
+    return {all, all};
+  }
+  static U16 pack(const I32 (&values)[4]) {
+    return {vqmovun_high_s32(vqmovun_s32(values[0].v), values[1].v),
+            vqmovun_high_s32(vqmovun_s32(values[2].v), values[3].v)};
+  }
+
+  U16 min(U16 b) const { return {vminq_u16(first, b.first), vminq_u16(second, b.second)}; }
+  U8 packed() const { return {vqmovn_high_u16(vqmovn_u16(first), second)}; }
+};
 
 inline void transpose(U8 (&rows)[kValues]) {
   const auto row = [&](std::size_t i) { return vreinterpretq_u32_u8(rows[i].v); };
@@ -392,3 +264,6 @@ inline void interleave(U8 (&rows)[4]) {
 
 }  // namespace
 }  // namespace bitlog2::runtime
+
+#include "partial_bytes.h"
+#include "partial_lanes.h"
