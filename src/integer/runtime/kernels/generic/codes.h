@@ -36,31 +36,26 @@ inline void decode(const std::uint8_t* codes, std::size_t count, const std::uint
 }
 
 /// Registers of kValues channels from c on, the rest of kBytes filled up with zeros.
-template <std::size_t Registers, class Way, class ToBytes>
-[[gnu::always_inline]] inline void rescale_registers_to_codes(const Rescale& how, const Way& way,
-                                                              const ToBytes& to_bytes,
-                                                              const Sums& sums, std::size_t c,
-                                                              std::uint8_t* codes,
-                                                              std::size_t stride) {
+template <std::size_t Registers, class Way, class ToBytes, class WhichBytes>
+[[gnu::always_inline]] inline void rescale_registers_to_codes(
+    const Rescale& how, const Way& way, const ToBytes& to_bytes, const Sums& sums, std::size_t c,
+    const WhichBytes& which, std::uint8_t* codes, std::size_t stride) {
   const RescaleLanes lanes[4] = {{how, c},
                                  {how, c + (Registers > 1 ? kValues : 0)},
                                  {how, c + (Registers > 2 ? 2 * kValues : 0)},
                                  {how, c + (Registers > 3 ? 3 * kValues : 0)}};
   const U16 largest = U16::all(how.high);
-  for (std::size_t r = 0; r < sums.rows; ++r) {
+  const Sums own = sums;  // as stores of bytes may change what the caller's says
+  const std::int32_t* row = own.values + c;
+  codes += c;
+  for (std::size_t r = 0; r < own.rows; ++r, row += own.stride, codes += stride) {
     I32 values[4];
 #pragma GCC unroll 4
     for (std::size_t i = 0; i < 4; ++i) {
-      values[i] = i < Registers ? way.as_int32(lanes[i], sums, r, c + i * kValues) : I32::all(0);
+      values[i] = i < Registers ? way.as_int32(lanes[i], row + i * kValues, own, r) : I32::all(0);
     }
     // Packing clamps to [0, 65535].
-    const U8 bytes = to_bytes(U16::pack(values).min(largest)).in_order();
-    std::uint8_t* to = codes + r * stride + c;
-    if (sums.channels - c >= kBytes) [[likely]] {
-      bytes.store(to);
-    } else {
-      FirstBytes(sums.channels - c).store_to(to, bytes);
-    }
+    which.store_to(codes, to_bytes(U16::pack(values).min(largest)).in_order());
   }
 }
 
@@ -70,16 +65,19 @@ inline void rescale_to_codes_by(const ToBytes& to_bytes, const Rescale& how, con
                                 std::uint8_t* codes, std::size_t stride) {
   choose_rescaling(how, [&](const auto& way) {
     std::size_t c = 0;
-    for (; c + kBytes <= sums.width(); c += kBytes) {
-      rescale_registers_to_codes<4>(how, way, to_bytes, sums, c, codes, stride);
+    for (; c + kBytes <= sums.channels; c += kBytes) {
+      rescale_registers_to_codes<4>(how, way, to_bytes, sums, c, AllBytes(), codes, stride);
     }
+    const FirstBytes rest(sums.channels - c);
     switch ((sums.width() - c) / kValues) {
+      case 4:
+        return rescale_registers_to_codes<4>(how, way, to_bytes, sums, c, rest, codes, stride);
       case 3:
-        return rescale_registers_to_codes<3>(how, way, to_bytes, sums, c, codes, stride);
+        return rescale_registers_to_codes<3>(how, way, to_bytes, sums, c, rest, codes, stride);
       case 2:
-        return rescale_registers_to_codes<2>(how, way, to_bytes, sums, c, codes, stride);
+        return rescale_registers_to_codes<2>(how, way, to_bytes, sums, c, rest, codes, stride);
       case 1:
-        return rescale_registers_to_codes<1>(how, way, to_bytes, sums, c, codes, stride);
+        return rescale_registers_to_codes<1>(how, way, to_bytes, sums, c, rest, codes, stride);
       default:
         return;
     }

@@ -46,11 +46,12 @@ class Rescaling {
 
   static constexpr bool kMayBeAnEnd = How != Narrowing::fits;  // of int32
 
-  /// Clamped only where it would not be an int32 otherwise.
-  I32 as_int32(const RescaleLanes& lanes, const Sums& sums, std::size_t r, std::size_t c) const {
-    I32 sum = I32::load(sums.values + r * sums.stride + c) + lanes.constants;
+  /// Of kValues sums of row r; clamped only where it would not be an int32 otherwise.
+  I32 as_int32(const RescaleLanes& lanes, const std::int32_t* sums, const Sums& all,
+               std::size_t r) const {
+    I32 sum = I32::load(sums) + lanes.constants;
     if constexpr (HasZeros) {
-      sum = sum - lanes.zeros * I32::all(sums.row_sums[r]);
+      sum = sum - lanes.zeros * I32::all(all.row_sums[r]);
     }
     const I64 product = I64::product(sum, lanes.multipliers) + lanes.offsets;
     if constexpr (How == Narrowing::upper) {
@@ -101,7 +102,7 @@ template <class Use>
     for (std::size_t c = 0; c < sums.channels; c += kValues) {
       const RescaleLanes lanes(how, c);
       for (std::size_t r = 0; r < sums.rows; ++r) {
-        use(way, r, c, way.as_int32(lanes, sums, r, c));
+        use(way, r, c, way.as_int32(lanes, sums.values + r * sums.stride + c, sums, r));
       }
     }
   });

@@ -140,16 +140,30 @@ class RoundByteWeights {
   U8 largest_;
 };
 
-/// m of four registers of powers from the j-th on, power * factor >> 46; 0 behind the last token.
-inline void scale_powers(const std::int32_t* powers, std::size_t j, std::size_t tokens,
-                         const Factor& factor, I32 (&m)[4]) {
+/// Calls use(j, m) with m, power * reciprocal >> 46, of four registers of powers from the j-th on
+/// after the other; 0 in registers behind the last token.
+template <class Use>
+[[gnu::always_inline]] inline void for_each_m(std::uint64_t reciprocal, const std::int32_t* powers,
+                                              std::size_t tokens, const Use& use) {
+  const Factor factor(static_cast<std::int32_t>(reciprocal));
+  const auto scale = [&](std::size_t j, std::size_t registers) __attribute__((always_inline)) {
+    I32 m[4];
 #pragma GCC unroll 4
-  for (std::size_t i = 0; i < 4; ++i) {
-    const std::size_t at = j + i * kValues;
-    m[i] = at < tokens ? I64::unsigned_product(I32::load(powers + at), factor)
-                             .upper_halves()
-                             .shift_right<46 - 32>()
-                       : I32::all(0);
+    for (std::size_t i = 0; i < 4; ++i) {
+      m[i] = I32::all(0);
+      if (i < registers) {
+        const I32 power = I32::load(powers + j + i * kValues);
+        m[i] = I64::unsigned_product(power, factor).upper_halves().shift_right<46 - 32>();
+      }
+    }
+    use(j, m);
+  };
+  std::size_t j = 0;
+  for (; j + kBytes <= tokens; j += kBytes) {
+    scale(j, 4);
+  }
+  if (j < tokens) {
+    scale(j, (tokens - j + kValues - 1) / kValues);
   }
 }
 
@@ -157,13 +171,10 @@ inline void scale_powers(const std::int32_t* powers, std::size_t j, std::size_t 
 inline std::int32_t round_row(const RoundWeights& round, std::uint64_t reciprocal,
                               const std::int32_t* powers, std::size_t tokens, std::uint8_t* low,
                               std::uint8_t* high) {
-  const Factor factor(static_cast<std::int32_t>(reciprocal));
   I32 total = I32::all(0);
-  for (std::size_t j = 0; j < tokens; j += kBytes) {
-    I32 m[4];
+  for_each_m(reciprocal, powers, tokens, [&](std::size_t j, const I32(&m)[4]) {
     I32 low_bytes[4];
     I32 high_bytes[4];
-    scale_powers(powers, j, tokens, factor, m);
 #pragma GCC unroll 4
     for (std::size_t i = 0; i < 4; ++i) {
       const I32 weight = round(m[i]);
@@ -173,7 +184,7 @@ inline std::int32_t round_row(const RoundWeights& round, std::uint64_t reciproca
     }
     U16::pack(low_bytes).packed().in_order().store(low + j);
     U16::pack(high_bytes).packed().in_order().store(high + j);
-  }
+  });
   return total.sum();
 }
 
@@ -183,16 +194,13 @@ template <class RoundBytes>
 inline std::int32_t round_byte_row(const RoundBytes& round, std::uint64_t reciprocal,
                                    const std::int32_t* powers, std::size_t tokens,
                                    std::uint8_t* weights) {
-  const Factor factor(static_cast<std::int32_t>(reciprocal));
   Sum64 total;
-  for (std::size_t j = 0; j < tokens; j += kBytes) {
-    I32 m[4];
-    scale_powers(powers, j, tokens, factor, m);
+  for_each_m(reciprocal, powers, tokens, [&](std::size_t j, const I32(&m)[4]) {
     // Packing makes 255 of 256, the multiplier itself.
     const U8 weight = round(U16::pack(m).packed().in_order());
     weight.store(weights + j);
     weight.add_to(total);
-  }
+  });
   return static_cast<std::int32_t>(total.total());
 }
 
