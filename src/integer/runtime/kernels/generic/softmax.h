@@ -141,7 +141,7 @@ class RoundByteWeights {
 };
 
 /// Calls use(j, m) with m, power * reciprocal >> 46, of four registers of powers from the j-th on
-/// after the other; 0 in registers behind the last token.
+/// after the other; 0 in registers behind the last token. All inlined, so that m is in registers.
 template <class Use>
 [[gnu::always_inline]] inline void for_each_m(std::uint64_t reciprocal, const std::int32_t* powers,
                                               std::size_t tokens, const Use& use) {
@@ -172,7 +172,7 @@ inline std::int32_t round_row(const RoundWeights& round, std::uint64_t reciproca
                               const std::int32_t* powers, std::size_t tokens, std::uint8_t* low,
                               std::uint8_t* high) {
   I32 total = I32::all(0);
-  for_each_m(reciprocal, powers, tokens, [&](std::size_t j, const I32(&m)[4]) {
+  const auto round_four = [&](std::size_t j, const I32(&m)[4]) __attribute__((always_inline)) {
     I32 low_bytes[4];
     I32 high_bytes[4];
 #pragma GCC unroll 4
@@ -184,7 +184,8 @@ inline std::int32_t round_row(const RoundWeights& round, std::uint64_t reciproca
     }
     U16::pack(low_bytes).packed().in_order().store(low + j);
     U16::pack(high_bytes).packed().in_order().store(high + j);
-  });
+  };
+  for_each_m(reciprocal, powers, tokens, round_four);
   return total.sum();
 }
 
@@ -195,12 +196,13 @@ inline std::int32_t round_byte_row(const RoundBytes& round, std::uint64_t recipr
                                    const std::int32_t* powers, std::size_t tokens,
                                    std::uint8_t* weights) {
   Sum64 total;
-  for_each_m(reciprocal, powers, tokens, [&](std::size_t j, const I32(&m)[4]) {
+  const auto round_four = [&](std::size_t j, const I32(&m)[4]) __attribute__((always_inline)) {
     // Packing makes 255 of 256, the multiplier itself.
     const U8 weight = round(U16::pack(m).packed().in_order());
     weight.store(weights + j);
     weight.add_to(total);
-  });
+  };
+  for_each_m(reciprocal, powers, tokens, round_four);
   return static_cast<std::int32_t>(total.total());
 }
 
