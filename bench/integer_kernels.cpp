@@ -39,8 +39,8 @@ void attend(benchmark::State& state, const Kernels* kernels, const AttentionRule
   std::vector<std::int32_t> context(kRowChunk * kHeadDim);
   for (auto _ : state) {
     work = scores;
-    kernels->weigh(rule, 0, work.data(), kStride, weights);
-    kernels->apply(rule, weights, panel, 7, context.data());
+    kernels->softmax_codes(rule, 0, work.data(), kStride, weights);
+    kernels->attend_values(rule, weights, panel, 7, context.data());
     benchmark::DoNotOptimize(context.data());
   }
   state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(kRowChunk));

@@ -109,21 +109,22 @@ struct OwnPanel {
 
 void count_packing(const Kernels& kernels) {
   const Memory<std::uint8_t> codes(kPanelWidth * kHidden, 0, 255);
+  const Memory<std::int32_t> offsets(kPanelWidth);
   const Memory<std::int32_t> sums(kPanelWidth);
   for (const std::size_t depth : {kFeatures, kHidden}) {
     const OwnPanel own(depth, kPanelWidth, kTopCode);
     count("pack_rows", fmt::format("{} x {}, 4 bits", kPanelWidth, depth), "values",
           kPanelWidth * depth, [&] {
-            kernels.pack_rows({codes.data(), depth / 2, true}, kPanelWidth, 0, own.panel,
-                              sums.data());
+            kernels.pack_rows({codes.data(), depth / 2, true}, kPanelWidth, offsets.data(),
+                              own.panel, sums.data());
           });
   }
   const Memory<std::uint8_t> heads(kTokens * 3 * kFeatures, 0, kTopCode);
   const OwnPanel keys(kHeadDim, kPanelWidth, kTopCode);
   count("pack_rows", fmt::format("{} x {}, bytes (K)", kPanelWidth, kHeadDim), "values",
         kPanelWidth * kHeadDim, [&] {
-          kernels.pack_rows({heads.data(), 3 * kFeatures, false}, kPanelWidth, 0, keys.panel,
-                            sums.data());
+          kernels.pack_rows({heads.data(), 3 * kFeatures, false}, kPanelWidth, offsets.data(),
+                            keys.panel, sums.data());
         });
   const OwnPanel values(kTokens, kHeadDim, kTopCode);
   count("pack_columns", fmt::format("{} x {}, bytes (V)", kTokens, kHeadDim), "values",
@@ -238,12 +239,12 @@ void count_attention(const Kernels& kernels) {
   const Memory<std::int32_t> context(kRowChunk * kHeadDim);
   const OwnPanel values(kTokens, kHeadDim, kTopCode);
   count(
-      "weigh", fmt::format("{} x {}", kRowChunk, kTokens), "weights", kRowChunk * kTokens,
-      [&] { kernels.weigh(kRule, 0, scores.data(), kScoreWidth, weights); },
+      "softmax_codes", fmt::format("{} x {}", kRowChunk, kTokens), "weights", kRowChunk * kTokens,
+      [&] { kernels.softmax_codes(kRule, 0, scores.data(), kScoreWidth, weights); },
       [&] { copy(given, scores); });
-  count("apply", fmt::format("{} x {} x {}", kRowChunk, kTokens, kHeadDim), "products",
+  count("attend_values", fmt::format("{} x {} x {}", kRowChunk, kTokens, kHeadDim), "products",
         kRowChunk * kTokens * kHeadDim,
-        [&] { kernels.apply(kRule, weights, values.panel, 7, context.data()); });
+        [&] { kernels.attend_values(kRule, weights, values.panel, 7, context.data()); });
 }
 
 void count_all(const Kernels& kernels) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <iostream>
 #include <limits>
 #include <random>
 #include <string>
@@ -13,6 +14,7 @@
 #include "integer/runtime/kernels/code_runs.h"
 #include "integer/runtime/kernels/portable.h"
 #include "integer/runtime/kernels/select.h"
+#include "scalar_kernels.h"
 
 namespace bitlog2::runtime {
 namespace {
@@ -424,12 +426,12 @@ std::vector<std::int32_t> attend(const Kernels& kernels, const AttentionRule& ru
   std::vector<std::byte> memory(weights_bytes(values.depth), std::byte{0x5A});
   const Weights weights = {memory.data(), rows, values.depth};
   std::vector<std::int32_t> context(kRowChunk * kPanelWidth, 8);
-  kernels.weigh(rule, -12345, scores.data(), stride, weights);
-  kernels.apply(rule, weights, values, zero, context.data());
+  kernels.softmax_codes(rule, -12345, scores.data(), stride, weights);
+  kernels.attend_values(rule, weights, values, zero, context.data());
   return context;
 }
 
-TEST_P(KernelTable, WeighAndApply) {
+TEST_P(KernelTable, SoftmaxCodesAndAttendValues) {
   for (const AttentionRule& rule : all_rules()) {
     for (const std::size_t tokens : {1U, 2U, 7U, 16U, 17U, 49U, 64U, 65U, 197U}) {
       for (const std::int32_t largest : {15, 128}) {
@@ -454,15 +456,57 @@ TEST_P(KernelTable, WeighAndApply) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Isa, RescaleKernels,
-                         ::testing::ValuesIn(available_kernels().begin(),
-                                             available_kernels().end()),
-                         [](const auto& test) { return std::string(test.param->name); });
+std::vector<const Kernels*> tables_here() {
+  const auto available = available_kernels();
+  std::vector<const Kernels*> tables(available.begin(), available.end());
+  tables.push_back(&scalar_4_kernels());
+  tables.push_back(&scalar_16_kernels());
+  return tables;
+}
 
-INSTANTIATE_TEST_SUITE_P(Isa, KernelTable,
-                         ::testing::ValuesIn(available_kernels().begin(),
-                                             available_kernels().end()),
-                         [](const auto& test) { return std::string(test.param->name); });
+/// Says which tables the tests reach; scripts/test_kernels reads it.
+class TablesEnvironment : public ::testing::Environment {
+ public:
+  void SetUp() override {
+    const auto unavailable = unavailable_kernels();
+    say("kernel tables that run here:", tables_here());
+    say("kernel tables that do not:", {unavailable.begin(), unavailable.end()});
+  }
+
+ private:
+  static void say(const char* what, const std::vector<const Kernels*>& tables) {
+    std::cout << what;
+    for (const Kernels* kernels : tables) {
+      std::cout << ' ' << kernels->name;
+    }
+    std::cout << '\n';
+  }
+};
+
+const auto* const kTablesEnvironment = ::testing::AddGlobalTestEnvironment(new TablesEnvironment);
+
+std::string name_of(const ::testing::TestParamInfo<const Kernels*>& test) {
+  return test.param->name;
+}
+
+INSTANTIATE_TEST_SUITE_P(Isa, RescaleKernels, ::testing::ValuesIn(tables_here()), name_of);
+INSTANTIATE_TEST_SUITE_P(Isa, KernelTable, ::testing::ValuesIn(tables_here()), name_of);
+
+TEST(KernelTables, AreAllNamedOnceAndPortableIsTheLast) {
+  std::vector<std::string> names;
+  for (const auto tables : {available_kernels(), unavailable_kernels()}) {
+    for (const Kernels* kernels : tables) {
+      names.emplace_back(kernels->name);
+    }
+  }
+  std::sort(names.begin(), names.end());
+  EXPECT_EQ(std::adjacent_find(names.begin(), names.end()), names.end());
+  EXPECT_STREQ(available_kernels().back()->name, "portable");
+#if defined(__x86_64__)
+  EXPECT_EQ(names, (std::vector<std::string>{"avx2", "avx512_vbmi", "avx512_vnni", "avx_vnni",
+                                             "portable"}));
+#endif
+}
 
 }  // namespace
 }  // namespace bitlog2::runtime

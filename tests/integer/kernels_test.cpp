@@ -180,7 +180,7 @@ std::vector<std::int32_t> attend(const AttentionQuantizer& quantizer,
   const std::size_t tokens = scores.size();
   std::vector<std::byte> memory(weights_bytes(tokens));
   const Weights weights = {memory.data(), 1, tokens};
-  portable::weigh(rule, log2_delta(quantizer), scores.data(), tokens, weights);
+  portable::softmax_codes(rule, log2_delta(quantizer), scores.data(), tokens, weights);
   std::vector<std::int32_t> context;
   for (std::size_t first = 0; first < channels; first += kPanelWidth) {
     const std::size_t count = std::min(kPanelWidth, channels - first);
@@ -188,7 +188,7 @@ std::vector<std::int32_t> attend(const AttentionQuantizer& quantizer,
     const Panel panel = {panel_memory.data(), tokens, round_up(count, kLane), 128};
     portable::pack_columns({values.data() + first, channels, false}, count, 128, panel);
     std::vector<std::int32_t> part(panel.width);
-    portable::apply(rule, weights, panel, zero - 128, part.data());
+    portable::attend_values(rule, weights, panel, zero - 128, part.data());
     context.insert(context.end(), part.begin(), part.begin() + static_cast<std::ptrdiff_t>(count));
   }
   return context;

@@ -587,7 +587,7 @@ class Runner {
       const Range chunk = {first, first + (left < kRowChunk ? left : kRowChunk)};
       score(op, head, parts, chunk, scratch);
       const Weights weights = {scratch.weights, chunk.size(), scratch.tokens};
-      kernels_.weigh(rule_, head.log2_delta, scratch.scores, scratch.score_width, weights);
+      kernels_.softmax_codes(rule_, head.log2_delta, scratch.scores, scratch.score_width, weights);
       write_context(op, h, head, parts, chunk, weights, scratch);
     }
   }
@@ -638,8 +638,9 @@ class Runner {
       const Panel values = value_panel(scratch, parts, head, first);
       const std::size_t left = scratch.head_dim - first;
       const std::size_t channels = left < kPanelWidth ? left : kPanelWidth;
-      kernels_.apply(rule_, weights, values,
-                     head.value_zero - signed_offset(parts.top, head.value_zero), scratch.context);
+      kernels_.attend_values(rule_, weights, values,
+                             head.value_zero - signed_offset(parts.top, head.value_zero),
+                             scratch.context);
       // Tokens of a window do not follow each other.
       const std::size_t together = op.window == 0 ? queries.size() : 1;
       for (std::size_t i = 0; i < queries.size(); i += together) {

@@ -171,16 +171,16 @@ struct Kernels {
 
   /// Softmax and the attention map's quantization of every row.
   ///  scores [weights.rows, stride]: log2 units with kScoreFraction fraction bits; overwritten
-  void (*weigh)(const AttentionRule& rule, std::int32_t log2_delta, std::int32_t* scores,
-                std::size_t stride, const Weights& weights);
+  void (*softmax_codes)(const AttentionRule& rule, std::int32_t log2_delta, std::int32_t* scores,
+                        std::size_t stride, const Weights& weights);
 
   /// Attention times V. `values` is a panel of depth `tokens` of v minus some offset, `zero` the
   /// zero point minus the same.
   ///  context [rows, values.width]: sum over tokens of weight * (v - zero), where a weight is
   ///    BitLog2's m^ or, with kSqrt2ContextFraction fraction bits, Sqrt2's p^ / delta; at most
   ///    2^30 in magnitude
-  void (*apply)(const AttentionRule& rule, const Weights& weights, const Panel& values,
-                std::int32_t zero, std::int32_t* context);
+  void (*attend_values)(const AttentionRule& rule, const Weights& weights, const Panel& values,
+                        std::int32_t zero, std::int32_t* context);
 
   /// Multiplies and adds bytes in registers, reading no memory: the ceiling of multiply().
   /// Returns how many products that were, `rounds` times a constant.

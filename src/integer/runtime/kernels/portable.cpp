@@ -49,8 +49,8 @@ std::int32_t* weights_row(const Weights& weights, std::size_t row) {
 }
 
 /// m = floor(p * M) by one reciprocal a row.
-void weigh_bitlog2(const AttentionRule& rule, const std::int32_t* scores, std::size_t tokens,
-                   std::int32_t* row) {
+void codes_of_bitlog2(const AttentionRule& rule, const std::int32_t* scores, std::size_t tokens,
+                      std::int32_t* row) {
   const Rounding rounding = rounding_of(rule);
   const std::int32_t top_score = largest_of(scores, tokens);
   std::uint64_t sum = 0;
@@ -69,8 +69,8 @@ void weigh_bitlog2(const AttentionRule& rule, const std::int32_t* scores, std::s
 }
 
 /// t = round(-2 log2(p / delta)) straight from the scores, without p itself.
-void weigh_sqrt2(const AttentionRule& rule, std::int32_t log2_delta, const std::int32_t* scores,
-                 std::size_t tokens, std::int32_t* row) {
+void codes_of_sqrt2(const AttentionRule& rule, std::int32_t log2_delta, const std::int32_t* scores,
+                    std::size_t tokens, std::int32_t* row) {
   const std::int32_t top_score = largest_of(scores, tokens);
   std::uint64_t sum = 0;
   for (std::size_t j = 0; j < tokens; ++j) {
@@ -97,8 +97,8 @@ void add_shifted(const Panel& values, std::size_t token, std::size_t first, std:
 
 /// A weight has few set bits; each adds a shifted value. The weights of a row add up to at most
 /// twice M <= 2^16, so 32 bits hold every sum.
-void apply_bitlog2(const std::int32_t* row, const Panel& values, std::size_t first,
-                   std::int32_t zero, std::int32_t* context) {
+void attend_bitlog2(const std::int32_t* row, const Panel& values, std::size_t first,
+                    std::int32_t zero, std::int32_t* context) {
   std::int32_t sums[kLane] = {};
   for (std::size_t j = 0; j < values.depth; ++j) {
     auto rest = static_cast<std::uint32_t>(row[j]);
@@ -115,8 +115,8 @@ void apply_bitlog2(const std::int32_t* row, const Panel& values, std::size_t fir
 }
 
 /// Even codes are shifts; odd ones are gathered apart and multiplied by sqrt(2) once at the end.
-void apply_sqrt2(const std::int32_t* row, const Panel& values, std::size_t first, std::int32_t zero,
-                 std::int32_t* context) {
+void attend_sqrt2(const std::int32_t* row, const Panel& values, std::size_t first,
+                  std::int32_t zero, std::int32_t* context) {
   // 16 bits: tokens < 2^16 of |values| < 2^10, shifted by 20, leave no more room.
   constexpr std::int64_t kSqrt2 = 46341;  // sqrt(2) * 2^15
   [[maybe_unused]] constexpr std::int64_t kLimit = std::int64_t{1} << 30;
@@ -357,27 +357,28 @@ std::uint32_t rounded_weight(const Rounding& rounding, std::uint32_t m) {
   return kept < rounding.largest ? kept : rounding.largest;
 }
 
-void weigh(const AttentionRule& rule, std::int32_t log2_delta, std::int32_t* scores,
-           std::size_t stride, const Weights& weights) {
+void softmax_codes(const AttentionRule& rule, std::int32_t log2_delta, std::int32_t* scores,
+                   std::size_t stride, const Weights& weights) {
   for (std::size_t r = 0; r < weights.rows; ++r) {
     if (rule.kind == AttentionKind::sqrt2) {
-      weigh_sqrt2(rule, log2_delta, scores + r * stride, weights.tokens, weights_row(weights, r));
+      codes_of_sqrt2(rule, log2_delta, scores + r * stride, weights.tokens,
+                     weights_row(weights, r));
     } else {
-      weigh_bitlog2(rule, scores + r * stride, weights.tokens, weights_row(weights, r));
+      codes_of_bitlog2(rule, scores + r * stride, weights.tokens, weights_row(weights, r));
     }
   }
 }
 
-void apply(const AttentionRule& rule, const Weights& weights, const Panel& values,
-           std::int32_t zero, std::int32_t* context) {
+void attend_values(const AttentionRule& rule, const Weights& weights, const Panel& values,
+                   std::int32_t zero, std::int32_t* context) {
   for (std::size_t r = 0; r < weights.rows; ++r) {
     for (std::size_t first = 0; first < values.width; first += kLane) {
       const auto* row = weights_row(weights, r);
       std::int32_t* target = context + r * values.width;
       if (rule.kind == AttentionKind::sqrt2) {
-        apply_sqrt2(row, values, first, zero, target);
+        attend_sqrt2(row, values, first, zero, target);
       } else {
-        apply_bitlog2(row, values, first, zero, target);
+        attend_bitlog2(row, values, first, zero, target);
       }
     }
   }
@@ -410,8 +411,8 @@ const Kernels& portable_kernels() {
       portable::split_channels,
       portable::decode,
       portable::normalise,
-      portable::weigh,
-      portable::apply,
+      portable::softmax_codes,
+      portable::attend_values,
       portable::multiply_in_registers,
   };
   return kKernels;

@@ -23,10 +23,10 @@ void decode(const std::uint8_t* codes, std::size_t count, const std::uint8_t* ta
             std::size_t size, std::uint8_t* inputs);
 void normalise(const std::int32_t* x, std::size_t rows, std::size_t count, std::uint64_t epsilon,
                std::int32_t* normalised, std::size_t stride);
-void weigh(const AttentionRule& rule, std::int32_t log2_delta, std::int32_t* scores,
-           std::size_t stride, const Weights& weights);
-void apply(const AttentionRule& rule, const Weights& weights, const Panel& values,
-           std::int32_t zero, std::int32_t* context);
+void softmax_codes(const AttentionRule& rule, std::int32_t log2_delta, std::int32_t* scores,
+                   std::size_t stride, const Weights& weights);
+void attend_values(const AttentionRule& rule, const Weights& weights, const Panel& values,
+                   std::int32_t zero, std::int32_t* context);
 
 std::uint64_t multiply_in_registers(std::uint64_t rounds);
 
@@ -47,6 +47,9 @@ struct Normalisation {
   std::int64_t mean;
   unsigned down;        // bits by which differences are shortened, to 22
   std::uint64_t least;  // squares start from this
+
+  /// Whether differences are int32 values, even with the half that rounds them.
+  bool fits_32_bits() const { return down <= 7; }
 };
 
 /// From a row's sum and extremes.
@@ -66,8 +69,9 @@ NormalisationScale end_normalisation(std::uint64_t squares, std::uint64_t root_o
 /// sum of a row's powers, is at least 2^30.
 std::uint64_t reciprocal_of(const AttentionRule& rule, std::uint64_t total);
 
-/// How BitLog2 cuts m, below the multiplier, cut or
-/// rounded to the highest bit and the `fraction_bits` below it, at most `largest`.
+/// How BitLog2 makes a weight of m, which is below the multiplier: the weight keeps the highest bit
+/// of m and the `fraction_bits` bits below it, is cut or rounded to these, and is at most
+/// `largest`.
 struct Rounding {
   std::uint32_t fraction_bits;
   bool nearest;

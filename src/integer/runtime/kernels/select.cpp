@@ -2,6 +2,9 @@
 
 #include <array>
 #include <cstddef>
+#include <iterator>
+
+#include "target_region.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -12,6 +15,7 @@
 namespace bitlog2::runtime {
 
 #if defined(__x86_64__)
+const Kernels& avx512_vbmi_kernels();
 const Kernels& avx512_vnni_kernels();
 const Kernels& avx_vnni_kernels();
 const Kernels& avx2_kernels();
@@ -22,7 +26,11 @@ const Kernels& neon_kernels();
 namespace {
 
 #if defined(__x86_64__)
-/// Beside AVX2, which says that the system saves its registers.
+bool has_avx2() {
+  return __builtin_cpu_supports("avx2") != 0;
+}
+
+/// AVX2 says that the system saves its registers.
 bool has_avx_vnni() {
   constexpr unsigned kLeaf = 7;
   constexpr unsigned kSubleaf = 1;
@@ -31,46 +39,76 @@ bool has_avx_vnni() {
   unsigned b = 0;
   unsigned c = 0;
   unsigned d = 0;
-  return __get_cpuid_count(kLeaf, kSubleaf, &a, &b, &c, &d) != 0 && (a & kAvxVnni) != 0;
+  return has_avx2() && __get_cpuid_count(kLeaf, kSubleaf, &a, &b, &c, &d) != 0 &&
+         (a & kAvxVnni) != 0;
+}
+
+bool has_avx512_vnni() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512vnni");
+}
+
+bool has_avx512_vbmi() {
+  return has_avx512_vnni() && __builtin_cpu_supports("avx512vbmi");
+}
+#elif defined(__aarch64__)
+bool has_dot_products() {
+#if defined(__linux__)
+  return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+#else
+  return false;
+#endif
 }
 #endif
 
-struct Available {
-  Available() {
+struct Table {
+  const Kernels& (*kernels)();
+  bool (*runs_here)();
+};
+
+/// Every table of this build, the fastest first.
+constexpr Table kTables[] = {
+#if defined(__x86_64__)
+    {avx512_vbmi_kernels, has_avx512_vbmi},  {avx512_vnni_kernels, has_avx512_vnni},
+    {avx_vnni_kernels, has_avx_vnni},        {avx2_kernels, has_avx2},
+#elif defined(__aarch64__)
+    {neon_kernels, has_dot_products},
+#endif
+    {portable_kernels, [] { return true; }},
+};
+
+/// The tables in two parts.
+struct Parts {
+  Parts() {
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512vnni")) {
-      add(avx512_vnni_kernels());
-    }
-    if (__builtin_cpu_supports("avx2") && has_avx_vnni()) {
-      add(avx_vnni_kernels());
-    }
-    if (__builtin_cpu_supports("avx2")) {
-      add(avx2_kernels());
-    }
-#elif defined(__aarch64__) && defined(__linux__)
-    if ((getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0) {
-      add(neon_kernels());
-    }
 #endif
-    add(portable_kernels());
+    std::size_t rest = std::size(kTables);
+    for (const Table& table : kTables) {
+      const bool runs_here = kEmulated || table.runs_here();
+      tables[runs_here ? available++ : --rest] = &table.kernels();
+    }
   }
 
-  void add(const Kernels& kernels) {
-    tables[count++] = &kernels;
-  }
-
-  std::array<const Kernels*, 4> tables = {};
-  std::size_t count = 0;
+  std::array<const Kernels*, std::size(kTables)> tables = {};
+  std::size_t available = 0;
 };
+
+std::span<const Kernels* const> part(bool available) {
+  static const Parts parts;
+  const std::span<const Kernels* const> tables(parts.tables);
+  return available ? tables.first(parts.available) : tables.subspan(parts.available);
+}
 
 }  // namespace
 
 std::span<const Kernels* const> available_kernels() {
-  static const Available available;
-  return {available.tables.data(), available.count};
+  return part(true);
+}
+
+std::span<const Kernels* const> unavailable_kernels() {
+  return part(false);
 }
 
 }  // namespace bitlog2::runtime

@@ -10,4 +10,7 @@ namespace bitlog2::runtime {
 /// Those that this machine can run, the fastest first; the portable ones are the last.
 std::span<const Kernels* const> available_kernels();
 
+/// The others of this build, which this machine must not call.
+std::span<const Kernels* const> unavailable_kernels();
+
 }  // namespace bitlog2::runtime

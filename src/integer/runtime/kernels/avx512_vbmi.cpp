@@ -1,0 +1,168 @@
+// AVX-512 with VNNI and VBMI (Ice Lake, Zen 4 and later), which looks bytes up in tables of 128:
+// tables of codes, of weights and of pixels. All else is the table's without. Compiled into any
+// x86-64 build; select.cpp asks the CPU before it hands this table out.
+#if defined(__x86_64__)
+
+#if !defined(__clang__)
+// GCC 12 takes its own header's "undefined" registers for mistakes (GCC bug 105593).
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
+#include <immintrin.h>
+
+#include "target_region.h"
+
+BITLOG2_BEGIN_TARGET("avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx512vnni,avx512vbmi")
+
+#include "simd/avx512.h"
+//
+#include "generic/codes.h"
+#include "generic/softmax.h"
+
+namespace bitlog2::runtime {
+
+const Kernels& avx512_vnni_kernels();
+
+namespace {
+
+/// 256 bytes in registers.
+class ByteTable {
+ public:
+  explicit ByteTable(const std::uint8_t* bytes) {
+    for (std::size_t i = 0; i < 4; ++i) {
+      quarters_[i] = _mm512_loadu_si512(bytes + i * kBytes);
+    }
+  }
+
+  U8 operator()(U8 index) const {
+    const __m512i low = _mm512_permutex2var_epi8(quarters_[0], index.v, quarters_[1]);
+    const __m512i high = _mm512_permutex2var_epi8(quarters_[2], index.v, quarters_[3]);
+    return {_mm512_mask_blend_epi8(_mm512_movepi8_mask(index.v), low, high)};
+  }
+
+ private:
+  __m512i quarters_[4];
+};
+
+class RunCodes {
+ public:
+  explicit RunCodes(const CodeRuns& runs)
+      : first_(runs.first),
+        second_(runs.second),
+        change_(runs.change),
+        shift_(_mm_cvtsi32_si128(static_cast<int>(runs.shift))),
+        rest_(_mm512_set1_epi16(static_cast<std::int16_t>((1U << runs.shift) - 1))) {}
+
+  U8 operator()(U16 values) const {
+    const U16 runs = {_mm512_srl_epi16(values.first, shift_),
+                      _mm512_srl_epi16(values.second, shift_)};
+    const U16 rests = {_mm512_and_si512(values.first, rest_),
+                       _mm512_and_si512(values.second, rest_)};
+    const U8 run = runs.packed();
+    const __mmask64 changed = _mm512_cmpge_epu8_mask(rests.packed().v, change_(run).v);
+    return {_mm512_mask_blend_epi8(changed, first_(run).v, second_(run).v)};
+  }
+
+ private:
+  ByteTable first_;
+  ByteTable second_;
+  ByteTable change_;
+  __m128i shift_;
+  __m512i rest_;
+};
+
+void rescale_to_codes_by_tables(const Rescale& how, const Sums& sums, const CodeTable& table,
+                                std::uint8_t* codes, std::size_t stride) {
+  if (table.entries != nullptr && table.size <= CodeLookup::kMost) {
+    const CodeLookup lookup(table.entries, table.size);
+    const ByteTable entry_of(lookup.entries[0]);
+    rescale_to_codes_by([&](U16 values) { return entry_of(values.packed()); }, how, sums, codes,
+                        stride);
+  } else if (table.runs != nullptr) {
+    rescale_to_codes_by(RunCodes(*table.runs), how, sums, codes, stride);
+  } else {
+    avx512_vnni_kernels().rescale_to_codes(how, sums, table, codes, stride);
+  }
+}
+
+/// Where the first channel of each pixel is.
+struct ThirdPlaces {
+  constexpr ThirdPlaces() {
+    for (std::size_t i = 0; i < kBytes; ++i) {
+      places[i] = static_cast<std::uint8_t>(3 * i);
+    }
+  }
+
+  std::uint8_t places[kBytes] = {};
+};
+
+/// Rows of at most 21 pixels, which one register holds.
+void split_row(const std::uint8_t* rgb, std::size_t count, const std::uint8_t (*tables)[256],
+               std::uint8_t* planes, std::size_t stride) {
+  const U8 pixels = FirstBytes(3 * count).load_from(rgb);
+  const FirstBytes which(count);
+  static constexpr ThirdPlaces kThirds;
+  U8 places = U8::load(kThirds.places);
+  for (std::size_t channel = 0; channel < 3; ++channel) {
+    const U8 values = {_mm512_permutexvar_epi8(places.v, pixels.v)};
+    which.store_to(planes + channel * stride, ByteTable(tables[channel])(values));
+    places = places + U8::all(1);
+  }
+}
+
+void split_channels(const std::uint8_t* rgb, std::size_t count, const std::uint8_t (*tables)[256],
+                    std::uint8_t* planes, std::size_t stride) {
+  3 * count <= kBytes ? split_row(rgb, count, tables, planes, stride)
+                      : portable::split_channels(rgb, count, tables, planes, stride);
+}
+
+/// RoundByteWeights as a table.
+class LookUpByteWeights {
+ public:
+  explicit LookUpByteWeights(const portable::Rounding& rounding)
+      : weights_(Entries(RoundByteWeights(rounding)).bytes) {}
+
+  U8 operator()(U8 m) const { return weights_(m); }
+
+ private:
+  struct Entries {
+    explicit Entries(const RoundByteWeights& round) {
+      for (std::size_t m = 0; m < sizeof(bytes); ++m) {
+        bytes[m] = static_cast<std::uint8_t>(m);
+      }
+      for (std::size_t m = 0; m < sizeof(bytes); m += kBytes) {
+        round(U8::load(bytes + m)).store(bytes + m);
+      }
+    }
+
+    std::uint8_t bytes[256];
+  };
+
+  ByteTable weights_;
+};
+
+}  // namespace
+}  // namespace bitlog2::runtime
+
+BITLOG2_END_TARGET
+
+namespace bitlog2::runtime {
+
+const Kernels& avx512_vbmi_kernels();
+
+const Kernels& avx512_vbmi_kernels() {
+  static const Kernels kernels = [] {
+    Kernels own = avx512_vnni_kernels();
+    own.name = "avx512_vbmi";
+    own.rescale_to_codes = rescale_to_codes_by_tables;
+    own.split_channels = split_channels;
+    own.softmax_codes = softmax_codes_by<LookUpByteWeights>;
+    return own;
+  }();
+  return kernels;
+}
+
+}  // namespace bitlog2::runtime
+
+#endif

@@ -1,0 +1,43 @@
+// Attention times V by a table's own products of bytes.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "../kernels.h"
+#include "../planes.h"
+#include "../portable.h"
+
+namespace bitlog2::runtime {
+namespace {
+
+/// The table's own.
+void multiply(const Inputs& inputs, std::size_t rows, const Panel& panel, std::int32_t* sums,
+              std::size_t stride);
+
+/// Sqrt2's is no product of bytes.
+inline void attend_values(const AttentionRule& rule, const Weights& weights, const Panel& values,
+                          std::int32_t zero, std::int32_t* context) {
+  if (rule.kind == AttentionKind::sqrt2) {
+    return portable::attend_values(rule, weights, values, zero, context);
+  }
+  constexpr std::int32_t kLargestByte = 255;
+  const Planes planes(weights);
+  const std::size_t width = values.width;
+  multiply({planes.low, planes.stride, kLargestByte}, weights.rows, values, context, width);
+  if (*planes.has_high != 0) {
+    std::int32_t high[kRowChunk * kPanelWidth];
+    multiply({planes.high, planes.stride, kLargestByte}, weights.rows, values, high, width);
+    for (std::size_t i = 0; i < weights.rows * width; ++i) {
+      context[i] += high[i] * 256;
+    }
+  }
+  for (std::size_t r = 0; r < weights.rows; ++r) {
+    for (std::size_t c = r * width; c < (r + 1) * width; ++c) {
+      context[c] -= zero * planes.totals[r];
+    }
+  }
+}
+
+}  // namespace
+}  // namespace bitlog2::runtime
