@@ -43,14 +43,13 @@ void repair_checksum(std::span<std::byte> file) {
 std::uint64_t work(const runtime::Op& op) {
   const std::uint64_t outputs = std::uint64_t{op.rows} * op.out_features;
   const bool is_attention = static_cast<runtime::OpKind>(op.kind) == runtime::OpKind::attention;
-  const std::uint64_t group = op.window == 0 ? op.grid : std::uint64_t{op.window} * op.window;
-  return outputs * (is_attention ? 2 * group : op.in_features);
+  return outputs * (is_attention ? 2 * runtime::group_tokens(op) : op.in_features);
 }
 
 /// Networks that take long are valid, but teach the fuzzer nothing.
 bool is_quick(const runtime::Network& network) {
   if (runtime::arena_size(network) > kLargestArena || network.header.op_count > kMostOps ||
-      runtime::prepared_size(network) > kLargestArena || network.input_bytes() > kLargestArena ||
+      runtime::packed_size(network) > kLargestArena || network.input_bytes() > kLargestArena ||
       network.header.num_classes > kLargestArena) {
     return false;
   }
@@ -63,14 +62,14 @@ bool is_quick(const runtime::Network& network) {
 
 std::vector<std::int32_t> run_on_zeros(const runtime::Network& network,
                                        const runtime::Kernels& kernels,
-                                       std::byte* prepared = nullptr) {
+                                       std::byte* packed = nullptr) {
   // One byte behind a multiple of 64, so that aligning takes all the room there is for it.
   std::vector<std::byte> arena(runtime::arena_size(network) + 1);
   const std::vector<std::uint8_t> pixels(network.input_bytes());
   std::vector<std::int32_t> logits(network.header.num_classes);
   runtime::RunOptions options;
   options.kernels = &kernels;
-  options.prepared = prepared;
+  options.packed = packed;
   const runtime::Status status =
       runtime::run(network, pixels, std::span(arena).subspan(1), logits, options);
   if (status != runtime::Status::ok) {
@@ -82,10 +81,10 @@ std::vector<std::int32_t> run_on_zeros(const runtime::Network& network,
 void run_with_all_kernels(const runtime::Network& network) {
   const auto expected = run_on_zeros(network, runtime::portable_kernels());
   for (const runtime::Kernels* kernels : runtime::available_kernels()) {
-    std::vector<std::byte> prepared(runtime::prepared_size(network));
-    runtime::prepare(network, *kernels, prepared);
+    std::vector<std::byte> packed(runtime::packed_size(network));
+    runtime::pack_weights(network, *kernels, packed);
     if (run_on_zeros(network, *kernels) != expected ||
-        run_on_zeros(network, *kernels, prepared.data()) != expected) {
+        run_on_zeros(network, *kernels, packed.data()) != expected) {
       __builtin_trap();  // the same bits everywhere
     }
   }

@@ -50,7 +50,7 @@ Status run_tightly(const Network& network) {
   std::vector<std::int32_t> logits(network.header.num_classes);
   RunStatistics statistics;
   return run(network, pixels, std::span(arena).subspan(1), logits,
-             {.statistics = &statistics, .team = {}});
+             {.statistics = &statistics, .group = {}});
 }
 
 /// The same through the C interface; the status of open, or else of run.
@@ -301,7 +301,7 @@ TEST_P(Open, ArenaContentAndAddressDoNotMatter) {
   EXPECT_EQ(results.size(), 1U);
 }
 
-TEST_P(Open, PreparedWeightsChangeNoBit) {
+TEST_P(Open, PackedWeightsChangeNoBit) {
   Network network;
   ASSERT_EQ(open(file(), network), Status::ok);
   std::vector<std::uint8_t> pixels(network.input_bytes());
@@ -311,13 +311,13 @@ TEST_P(Open, PreparedWeightsChangeNoBit) {
   ASSERT_EQ(run(network, pixels, arena, expected), Status::ok);
   for (const Kernels* kernels : available_kernels()) {
     // One byte behind a multiple of 16, so that aligning takes all the room there is for it.
-    std::vector<std::byte> memory(prepared_size(network) + 1, std::byte{0x5A});
-    const auto prepared = std::span(memory).subspan(1);
-    prepare(network, *kernels, prepared);
+    std::vector<std::byte> memory(packed_size(network) + 1, std::byte{0x5A});
+    const auto packed = std::span(memory).subspan(1);
+    pack_weights(network, *kernels, packed);
     std::vector<std::int32_t> logits(expected.size());
     RunOptions options;
     options.kernels = kernels;
-    options.prepared = prepared.data();
+    options.packed = packed.data();
     ASSERT_EQ(run(network, pixels, arena, logits, options), Status::ok);
     EXPECT_EQ(logits, expected) << kernels->name;
   }
@@ -348,7 +348,7 @@ TEST(OpenRegression, LayerNormCannotAddToTheResidualStream) {
   Bytes file = testing::tiny_network(Family::vit, "BitLog2_Half_17", 4);
   // The second: what reads its codes would find attention's, of the same shape.
   set_word(file, find_op(file, OpKind::layer_norm, 1) + offsetof(Op, destination) / 4,
-           static_cast<std::uint32_t>(Place::residual_add));
+           static_cast<std::uint32_t>(Buffer::residual_add));
   repair_checksum(file);
   EXPECT_EQ(open_and_run(file), Status::bad_program);
 }
@@ -373,7 +373,7 @@ TEST(OpenTables, OfBytesAreChecked) {
     EXPECT_EQ(status_with(kind, offsetof(Op, table_size), 0), Status::bad_program);
     EXPECT_EQ(status_with(kind, offsetof(Op, table_size), 257), Status::bad_program);
     EXPECT_EQ(status_with(kind, offsetof(Op, table), 0x7FFFFFFF), Status::bad_program);
-    EXPECT_EQ(status_with(kind, offsetof(Op, output_top), 1), Status::bad_number);
+    EXPECT_EQ(status_with(kind, offsetof(Op, output_qmax), 1), Status::bad_number);
     EXPECT_EQ(status_with(kind, offsetof(Op, table_size), 2), Status::ok);
   }
 }

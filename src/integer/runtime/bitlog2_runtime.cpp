@@ -50,7 +50,7 @@ bitlog2_status bitlog2_run_counting(const bitlog2_network* network, const uint8_
   bitlog2::runtime::RunStatistics statistics;
   const Status status = bitlog2::runtime::run(
       opened, {rgb, opened.input_bytes()}, {static_cast<std::byte*>(arena), arena_size},
-      {logits, opened.header.num_classes}, {.statistics = &statistics, .team = {}});
+      {logits, opened.header.num_classes}, {.statistics = &statistics, .group = {}});
   *saturations += statistics.saturations;
   return static_cast<bitlog2_status>(status);
 }
