@@ -1,8 +1,8 @@
 // Feeds arbitrary bytes to the integer runtime, which firmware feeds from flash or a network.
 // The checksum is repaired first, or nothing behind it would ever be reached. Whatever the
 // bytes, open() must refuse them, or run() must stay inside the file and the arena and give the
-// same logits with every instruction set. Seeds: fuzz/corpus/runtime_open, which
-// make_runtime_seeds writes.
+// same logits with every instruction set; what the metadata says may be anything. Seeds:
+// fuzz/corpus/runtime_open, which make_runtime_seeds writes.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -13,6 +13,7 @@
 
 #include "../src/integer/runtime/kernels/select.h"
 #include "../src/integer/runtime/network.h"
+#include "bitlog2_runtime.h"
 
 namespace {
 
@@ -90,6 +91,27 @@ void run_with_all_kernels(const runtime::Network& network) {
   }
 }
 
+/// What C programs read from the JSON part, which no checksum covers.
+void read_metadata(std::span<const std::byte> file) {
+  bitlog2_network network;
+  if (bitlog2_open(&network, file.data(), file.size()) != BITLOG2_OK) {
+    __builtin_trap();  // both interfaces open the same files
+  }
+  for (const std::size_t index : {0, 1, 2, 1000}) {
+    char name[16];
+    const std::size_t length = bitlog2_class_name(&network, index, name, sizeof(name));
+    const std::size_t kept = length == BITLOG2_NO_NAME ? 0 : std::min<std::size_t>(length, 15);
+    if (name[kept] != '\0') {
+      __builtin_trap();  // every name ends
+    }
+  }
+  bitlog2_preprocessing preprocessing = {};
+  if (bitlog2_get_preprocessing(&network, &preprocessing) == BITLOG2_OK &&
+      preprocessing.resize < preprocessing.crop) {
+    __builtin_trap();  // a crop is never larger than the image that it is cut from
+  }
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -101,6 +123,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const runtime::Status status = runtime::open(file, network);
   if (runtime::status_text(status)[0] == '\0') {
     __builtin_trap();
+  }
+  if (status == runtime::Status::ok) {
+    read_metadata(file);
   }
   if (status == runtime::Status::ok && is_quick(network)) {
     run_with_all_kernels(network);

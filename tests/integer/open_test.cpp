@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-#include "integer/runtime/bitlog2_runtime.h"
+#include "bitlog2_runtime.h"
 #include "integer/runtime/kernels/select.h"
 #include "integer/runtime/network.h"
 #include "tiny_networks.h"
@@ -61,7 +61,7 @@ bitlog2_status open_and_run_in_c(std::span<const std::byte> file) {
     return status;
   }
   const std::size_t side = bitlog2_image_size(&network);
-  std::vector<std::byte> arena(bitlog2_arena_size(&network));
+  std::vector<std::byte> arena(bitlog2_arena_size(&network, 1));
   std::vector<std::uint8_t> pixels(3 * side * side, 100);
   std::vector<std::int32_t> logits(bitlog2_num_classes(&network));
   return bitlog2_run(&network, pixels.data(), arena.data(), arena.size(), logits.data());
@@ -280,7 +280,7 @@ TEST_P(Open, RunChecksItsArguments) {
 
   bitlog2_network in_c;
   ASSERT_EQ(bitlog2_open(&in_c, file().data(), file().size()), BITLOG2_OK);
-  EXPECT_EQ(bitlog2_arena_size(&in_c), arena.size());
+  EXPECT_EQ(bitlog2_arena_size(&in_c, 1), arena.size());
   EXPECT_EQ(bitlog2_num_classes(&in_c), logits.size());
   EXPECT_EQ(3 * bitlog2_image_size(&in_c) * bitlog2_image_size(&in_c), pixels.size());
   EXPECT_EQ(bitlog2_run(&in_c, pixels.data(), arena.data(), arena.size() - 1, logits.data()),
@@ -380,13 +380,15 @@ TEST(OpenTables, OfBytesAreChecked) {
 
 TEST(Status, EveryTextSaysSomethingOfItsOwn) {
   std::set<std::string> texts;
-  for (int status = BITLOG2_OK; status <= BITLOG2_WRONG_SIZE; ++status) {
-    const std::string text = status_text(static_cast<Status>(status));
+  for (int status = BITLOG2_OK; status <= BITLOG2_BAD_METADATA; ++status) {
+    const std::string text = bitlog2_status_text(static_cast<bitlog2_status>(status));
     EXPECT_FALSE(text.empty());
-    EXPECT_EQ(text, bitlog2_status_text(static_cast<bitlog2_status>(status)));
+    if (status <= BITLOG2_WRONG_SIZE) {
+      EXPECT_EQ(text, status_text(static_cast<Status>(status)));
+    }
     texts.insert(text);
   }
-  EXPECT_EQ(texts.size(), static_cast<std::size_t>(BITLOG2_WRONG_SIZE) + 1);
+  EXPECT_EQ(texts.size(), static_cast<std::size_t>(BITLOG2_BAD_METADATA) + 1);
   EXPECT_STRNE(status_text(static_cast<Status>(1000)), "");
 }
 

@@ -66,10 +66,12 @@ struct Available {
   std::size_t count = 0;
 };
 
+// Asked before main: a static variable of a function would need the C++ library.
+const Available available;
+
 }  // namespace
 
 std::span<const Kernels* const> available_kernels() {
-  static const Available available;
   return {available.tables.data(), available.count};
 }
 
