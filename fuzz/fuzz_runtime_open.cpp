@@ -1,8 +1,8 @@
 // Feeds arbitrary bytes to the integer runtime, which firmware feeds from flash or a network.
 // The checksum is repaired first, or nothing behind it would ever be reached. Whatever the
 // bytes, open() must refuse them, or run() must stay inside the file and the arena and give the
-// same logits with every instruction set. Seeds: fuzz/corpus/runtime_open, which
-// make_runtime_seeds writes.
+// same logits with every instruction set; what the metadata says may be anything. Seeds:
+// fuzz/corpus/runtime_open, which make_runtime_seeds writes.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -13,6 +13,7 @@
 
 #include "../src/integer/runtime/kernels/select.h"
 #include "../src/integer/runtime/network.h"
+#include "bitlog2_runtime.h"
 
 namespace {
 
@@ -43,14 +44,13 @@ void repair_checksum(std::span<std::byte> file) {
 std::uint64_t work(const runtime::Op& op) {
   const std::uint64_t outputs = std::uint64_t{op.rows} * op.out_features;
   const bool is_attention = static_cast<runtime::OpKind>(op.kind) == runtime::OpKind::attention;
-  const std::uint64_t group = op.window == 0 ? op.grid : std::uint64_t{op.window} * op.window;
-  return outputs * (is_attention ? 2 * group : op.in_features);
+  return outputs * (is_attention ? 2 * runtime::group_tokens(op) : op.in_features);
 }
 
 /// Networks that take long are valid, but teach the fuzzer nothing.
 bool is_quick(const runtime::Network& network) {
   if (runtime::arena_size(network) > kLargestArena || network.header.op_count > kMostOps ||
-      runtime::prepared_size(network) > kLargestArena || network.input_bytes() > kLargestArena ||
+      runtime::packed_size(network) > kLargestArena || network.input_bytes() > kLargestArena ||
       network.header.num_classes > kLargestArena) {
     return false;
   }
@@ -63,14 +63,14 @@ bool is_quick(const runtime::Network& network) {
 
 std::vector<std::int32_t> run_on_zeros(const runtime::Network& network,
                                        const runtime::Kernels& kernels,
-                                       std::byte* prepared = nullptr) {
+                                       std::byte* packed = nullptr) {
   // One byte behind a multiple of 64, so that aligning takes all the room there is for it.
   std::vector<std::byte> arena(runtime::arena_size(network) + 1);
   const std::vector<std::uint8_t> pixels(network.input_bytes());
   std::vector<std::int32_t> logits(network.header.num_classes);
   runtime::RunOptions options;
   options.kernels = &kernels;
-  options.prepared = prepared;
+  options.packed = packed;
   const runtime::Status status =
       runtime::run(network, pixels, std::span(arena).subspan(1), logits, options);
   if (status != runtime::Status::ok) {
@@ -82,12 +82,33 @@ std::vector<std::int32_t> run_on_zeros(const runtime::Network& network,
 void run_with_all_kernels(const runtime::Network& network) {
   const auto expected = run_on_zeros(network, runtime::portable_kernels());
   for (const runtime::Kernels* kernels : runtime::available_kernels()) {
-    std::vector<std::byte> prepared(runtime::prepared_size(network));
-    runtime::prepare(network, *kernels, prepared);
+    std::vector<std::byte> packed(runtime::packed_size(network));
+    runtime::pack_weights(network, *kernels, packed);
     if (run_on_zeros(network, *kernels) != expected ||
-        run_on_zeros(network, *kernels, prepared.data()) != expected) {
+        run_on_zeros(network, *kernels, packed.data()) != expected) {
       __builtin_trap();  // the same bits everywhere
     }
+  }
+}
+
+/// What C programs read from the JSON part, which no checksum covers.
+void read_metadata(std::span<const std::byte> file) {
+  bitlog2_network network;
+  if (bitlog2_open(&network, file.data(), file.size()) != BITLOG2_OK) {
+    __builtin_trap();  // both interfaces open the same files
+  }
+  for (const std::size_t index : {0, 1, 2, 1000}) {
+    char name[16];
+    const std::size_t length = bitlog2_class_name(&network, index, name, sizeof(name));
+    const std::size_t kept = length == BITLOG2_NO_NAME ? 0 : std::min<std::size_t>(length, 15);
+    if (name[kept] != '\0') {
+      __builtin_trap();  // every name ends
+    }
+  }
+  bitlog2_preprocessing preprocessing = {};
+  if (bitlog2_get_preprocessing(&network, &preprocessing) == BITLOG2_OK &&
+      preprocessing.resize < preprocessing.crop) {
+    __builtin_trap();  // a crop is never larger than the image that it is cut from
   }
 }
 
@@ -102,6 +123,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const runtime::Status status = runtime::open(file, network);
   if (runtime::status_text(status)[0] == '\0') {
     __builtin_trap();
+  }
+  if (status == runtime::Status::ok) {
+    read_metadata(file);
   }
   if (status == runtime::Status::ok && is_quick(network)) {
     run_with_all_kernels(network);

@@ -82,8 +82,8 @@ class IntegerEngine final : public Engine {
   /// Every operation's time in one run on one thread.
   std::vector<OperationCost> profile(const RgbImage& crop) const;
 
-  std::size_t arena_bytes() const;     ///< working memory for one image
-  std::size_t prepared_bytes() const;  ///< weights, unpacked for speed; the runtime can do without
+  std::size_t arena_bytes() const;   ///< working memory for one image
+  std::size_t packed_bytes() const;  ///< weights, packed for the kernels; 0: on the way
   std::size_t file_bytes() const;
 
   /// Values of the residual stream that were cut off in all runs so far.

@@ -317,16 +317,16 @@ class BenchRun {
     if (!to_stdout()) {
       print(
           fmt::format("\n{:.2f} MB, opened in {:.2f} ms; {:.2f} MB of working memory for an image, "
-                      "{:.2f} MB of unpacked weights\n",
+                      "{:.2f} MB of packed weights\n",
                       static_cast<double>(engine->file_bytes()) / 1e6, 1e3 * seconds,
                       static_cast<double>(engine->arena_bytes()) / 1e6,
-                      static_cast<double>(engine->prepared_bytes()) / 1e6));
+                      static_cast<double>(engine->packed_bytes()) / 1e6));
     }
     results_.push_back({{"model", config_.name},
                         {"file_bytes", engine->file_bytes()},
                         {"opening_seconds", seconds},
                         {"arena_bytes", engine->arena_bytes()},
-                        {"prepared_bytes", engine->prepared_bytes()}});
+                        {"packed_bytes", engine->packed_bytes()}});
   }
 
   /// Operations by what they do, summed over blocks.

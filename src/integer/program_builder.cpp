@@ -4,10 +4,10 @@
 #include <array>
 #include <cstring>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <numeric>
 
 #include "bitlog2/error.h"
+#include "integer/file.h"
 #include "integer/runtime/network.h"
 
 namespace bitlog2::integer {
@@ -77,8 +77,7 @@ void ProgramBuilder::add_op(const Op& op, const std::string& layer) {
   layers_.push_back(layer);
 }
 
-std::vector<std::byte> ProgramBuilder::finish(Header header,
-                                              std::map<std::string, std::string> metadata) const {
+std::vector<std::byte> ProgramBuilder::finish(Header header, const QuantizedFileInfo& info) const {
   // Widest elements first: then every tensor is aligned without gaps.
   std::vector<std::size_t> order(tensors_.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
@@ -125,8 +124,7 @@ std::vector<std::byte> ProgramBuilder::finish(Header header,
     tensors.push_back({tensor.name, tensor.dtype, tensor.shape,
                        all.subspan(static_cast<std::size_t>(offsets[index]), tensor.bytes.size())});
   }
-  metadata.emplace("layers", nlohmann::json(layers_).dump());
-  return serialize_safetensors(tensors, metadata);
+  return serialize_safetensors(tensors, file_metadata(info, layers_));
 }
 
 }  // namespace bitlog2::integer

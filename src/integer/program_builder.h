@@ -3,11 +3,11 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <map>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "bitlog2/integer.h"
 #include "bitlog2/safetensors.h"
 #include "integer/runtime/program.h"
 
@@ -30,10 +30,8 @@ class ProgramBuilder {
   /// `layer` is the name under which `bitlog2 compare` shows what the operation writes.
   void add_op(const runtime::Op& op, const std::string& layer);
 
-  /// The whole file. Completes the header with sizes and checksum and the metadata with the
-  /// operations' names.
-  std::vector<std::byte> finish(runtime::Header header,
-                                std::map<std::string, std::string> metadata) const;
+  /// The whole file, with `info` as metadata. Completes the header with sizes and checksum.
+  std::vector<std::byte> finish(runtime::Header header, const QuantizedFileInfo& info) const;
 
  private:
   struct Tensor {

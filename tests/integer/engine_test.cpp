@@ -123,7 +123,7 @@ TEST_P(Nano, SameLogitsForAnyBatchAndThread) {
   EXPECT_TRUE(engine->logits({}).empty());
 }
 
-TEST_P(Nano, SameLogitsForAnyInstructionSetAndTeam) {
+TEST_P(Nano, SameLogitsForAnyInstructionSetAndThreadGroup) {
   const auto portable = IntegerEngine::from_bytes(bytes_, "nano", "portable");
   const auto expected = all_logits(*portable, crops_);
   for (const std::string& isa : available_isas()) {

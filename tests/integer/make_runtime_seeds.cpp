@@ -69,11 +69,11 @@ void write_seeds(const std::filesystem::path& folder) {
   write("hostile_rows", with_word(vit, field_of(kLinear, offsetof(Op, rows)), 0xFFFF));
   write("hostile_shift", with_word(vit, field_of(kLinear, offsetof(Op, shift)), 63));
   write("hostile_bias_shift", with_word(vit, field_of(kLinear, offsetof(Op, bias_shift)), 31));
-  write("low_input_top", with_word(vit, field_of(kAttention, offsetof(Op, input_top)), 1));
+  write("low_input_top", with_word(vit, field_of(kAttention, offsetof(Op, input_qmax)), 1));
   write("shift_without_window",
         with_word(vit, field_of(kAttention, offsetof(Op, window_shift)), 1));
   write("norm_to_sum", with_word(vit, field_of(kNorm, offsetof(Op, destination)),
-                                 static_cast<std::uint32_t>(runtime::Place::residual_add)));
+                                 static_cast<std::uint32_t>(runtime::Buffer::residual_add)));
 }
 
 }  // namespace

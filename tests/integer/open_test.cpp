@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-#include "integer/runtime/bitlog2_runtime.h"
+#include "bitlog2_runtime.h"
 #include "integer/runtime/kernels/select.h"
 #include "integer/runtime/network.h"
 #include "tiny_networks.h"
@@ -50,7 +50,7 @@ Status run_tightly(const Network& network) {
   std::vector<std::int32_t> logits(network.header.num_classes);
   RunStatistics statistics;
   return run(network, pixels, std::span(arena).subspan(1), logits,
-             {.statistics = &statistics, .team = {}});
+             {.statistics = &statistics, .group = {}});
 }
 
 /// The same through the C interface; the status of open, or else of run.
@@ -61,7 +61,7 @@ bitlog2_status open_and_run_in_c(std::span<const std::byte> file) {
     return status;
   }
   const std::size_t side = bitlog2_image_size(&network);
-  std::vector<std::byte> arena(bitlog2_arena_size(&network));
+  std::vector<std::byte> arena(bitlog2_arena_size(&network, 1));
   std::vector<std::uint8_t> pixels(3 * side * side, 100);
   std::vector<std::int32_t> logits(bitlog2_num_classes(&network));
   return bitlog2_run(&network, pixels.data(), arena.data(), arena.size(), logits.data());
@@ -280,7 +280,7 @@ TEST_P(Open, RunChecksItsArguments) {
 
   bitlog2_network in_c;
   ASSERT_EQ(bitlog2_open(&in_c, file().data(), file().size()), BITLOG2_OK);
-  EXPECT_EQ(bitlog2_arena_size(&in_c), arena.size());
+  EXPECT_EQ(bitlog2_arena_size(&in_c, 1), arena.size());
   EXPECT_EQ(bitlog2_num_classes(&in_c), logits.size());
   EXPECT_EQ(3 * bitlog2_image_size(&in_c) * bitlog2_image_size(&in_c), pixels.size());
   EXPECT_EQ(bitlog2_run(&in_c, pixels.data(), arena.data(), arena.size() - 1, logits.data()),
@@ -301,7 +301,7 @@ TEST_P(Open, ArenaContentAndAddressDoNotMatter) {
   EXPECT_EQ(results.size(), 1U);
 }
 
-TEST_P(Open, PreparedWeightsChangeNoBit) {
+TEST_P(Open, PackedWeightsChangeNoBit) {
   Network network;
   ASSERT_EQ(open(file(), network), Status::ok);
   std::vector<std::uint8_t> pixels(network.input_bytes());
@@ -311,13 +311,13 @@ TEST_P(Open, PreparedWeightsChangeNoBit) {
   ASSERT_EQ(run(network, pixels, arena, expected), Status::ok);
   for (const Kernels* kernels : available_kernels()) {
     // One byte behind a multiple of 16, so that aligning takes all the room there is for it.
-    std::vector<std::byte> memory(prepared_size(network) + 1, std::byte{0x5A});
-    const auto prepared = std::span(memory).subspan(1);
-    prepare(network, *kernels, prepared);
+    std::vector<std::byte> memory(packed_size(network) + 1, std::byte{0x5A});
+    const auto packed = std::span(memory).subspan(1);
+    pack_weights(network, *kernels, packed);
     std::vector<std::int32_t> logits(expected.size());
     RunOptions options;
     options.kernels = kernels;
-    options.prepared = prepared.data();
+    options.packed = packed.data();
     ASSERT_EQ(run(network, pixels, arena, logits, options), Status::ok);
     EXPECT_EQ(logits, expected) << kernels->name;
   }
@@ -348,7 +348,7 @@ TEST(OpenRegression, LayerNormCannotAddToTheResidualStream) {
   Bytes file = testing::tiny_network(Family::vit, "BitLog2_Half_17", 4);
   // The second: what reads its codes would find attention's, of the same shape.
   set_word(file, find_op(file, OpKind::layer_norm, 1) + offsetof(Op, destination) / 4,
-           static_cast<std::uint32_t>(Place::residual_add));
+           static_cast<std::uint32_t>(Buffer::residual_add));
   repair_checksum(file);
   EXPECT_EQ(open_and_run(file), Status::bad_program);
 }
@@ -373,20 +373,22 @@ TEST(OpenTables, OfBytesAreChecked) {
     EXPECT_EQ(status_with(kind, offsetof(Op, table_size), 0), Status::bad_program);
     EXPECT_EQ(status_with(kind, offsetof(Op, table_size), 257), Status::bad_program);
     EXPECT_EQ(status_with(kind, offsetof(Op, table), 0x7FFFFFFF), Status::bad_program);
-    EXPECT_EQ(status_with(kind, offsetof(Op, output_top), 1), Status::bad_number);
+    EXPECT_EQ(status_with(kind, offsetof(Op, output_qmax), 1), Status::bad_number);
     EXPECT_EQ(status_with(kind, offsetof(Op, table_size), 2), Status::ok);
   }
 }
 
 TEST(Status, EveryTextSaysSomethingOfItsOwn) {
   std::set<std::string> texts;
-  for (int status = BITLOG2_OK; status <= BITLOG2_WRONG_SIZE; ++status) {
-    const std::string text = status_text(static_cast<Status>(status));
+  for (int status = BITLOG2_OK; status <= BITLOG2_BAD_METADATA; ++status) {
+    const std::string text = bitlog2_status_text(static_cast<bitlog2_status>(status));
     EXPECT_FALSE(text.empty());
-    EXPECT_EQ(text, bitlog2_status_text(static_cast<bitlog2_status>(status)));
+    if (status <= BITLOG2_WRONG_SIZE) {
+      EXPECT_EQ(text, status_text(static_cast<Status>(status)));
+    }
     texts.insert(text);
   }
-  EXPECT_EQ(texts.size(), static_cast<std::size_t>(BITLOG2_WRONG_SIZE) + 1);
+  EXPECT_EQ(texts.size(), static_cast<std::size_t>(BITLOG2_BAD_METADATA) + 1);
   EXPECT_STRNE(status_text(static_cast<Status>(1000)), "");
 }
 

@@ -2,7 +2,7 @@
 // heap, the kernel alone. `program NETWORK CROPS` runs every crop ([S, S, 3] bytes each) of
 // CROPS through NETWORK and prints the logits, one a line. It stands for firmware: it must
 // never use a floating-point type, and must call the runtime through its C interface only.
-#include "../runtime/bitlog2_runtime.h"
+#include "bitlog2_runtime.h"
 #include "system.h"
 
 namespace bitlog2::bare {
@@ -78,7 +78,7 @@ void run_crops(const char* network_path, const char* crops_path) {
   }
   const std::size_t classes = bitlog2_num_classes(&network);
   auto* logits = static_cast<std::int32_t*>(allocate(classes * sizeof(std::int32_t)));
-  const std::size_t arena_size = bitlog2_arena_size(&network);
+  const std::size_t arena_size = bitlog2_arena_size(&network, 1);
   void* arena = allocate(arena_size);
   for (std::size_t at = 0; at < crops.size; at += crop_bytes) {
     require(bitlog2_run(&network, crops.data + at, arena, arena_size, logits), crops_path);

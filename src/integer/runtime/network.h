@@ -47,16 +47,16 @@ struct Network {
 /// and the arena and overflows nothing, whatever the bytes are.
 Status open(std::span<const std::byte> file, Network& network);
 
-/// Those that run a network together, each on its share of the rows. `wait` returns when all
-/// members have called it as often; one member alone needs none.
-struct Team {
-  std::size_t members = 1;
+/// Threads that run a network together, each on its share of the rows. `wait` is a barrier: it
+/// returns when all threads have called it as often. A group of one needs none.
+struct ThreadGroup {
+  std::size_t size = 1;
   void (*wait)(void* context) = nullptr;
   void* context = nullptr;
 };
 
-/// Bytes that run() needs for a team of that many, alignment included.
-std::size_t arena_size(const Network& network, std::size_t members = 1);
+/// Bytes that run() needs for a group of that many threads, alignment included.
+std::size_t arena_size(const Network& network, std::size_t threads = 1);
 
 /// What happened during a run that the numbers alone do not show.
 struct RunStatistics {
@@ -72,26 +72,26 @@ struct Observer {
 
 struct Kernels;
 
-/// Bytes that prepare() fills. They grow with the number of operations, which may share weights
-/// in a file that is out to fill memory.
-std::size_t prepared_size(const Network& network);
+/// Bytes that pack_weights() fills. They grow with the number of operations, which may share
+/// weights in a file that is out to fill memory.
+std::size_t packed_size(const Network& network);
 
-/// Works out once what run() otherwise does again for every image: all weights as bytes, in the
-/// order in which kernels take them. `memory` has at least prepared_size() bytes.
-void prepare(const Network& network, const Kernels& kernels, std::span<std::byte> memory);
+/// Does once what run() otherwise does again for every image: packs all weights as bytes, in
+/// the order in which kernels take them. `memory` has at least packed_size() bytes.
+void pack_weights(const Network& network, const Kernels& kernels, std::span<std::byte> memory);
 
 struct RunOptions {
   const Kernels* kernels = nullptr;  // none: the portable ones
-  std::byte* prepared = nullptr;     // what prepare() has filled, for any kernels; none: nothing
+  std::byte* packed = nullptr;       // what pack_weights() has filled, for any kernels; or none
   RunStatistics* statistics = nullptr;
-  const Observer* observer = nullptr;  // of a team of one
-  Team team;
-  std::size_t member = 0;  // of the team, from 0
+  const Observer* observer = nullptr;  // of a group of one
+  ThreadGroup group;
+  std::size_t rank = 0;  // of this thread in the group, from 0
 };
 
 /// Runs one image. `pixels` is the crop, [S, S, 3] RGB; `arena` at least arena_size() bytes,
-/// any content; `logits` gets num_classes values with kLogitFraction fraction bits. Every member
-/// of a team calls this with the same arguments but its number and its statistics; the logits
+/// any content; `logits` gets num_classes values with kLogitFraction fraction bits. Every thread
+/// of a group calls this with the same arguments except its rank and its statistics; the logits
 /// are there when all have returned.
 Status run(const Network& network, std::span<const std::uint8_t> pixels, std::span<std::byte> arena,
            std::span<std::int32_t> logits, const RunOptions& options = {});

@@ -3,6 +3,7 @@
 // it. The program is the file's first tensor, so that its position needs no JSON.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace bitlog2::runtime {
@@ -34,7 +35,7 @@ struct Header {
   std::uint32_t num_classes;
   std::uint32_t attention_kind;           // AttentionKind
   std::uint32_t attention_multiplier;     // BitLog2: M; Sqrt2: 2^bits
-  std::uint32_t attention_top;            // Sqrt2: the largest code that is kept
+  std::uint32_t attention_qmax;           // Sqrt2: the largest code that is kept
   std::uint32_t attention_fraction_bits;  // BitLog2: bits kept below the highest, 0..7
   std::uint32_t attention_nearest;        // BitLog2: 1 rounds to the nearest weight, 0 down
   std::uint32_t reserved[2];              // 0
@@ -52,7 +53,7 @@ enum class OpKind : std::uint32_t {
 };
 
 /// Where an operation reads and writes. Codes are bytes; `a` and `b` are two buffers of them.
-enum class Place : std::uint32_t {
+enum class Buffer : std::uint32_t {
   none = 0,
   codes_a = 1,
   codes_b = 2,
@@ -65,12 +66,12 @@ enum class Place : std::uint32_t {
 /// does not use is 0.
 struct Op {
   std::uint32_t kind;         // OpKind
-  std::uint32_t source;       // Place
-  std::uint32_t destination;  // Place
+  std::uint32_t source;       // Buffer
+  std::uint32_t destination;  // Buffer
   std::uint32_t rows;         // tokens that it produces
   std::uint32_t in_features;
   std::uint32_t out_features;
-  std::uint32_t output_top;  // the largest code that it writes to codes_a or codes_b
+  std::uint32_t output_qmax;  // the largest code that it writes to codes_a or codes_b
 
   // output_c = (s_c * multiplier_c + bias_c * 2^bias_shift + 2^(shift-1)) >> shift, where s_c is
   // embed, linear: sum_i (w_ci - zero_point_c) * decode[x_i]
@@ -86,9 +87,8 @@ struct Op {
 
   std::uint32_t decode;  // I16 [decode_size]: what an input code stands for
   std::uint32_t decode_size;
-  std::uint32_t table;       // U8 [table_size], output -> code, or none: outputs are codes
-  std::uint32_t table_size;  // linear: at most 65536 (GELU); others: at most 256
-                             // embed: U8 [3, 256], pixel -> code
+  std::uint32_t table;       // U8 [table_size]: codes by what is looked up, see has_code_table()
+  std::uint32_t table_size;  // linear: at most 65536 (GELU); embed: 3 * 256; others: at most 256
 
   std::uint32_t positions;  // embed: I16 [tokens, out], added after << position_shift
   std::uint32_t position_shift;
@@ -97,9 +97,8 @@ struct Op {
   std::uint32_t epsilon_low;  // layer_norm: in_features * eps * 2^(2 * kResidualFraction)
   std::uint32_t epsilon_high;
 
-  std::uint32_t grid;    // tokens per side: layer_norm merges 2x2 of them (0: does not),
-                         // attention cuts windows out of them, mean averages them;
-                         // attention without windows: all tokens, of which `rows` attend
+  std::uint32_t extent;  // of the tokens that it reads; merge_grid(), window_grid(),
+                         // attended_tokens() and mean_grid() say what it counts
   std::uint32_t window;  // attention: tokens per side of a window; 0: all tokens
   std::uint32_t window_shift;
   std::uint32_t heads;
@@ -108,9 +107,40 @@ struct Op {
   std::uint32_t score_shift;
   std::uint32_t mask;  // attention: subtracted from scores across regions
   std::uint32_t bias_shift;
-  std::uint32_t input_top;  // attention: no code that it reads is above it
+  std::uint32_t input_qmax;  // attention: no code that it reads is above it
 };
 static_assert(sizeof(Op) == 128);
+
+/// Whether outputs are looked up in `table` to become codes. Embed's table is looked up by
+/// pixels: it has a code for every pixel value of each channel, [3, 256].
+constexpr bool has_code_table(const Op& op) {
+  return static_cast<OpKind>(op.kind) != OpKind::embed && op.table != 0;
+}
+
+/// layer_norm: tokens per side of the square of tokens, 2x2 of which are merged; 0: none are.
+constexpr std::uint32_t merge_grid(const Op& op) {
+  return op.extent;
+}
+
+/// attention with windows: tokens per side of the square that is cut into windows.
+constexpr std::uint32_t window_grid(const Op& op) {
+  return op.extent;
+}
+
+/// attention without windows: how many tokens are attended to, of which `rows` attend.
+constexpr std::uint32_t attended_tokens(const Op& op) {
+  return op.extent;
+}
+
+/// mean: tokens per side of the square that is averaged.
+constexpr std::uint32_t mean_grid(const Op& op) {
+  return op.extent;
+}
+
+/// attention: tokens that attend to each other, all or those of a window.
+constexpr std::size_t group_tokens(const Op& op) {
+  return op.window == 0 ? attended_tokens(op) : std::size_t{op.window} * op.window;
+}
 
 /// Attention's parameters of one head.
 struct HeadRecord {

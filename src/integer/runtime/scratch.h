@@ -1,5 +1,5 @@
-// How an operation divides its scratch memory, of which every member of a team has one. Asked
-// once at open and again at run: each part is described by the same lines.
+// How an operation divides its scratch memory, of which every thread of a group has one. open()
+// measures with the same lines with which run() takes memory.
 #pragma once
 
 #include <cstddef>
@@ -25,11 +25,6 @@ constexpr std::size_t align(std::size_t bytes) {
 inline std::byte* aligned(std::byte* memory) {
   const auto address = reinterpret_cast<std::uintptr_t>(memory);
   return memory + (align(address) - address);
-}
-
-/// Tokens that are attended to at a time.
-constexpr std::size_t group_tokens(const Op& op) {
-  return op.window == 0 ? op.grid : std::size_t{op.window} * op.window;
 }
 
 /// Takes arrays one behind the other from memory; of none, it measures.
@@ -65,8 +60,8 @@ struct RescaleArrays {
   std::int64_t* offsets;
 };
 
-/// The weights of up to kPanelWidth outputs of an embed or linear, unpacked, and what their
-/// sums need to become outputs.
+/// The weights of up to kPanelWidth outputs of an embed or linear as a panel of bytes, and what
+/// their sums need to become outputs.
 struct WeightPanel {
   struct Summary {
     std::int32_t largest;  // no weight's magnitude is above it
@@ -102,9 +97,9 @@ constexpr bool has_wide_table(const Op& op) {
          op.table_size > CodeLookup::kMost;
 }
 
-/// What prepare() makes of an operation before its panels, one behind the other, follow.
-struct PreparedOp {
-  PreparedOp(Carver& carver, const Op& op)
+/// What pack_weights() makes of an operation before its panels, one behind the other, follow.
+struct PackedOp {
+  PackedOp(Carver& carver, const Op& op)
       : has_runs(carver.take<bool>(has_wide_table(op) ? 1 : 0)),
         runs(carver.take<CodeRuns>(has_wide_table(op) ? 1 : 0)) {}
 
@@ -112,13 +107,13 @@ struct PreparedOp {
   CodeRuns* runs;  // of the table behind the layer, if it has runs
 };
 
-inline std::size_t prepared_bytes(const Op& op) {
+inline std::size_t packed_bytes(const Op& op) {
   if (!has_weights(op)) {
     return 0;
   }
   Carver head(nullptr);
   Carver panel(nullptr);
-  static_cast<void>(PreparedOp(head, op));
+  static_cast<void>(PackedOp(head, op));
   static_cast<void>(WeightPanel(panel, op));
   return head.used() + (op.out_features + kPanelWidth - 1) / kPanelWidth * panel.used();
 }
@@ -139,7 +134,7 @@ struct ProductScratch {
   std::size_t row_group;
   std::uint8_t* inputs;
   std::int32_t* row_sums;
-  WeightPanel weights;  // where none are prepared
+  WeightPanel weights;  // where none are packed beforehand
   std::int32_t* offsets;
   std::int32_t* panel_sums;
   std::int32_t* sums;
@@ -152,7 +147,7 @@ struct NormScratch {
   NormScratch(std::byte* memory, const Op& op)
       : carver(memory),
         width(round_up(op.in_features, kLane)),
-        gathered(carver.take<std::int32_t>(op.grid == 0 ? 0 : kNormRows * op.in_features)),
+        gathered(carver.take<std::int32_t>(merge_grid(op) == 0 ? 0 : kNormRows * op.in_features)),
         normalised(carver.take<std::int32_t>(kNormRows * width)),
         rescale(carver, width) {}
 
@@ -173,7 +168,7 @@ struct AttentionScratch {
         context_width(round_up(head_dim, kLane)),
         gathered(
             carver.take<std::uint8_t>(op.window == 0 ? 0 : 3 * tokens * head_dim + kInputSlack)),
-        places(carver.take<std::uint32_t>(op.window == 0 ? 0 : tokens)),
+        tokens_at(carver.take<std::uint32_t>(op.window == 0 ? 0 : tokens)),
         regions(carver.take<std::int32_t>(op.window == 0 ? 0 : tokens)),
         bias(carver.take<std::int32_t>(op.score_bias == 0 ? 0 : tokens * tokens)),
         keys(carver.take<std::int8_t>(score_width * round_up(head_dim, kDepthStep))),
@@ -192,11 +187,11 @@ struct AttentionScratch {
   std::size_t head_dim;
   std::size_t score_width;
   std::size_t context_width;
-  std::uint8_t* gathered;  // q, k and v of a window's tokens [3, tokens, head_dim]
-  std::uint32_t* places;   // where they are in the sequence
-  std::int32_t* regions;   // those of one region see each other
-  std::int32_t* bias;      // of a head, for every pair of a window's tokens
-  std::int8_t* keys;       // panels of kPanelWidth tokens, the last one narrower
+  std::uint8_t* gathered;    // q, k and v of a window's tokens [3, tokens, head_dim]
+  std::uint32_t* tokens_at;  // where they are in the sequence
+  std::int32_t* regions;     // those of one region see each other
+  std::int32_t* bias;        // of a head, for every pair of a window's tokens
+  std::int8_t* keys;         // panels of kPanelWidth tokens, the last one narrower
   std::int32_t* key_offsets;
   std::int32_t* key_sums;
   std::int8_t* values;  // panels of kPanelWidth channels, the last one narrower

@@ -37,15 +37,15 @@ void fill_weight_panel(const Network& network, const Op& op, const InputBytes& b
   const std::size_t channels = left < kPanelWidth ? left : kPanelWidth;
   const bool nibbles = op.weight_bits <= 4;
   const std::size_t row_bytes = nibbles ? (std::size_t{op.in_features} + 1) / 2 : op.in_features;
-  // A packed half byte is at most 15, whatever the nominal width.
-  const std::int32_t top = nibbles ? 15 : 255;
+  // A nibble is at most 15, whatever the nominal width.
+  const std::int32_t qmax = nibbles ? 15 : 255;
   const RescaleArrays& arrays = result.rescale;
   *result.summary = {0, false, true};
   for (std::size_t c = 0; c < channels; ++c) {
     const std::int32_t zero = tensor<std::int16_t>(network, op.zero_points)[first + c];
-    offsets[c] = signed_offset(top, zero);
+    offsets[c] = signed_offset(qmax, zero);
     arrays.zeros[c] = zero - offsets[c];
-    const std::int32_t largest = signed_largest(top, offsets[c]);
+    const std::int32_t largest = signed_largest(qmax, offsets[c]);
     result.summary->largest = largest > result.summary->largest ? largest : result.summary->largest;
   }
   const Panel panel = result.panel(op, first);
@@ -70,7 +70,7 @@ void fill_weight_panel(const Network& network, const Op& op, const InputBytes& b
     if (exists) {
       const std::int64_t largest_sum =
           std::int64_t{op.in_features} *
-          (top + magnitude(tensor<std::int16_t>(network, op.zero_points)[at])) *
+          (qmax + magnitude(tensor<std::int16_t>(network, op.zero_points)[at])) *
           bytes.largest_value();
       const std::int64_t largest_output =
           (largest_sum * arrays.multipliers[c] + magnitude(arrays.offsets[c])) >> op.shift;
@@ -80,15 +80,15 @@ void fill_weight_panel(const Network& network, const Op& op, const InputBytes& b
   }
 }
 
-std::size_t prepared_size(const Network& network) {
+std::size_t packed_size(const Network& network) {
   std::size_t bytes = kAlignment;
   for (std::size_t i = 0; i < network.header.op_count; ++i) {
-    bytes += prepared_bytes(operation(network, i));
+    bytes += packed_bytes(operation(network, i));
   }
   return bytes;
 }
 
-void prepare(const Network& network, const Kernels& kernels, std::span<std::byte> memory) {
+void pack_weights(const Network& network, const Kernels& kernels, std::span<std::byte> memory) {
   std::int32_t offsets[kPanelWidth];
   std::int32_t sums[kPanelWidth];
   Carver carver(aligned(memory.data()));
@@ -97,10 +97,10 @@ void prepare(const Network& network, const Kernels& kernels, std::span<std::byte
     if (!has_weights(op)) {
       continue;
     }
-    const PreparedOp prepared(carver, op);
+    const PackedOp packed(carver, op);
     if (has_wide_table(op)) {
       const auto* entries = tensor<std::uint8_t>(network, op.table);
-      *prepared.has_runs = make_code_runs(entries, op.table_size, *prepared.runs);
+      *packed.has_runs = make_code_runs(entries, op.table_size, *packed.runs);
     }
     const InputBytes bytes(tensor<std::int16_t>(network, op.decode), op.decode_size);
     for (std::size_t first = 0; first < op.out_features; first += kPanelWidth) {

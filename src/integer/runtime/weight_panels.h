@@ -1,6 +1,6 @@
-// Weights as the kernels multiply them: unpacked into panels, beside what turns their sums into
-// outputs. run() makes a panel when it needs it, in scratch memory; prepare() makes all of them
-// once, for those who have the memory.
+// Weights as the kernels multiply them: packed into panels, beside what turns their sums into
+// outputs. run() packs a panel when it needs it, in scratch memory; pack_weights() packs all of
+// them once, for callers who have the memory.
 #pragma once
 
 #include <cstddef>
@@ -17,16 +17,16 @@ const T* tensor(const Network& network, std::uint32_t offset) {
   return reinterpret_cast<const T*>(network.data + offset);
 }
 
-/// What is taken from codes in [0, top] so that they fit signed bytes: their zero point, or
-/// as near to it as that can be.
-constexpr std::int32_t signed_offset(std::int32_t top, std::int32_t zero) {
-  const std::int32_t least = top > 127 ? top - 127 : 0;
+/// What is subtracted from codes in [0, qmax] so that they fit signed bytes: their zero point, or
+/// what comes nearest to it.
+constexpr std::int32_t signed_offset(std::int32_t qmax, std::int32_t zero) {
+  const std::int32_t least = qmax > 127 ? qmax - 127 : 0;
   return zero < least ? least : zero > 128 ? 128 : zero;
 }
 
-/// How large codes are then.
-constexpr std::int32_t signed_largest(std::int32_t top, std::int32_t offset) {
-  return top - offset > offset ? top - offset : offset;
+/// The largest magnitude of codes in [0, qmax] after that.
+constexpr std::int32_t signed_largest(std::int32_t qmax, std::int32_t offset) {
+  return qmax - offset > offset ? qmax - offset : offset;
 }
 
 /// What an operation's input codes stand for, as bytes: decode[code] - smallest.
@@ -43,7 +43,7 @@ struct InputBytes {
   std::uint8_t table[256];
 };
 
-/// Unpacks the weights of an operation's outputs from `first` on, which expect `bytes` as
+/// Packs the weights of an operation's outputs from `first` on, which expect `bytes` as
 /// inputs, into `result`. `offsets` and `sums` have room for kPanelWidth values.
 void fill_weight_panel(const Network& network, const Op& op, const InputBytes& bytes,
                        std::size_t first, const Kernels& kernels, std::int32_t* offsets,

@@ -95,20 +95,17 @@ struct Parts {
   std::size_t available = 0;
 };
 
-std::span<const Kernels* const> part(bool available) {
-  static const Parts parts;
-  const std::span<const Kernels* const> tables(parts.tables);
-  return available ? tables.first(parts.available) : tables.subspan(parts.available);
-}
+// Asked before main: a static variable of a function would need the C++ library.
+const Parts parts;
 
 }  // namespace
 
 std::span<const Kernels* const> available_kernels() {
-  return part(true);
+  return std::span<const Kernels* const>(parts.tables).first(parts.available);
 }
 
 std::span<const Kernels* const> unavailable_kernels() {
-  return part(false);
+  return std::span<const Kernels* const>(parts.tables).subspan(parts.available);
 }
 
 }  // namespace bitlog2::runtime

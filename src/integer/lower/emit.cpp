@@ -1,0 +1,285 @@
+#include "integer/lower/emit.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "bitlog2/error.h"
+#include "integer/lower/factors.h"
+
+namespace bitlog2::integer {
+namespace {
+
+using runtime::Buffer;
+using runtime::Op;
+using runtime::OpKind;
+
+// The runtime checks this limit, too.
+constexpr float kLargestWeightZeroPoint = 4096.0F;
+
+constexpr std::size_t kGeluTableSize = 4096;
+constexpr std::size_t kFineGeluTableSize = 32768;  // where there are more codes than:
+constexpr std::size_t kMostCoarseCodes = 64;
+
+constexpr double kResidualScale = 1 << runtime::kResidualFraction;
+
+std::uint32_t word(std::size_t value) {
+  return static_cast<std::uint32_t>(value);
+}
+
+std::uint32_t word(Buffer buffer) {
+  return static_cast<std::uint32_t>(buffer);
+}
+
+Op make_op(OpKind kind, Buffer source, Buffer destination, std::size_t rows) {
+  Op op = {};
+  op.kind = static_cast<std::uint32_t>(kind);
+  op.source = word(source);
+  op.destination = word(destination);
+  op.rows = word(rows);
+  return op;
+}
+
+double gelu(double x) {
+  return x / 2 * (1 + std::erf(x / std::numbers::sqrt2));
+}
+
+}  // namespace
+
+const UniformQuantizer& Emitter::quantizer(const std::string& name) const {
+  return quantizers_.uniform.at(name);
+}
+
+ActivationCodes Emitter::codes_named(const std::string& name, std::size_t head) const {
+  const auto grid = quantizers_.grids.find(name);
+  return grid == quantizers_.grids.end() ? codes_of(quantizer(name), head) : codes_of(grid->second);
+}
+
+ActivationCodes Emitter::input_codes(const Linear& layer) const {
+  return codes_named(layer.name + ".input_quantizer");
+}
+
+/// Weights, biases and multipliers of a layer whose channel c must produce
+/// y * forms[c].scale + forms[c].offset from codes of `input`.
+void Emitter::set_weights(Op& op, const Linear& layer, const ActivationCodes& input,
+                          std::span<const OutputForm> forms) {
+  const UniformQuantizer& weights = quantizer(layer.name + ".weight_quantizer");
+  const float qmax = static_cast<float>((1 << weights.bits) - 1);
+  std::vector<std::uint8_t> codes(layer.weight.size());
+  std::vector<std::int16_t> zero_points;
+  std::vector<double> offsets;
+  std::vector<double> factors;
+  for (std::size_t c = 0; c < layer.out_features; ++c) {
+    const auto row = std::span(layer.weight).subspan(c * layer.in_features, layer.in_features);
+    const float zero_point = weights.zero_point[c];
+    if (std::fabs(zero_point) > kLargestWeightZeroPoint) {
+      throw Error(
+          fmt::format("{}: channel {} has weights {} steps away from 0, more than "
+                      "integers hold",
+                      layer.name, c, zero_point));
+    }
+    double sum = 0;
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      const float code = encode_affine(row[i], weights.scale[c], zero_point, qmax);
+      if (std::isnan(code)) {
+        throw too_large(layer.name, kWeightsAre);
+      }
+      codes[c * layer.in_features + i] = static_cast<std::uint8_t>(code);
+      sum += code - zero_point;
+    }
+    // What one step of the integer sum is worth.
+    const double step = input.decoded_scale() * weights.scale[c];
+    const double bias = layer.bias.empty() ? 0.0 : layer.bias[c];
+    zero_points.push_back(static_cast<std::int16_t>(zero_point));
+    factors.push_back(step * forms[c].scale);
+    offsets.push_back(bias * forms[c].scale + forms[c].offset -
+                      input.decoded_zero_point() * sum * factors.back());
+  }
+  const FixedFactors fixed = fix_factors(factors, layer.name);
+  const FixedOffsets fixed_offsets = fix_offsets(offsets, fixed.shift, layer.name);
+  op.weight_bits = word(static_cast<std::size_t>(weights.bits));
+  op.weights = program_.add_codes(layer.name + ".weight", codes, layer.out_features,
+                                  layer.in_features, weights.bits);
+  op.zero_points = program_.add(layer.name + ".weight_zero_point", zero_points);
+  op.bias = program_.add(layer.name + ".bias", fixed_offsets.integers);
+  op.bias_shift = fixed_offsets.bias_shift;
+  op.multipliers = program_.add(layer.name + ".multiplier", fixed.integers);
+  op.shift = fixed.shift;
+  op.in_features = word(layer.in_features);
+  op.out_features = word(layer.out_features);
+  op.decode = input.has_levels() ? program_.add(layer.name + ".decode", input.levels)
+                                 : identity_decode(input.qmax);
+  op.decode_size = input.qmax + 1;
+}
+
+/// The codes' own values, shared by all layers of the same width.
+std::uint32_t Emitter::identity_decode(std::uint32_t qmax) {
+  std::uint32_t& tensor = decode_tables_[qmax];
+  if (tensor == 0) {
+    std::vector<std::int16_t> values(qmax + 1);
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      values[i] = static_cast<std::int16_t>(i);
+    }
+    tensor = program_.add(fmt::format("decode.{}", qmax + 1), values);
+  }
+  return tensor;
+}
+
+/// The code of every pixel value, channel by channel. In float32, in the order in which the
+/// simulated engine computes it.
+std::vector<std::uint8_t> Emitter::pixel_table(const UniformQuantizer& quantizer,
+                                               const ActivationCodes& codes) const {
+  const Preprocessing& preprocessing = model_.config.preprocessing;
+  std::vector<std::uint8_t> table;
+  for (std::size_t channel = 0; channel < 3; ++channel) {
+    for (int pixel = 0; pixel < 256; ++pixel) {
+      const float value = (static_cast<float>(pixel) / 255.0F - preprocessing.mean[channel]) /
+                          preprocessing.std[channel];
+      table.push_back(static_cast<std::uint8_t>(encode_affine(value, quantizer.scale[0],
+                                                              static_cast<float>(codes.zero_point),
+                                                              static_cast<float>(codes.qmax))));
+    }
+  }
+  return table;
+}
+
+void Emitter::embed(const Linear& projection, std::size_t rows, std::span<const double> positions,
+                    bool has_class_token) {
+  const UniformQuantizer& input = quantizer(projection.name + ".input_quantizer");
+  const ActivationCodes codes = codes_of(input);
+  const std::vector<std::uint8_t> table = pixel_table(input, codes);
+  Op op = make_op(OpKind::embed, Buffer::none, Buffer::residual, rows);
+  set_weights(op, projection, codes,
+              std::vector<OutputForm>(projection.out_features, {kResidualScale, 0}));
+  op.table = program_.add(projection.name + ".pixel_table", table);
+  op.table_size = word(table.size());
+  if (!positions.empty()) {
+    set_positions(op, positions);
+  }
+  op.class_token = has_class_token ? 1 : 0;
+  program_.add_op(op, projection.name);
+}
+
+void Emitter::set_positions(Op& op, std::span<const double> positions) {
+  constexpr int kMostShift = 16;
+  const std::string name = "pos_embed";
+  const double largest = largest_magnitude(positions, name, "it is") * kResidualScale;
+  // 16 bits each; the shift brings them to the residual stream's fraction.
+  const int excess = largest > 0 ? std::ilogb(largest) - 14 : 0;
+  if (excess > kMostShift) {
+    throw too_large(name, "it is");
+  }
+  op.position_shift = word(static_cast<std::size_t>(std::max(excess, 0)));
+  std::vector<std::int16_t> values;
+  for (const double value : positions) {
+    const double scaled = std::ldexp(value * kResidualScale, -static_cast<int>(op.position_shift));
+    values.push_back(
+        static_cast<std::int16_t>(std::clamp(std::nearbyint(scaled), -32767.0, 32767.0)));
+  }
+  op.positions = program_.add(name, values);
+}
+
+Op Emitter::norm_op(const NormStep& step, Buffer destination, const OutputForm& form) {
+  const LayerNorm& norm = *step.norm;
+  std::vector<double> factors;
+  std::vector<double> offsets;
+  for (std::size_t c = 0; c < norm.channels; ++c) {
+    // The normalised value has kNormFraction fraction bits of its own.
+    factors.push_back(std::ldexp(norm.gamma[c] * form.scale, -runtime::kNormFraction));
+    offsets.push_back(norm.beta[c] * form.scale + form.offset);
+  }
+  const FixedFactors fixed = fix_factors(factors, norm.name);
+  const FixedOffsets fixed_offsets = fix_offsets(offsets, fixed.shift, norm.name);
+  const double epsilon = static_cast<double>(norm.eps) * static_cast<double>(norm.channels) *
+                         kResidualScale * kResidualScale;
+  if (!(epsilon < 0x1p60)) {
+    throw too_large(norm.name, "its epsilon is");
+  }
+  const auto whole_epsilon = static_cast<std::uint64_t>(epsilon);
+  Op op = make_op(OpKind::layer_norm, Buffer::residual, destination, step.rows);
+  op.in_features = word(norm.channels);
+  op.out_features = word(norm.channels);
+  op.extent = word(step.merge_grid);
+  op.multipliers = program_.add(norm.name + ".multiplier", fixed.integers);
+  op.bias = program_.add(norm.name + ".offset", fixed_offsets.integers);
+  op.bias_shift = fixed_offsets.bias_shift;
+  op.shift = fixed.shift;
+  op.epsilon_low = static_cast<std::uint32_t>(whole_epsilon);
+  op.epsilon_high = static_cast<std::uint32_t>(whole_epsilon >> 32);
+  return op;
+}
+
+void Emitter::norm_to_codes(const NormStep& step, const ActivationCodes& output) {
+  Op op = norm_op(step, Buffer::codes_a, {1 / output.scale, output.zero_point});
+  set_output(op, output, step.norm->name);
+  program_.add_op(op, step.norm->name);
+}
+
+void Emitter::norm_to_residual(const NormStep& step) {
+  program_.add_op(norm_op(step, Buffer::residual, {kResidualScale, 0}), step.norm->name);
+}
+
+/// The codes that an operation writes.
+void Emitter::set_output(Op& op, const ActivationCodes& codes, const std::string& name) {
+  op.output_qmax = codes.qmax;
+  if (!codes.table.empty()) {
+    op.table = program_.add(name + ".code_table", codes.table);
+    op.table_size = word(codes.table.size());
+  }
+}
+
+Op Emitter::linear_op(const LinearStep& step, Buffer destination,
+                      std::span<const OutputForm> forms) {
+  Op op = make_op(OpKind::linear, step.source, destination, step.rows);
+  set_weights(op, *step.layer, step.input, forms);
+  return op;
+}
+
+void Emitter::linear(const LinearStep& step, Buffer destination) {
+  const double scale =
+      destination == Buffer::logits ? 1 << runtime::kLogitFraction : kResidualScale;
+  const std::vector<OutputForm> forms(step.layer->out_features, {scale, 0});
+  program_.add_op(linear_op(step, destination, forms), step.layer->name);
+}
+
+/// The layer's sums index a table of the next layer's codes of GELU.
+void Emitter::linear_and_gelu(const LinearStep& step, const ActivationCodes& output) {
+  // Below -6 GELU is 0 to 1e-8; above `high` the code stays at its largest.
+  const double low = -6.0;
+  // GELU lies at most 0.17 below x, so that the table reaches every code.
+  const double high = std::max(1.0, output.largest() + 0.2);
+  const std::size_t size = output.count() > kMostCoarseCodes ? kFineGeluTableSize : kGeluTableSize;
+  const double interval = (high - low) / static_cast<double>(size - 1);
+  std::vector<std::uint8_t> table;
+  for (std::size_t i = 0; i < size; ++i) {
+    table.push_back(output.encode(gelu(low + static_cast<double>(i) * interval)));
+  }
+  const Linear& layer = *step.layer;
+  const std::vector<OutputForm> forms(layer.out_features, {1 / interval, -low / interval});
+  Op op = linear_op(step, Buffer::codes_b, forms);
+  op.output_qmax = output.qmax;
+  op.table = program_.add(layer.name + ".gelu_table", table);
+  op.table_size = word(table.size());
+  program_.add_op(op, layer.name);
+}
+
+void Emitter::mean(const MeanStep& step, const ActivationCodes& output) {
+  const std::string name = "mean";
+  const double factor = 1 / (kResidualScale * output.scale);
+  const FixedFactors fixed = fix_factors(std::span(&factor, 1), name);
+  Op op = make_op(OpKind::mean, Buffer::residual, Buffer::codes_a, 1);
+  op.in_features = word(step.channels);
+  op.out_features = word(step.channels);
+  set_output(op, output, name);
+  op.extent = word(step.grid);
+  op.multipliers = program_.add(name + ".multiplier", fixed.integers);
+  const FixedOffsets offset = fix_offsets(std::span(&output.zero_point, 1), fixed.shift, name);
+  op.bias = program_.add(name + ".bias", offset.integers);
+  op.bias_shift = offset.bias_shift;
+  op.shift = fixed.shift;
+  program_.add_op(op, name);
+}
+
+}  // namespace bitlog2::integer

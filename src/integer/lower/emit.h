@@ -1,0 +1,116 @@
+// Writes a program's operations: for a layer of the model, the record and the tensors with
+// which the runtime computes it (docs/integer-inference.md has the equations). Which operation
+// comes when, and what its output must become, is for its caller to say (ops.h).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "bitlog2/quantized_model.h"
+#include "integer/lower/activation_codes.h"
+#include "integer/program_builder.h"
+#include "integer/runtime/program.h"
+
+namespace bitlog2::integer {
+
+/// A LayerNorm over `rows` tokens of the residual stream.
+struct NormStep {
+  const LayerNorm* norm = nullptr;
+  std::size_t rows = 0;
+  std::size_t merge_grid = 0;  ///< tokens per side, of which 2x2 become a row; 0: none do
+};
+
+/// A linear layer over `rows` tokens, which are codes in `source`.
+struct LinearStep {
+  const Linear* layer = nullptr;
+  runtime::Buffer source = runtime::Buffer::codes_a;
+  ActivationCodes input;
+  std::size_t rows = 0;
+};
+
+/// Attention of the first `rows` tokens to `attended` tokens.
+struct AttentionStep {
+  const Attention* attention = nullptr;
+  std::size_t attended = 0;
+  std::size_t rows = 0;
+};
+
+/// The mean over grid x grid tokens.
+struct MeanStep {
+  std::size_t grid = 0;
+  std::size_t channels = 0;
+};
+
+/// What a layer's real output y becomes: the integer y * scale + offset.
+struct OutputForm {
+  double scale = 1;
+  double offset = 0;
+};
+
+class Emitter {
+ public:
+  Emitter(const QuantizedModel& quantized, ProgramBuilder& program)
+      : model_(quantized.model), quantizers_(quantized.quantizers), program_(program) {}
+
+  /// The codes that a layer expects.
+  ActivationCodes input_codes(const Linear& layer) const;
+
+  /// Pixels to the residual stream. `positions` [rows, out] are added to it; empty: nothing is.
+  /// With `has_class_token` the first row is its position alone.
+  void embed(const Linear& projection, std::size_t rows, std::span<const double> positions,
+             bool has_class_token);
+
+  /// The residual stream, normalised, to codes_a or to the residual stream itself.
+  void norm_to_codes(const NormStep& step, const ActivationCodes& output);
+  void norm_to_residual(const NormStep& step);
+
+  /// A layer's output to the residual stream, added to it, or to the logits.
+  void linear(const LinearStep& step, runtime::Buffer destination);
+
+  /// q, k and v to codes_b, each as codes of its own quantizer.
+  void qkv(const LinearStep& step, const Attention& attention);
+
+  /// A layer and GELU behind it to codes_b.
+  void linear_and_gelu(const LinearStep& step, const ActivationCodes& output);
+
+  /// q, k and v in codes_b to contexts in codes_a.
+  void attention(const AttentionStep& step, const ActivationCodes& output);
+
+  /// The residual stream's mean to codes_a.
+  void mean(const MeanStep& step, const ActivationCodes& output);
+
+ private:
+  struct OperandCodes {
+    ActivationCodes query;
+    ActivationCodes key;
+    ActivationCodes value;
+  };
+
+  const UniformQuantizer& quantizer(const std::string& name) const;
+  ActivationCodes codes_named(const std::string& name, std::size_t head = 0) const;
+  OperandCodes operand_codes(const Attention& attention, std::size_t head) const;
+
+  void set_weights(runtime::Op& op, const Linear& layer, const ActivationCodes& input,
+                   std::span<const OutputForm> forms);
+  std::uint32_t identity_decode(std::uint32_t qmax);
+  std::vector<std::uint8_t> pixel_table(const UniformQuantizer& quantizer,
+                                        const ActivationCodes& codes) const;
+  void set_positions(runtime::Op& op, std::span<const double> positions);
+  void set_output(runtime::Op& op, const ActivationCodes& codes, const std::string& name);
+  runtime::Op norm_op(const NormStep& step, runtime::Buffer destination, const OutputForm& form);
+  runtime::Op linear_op(const LinearStep& step, runtime::Buffer destination,
+                        std::span<const OutputForm> forms);
+  void set_heads(runtime::Op& op, const Attention& attention, const ActivationCodes& output);
+  void set_windows(runtime::Op& op, const Attention& attention);
+
+  const Model& model_;
+  const Quantizers& quantizers_;
+  ProgramBuilder& program_;
+  std::map<std::uint32_t, std::uint32_t> decode_tables_;
+};
+
+}  // namespace bitlog2::integer

@@ -1,0 +1,153 @@
+// Attention's operations: q, k and v as codes, and what each head makes of them.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "integer/lower/emit.h"
+#include "integer/lower/factors.h"
+
+namespace bitlog2::integer {
+namespace {
+
+using runtime::Buffer;
+using runtime::HeadRecord;
+using runtime::Op;
+
+// The runtime checks these limits, too.
+constexpr double kLargestZeroPoint = 4096;
+constexpr double kLargestValueZeroPoint = 512;
+constexpr double kLargestScoreBias = 0x1p28;  // 4096 powers of two
+
+constexpr double kMask = 100.0;  // what timm subtracts from a masked score
+
+/// e^x = 2^(x log2(e)), in the fraction bits of scores.
+double score_scale() {
+  return std::ldexp(std::numbers::log2e, runtime::kScoreFraction);
+}
+
+std::uint32_t word(std::size_t value) {
+  return static_cast<std::uint32_t>(value);
+}
+
+std::size_t side_of_square(std::size_t tokens) {
+  return static_cast<std::size_t>(std::lround(std::sqrt(static_cast<double>(tokens))));
+}
+
+}  // namespace
+
+/// Of one head. They share one table.
+Emitter::OperandCodes Emitter::operand_codes(const Attention& attention, std::size_t head) const {
+  return {codes_named(attention.name + ".matmul1.quantizer_A", head),
+          codes_named(attention.name + ".matmul1.quantizer_B", head),
+          codes_named(attention.name + ".matmul2.quantizer_B", head)};
+}
+
+/// Swin's scale of q goes into q's factor.
+void Emitter::qkv(const LinearStep& step, const Attention& attention) {
+  const std::size_t channels = step.layer->out_features / 3;
+  const std::size_t head_dim = channels / attention.num_heads;
+  const double query_scale =
+      attention.scale_query ? 1 / std::sqrt(static_cast<double>(head_dim)) : 1.0;
+  std::vector<OutputForm> forms(step.layer->out_features);
+  for (std::size_t head = 0; head < attention.num_heads; ++head) {
+    const OperandCodes operands = operand_codes(attention, head);
+    const ActivationCodes* parts[] = {&operands.query, &operands.key, &operands.value};
+    for (std::size_t part = 0; part < 3; ++part) {
+      const double factor = (part == 0 ? query_scale : 1.0) / parts[part]->scale;
+      const std::size_t first = part * channels + head * head_dim;
+      std::fill_n(forms.begin() + static_cast<std::ptrdiff_t>(first), head_dim,
+                  OutputForm{factor, parts[part]->zero_point});
+    }
+  }
+  Op op = linear_op(step, Buffer::codes_b, forms);
+  set_output(op, operand_codes(attention, 0).query, step.layer->name);
+  program_.add_op(op, step.layer->name);
+}
+
+void Emitter::attention(const AttentionStep& step, const ActivationCodes& output) {
+  const Attention& attention = *step.attention;
+  const std::size_t channels = attention.qkv.out_features / 3;
+  Op op = {};
+  op.kind = static_cast<std::uint32_t>(runtime::OpKind::attention);
+  op.source = static_cast<std::uint32_t>(Buffer::codes_b);
+  op.destination = static_cast<std::uint32_t>(Buffer::codes_a);
+  op.rows = word(step.rows);
+  op.in_features = word(3 * channels);
+  op.out_features = word(channels);
+  op.input_qmax = operand_codes(attention, 0).query.qmax;
+  op.extent = word(step.attended);
+  set_heads(op, attention, output);
+  set_windows(op, attention);
+  program_.add_op(op, attention.name);
+}
+
+/// A record for each head, and the shifts that they share.
+void Emitter::set_heads(Op& op, const Attention& attention, const ActivationCodes& output) {
+  const std::vector<AttentionQuantizer>& maps =
+      quantizers_.attention_maps.at(attention.name + ".matmul2.quantizer_A");
+  const std::size_t head_dim = op.out_features / attention.num_heads;
+  constexpr std::string_view kZeroPoint = "a zero point is";
+  std::vector<double> scores;
+  std::vector<double> contexts;
+  std::vector<HeadRecord> heads(attention.num_heads, HeadRecord{});
+  for (std::size_t h = 0; h < attention.num_heads; ++h) {
+    const AttentionQuantizer& attention_map = maps[maps.size() > 1 ? h : 0];
+    const auto [q, k, v] = operand_codes(attention, h);
+    scores.push_back(q.scale * k.scale * score_scale() /
+                     (attention.scale_query ? 1.0 : std::sqrt(static_cast<double>(head_dim))));
+    // BitLog2: x^ = m^ / delta. Sqrt2: x^ = p^ * delta, p^ with kSqrt2ContextFraction bits.
+    const double weight = attention_map.scheme.is_bitlog2()
+                              ? 1.0 / attention_map.delta
+                              : std::ldexp(attention_map.delta, -runtime::kSqrt2ContextFraction);
+    contexts.push_back(weight * v.scale / output.scale);
+    heads[h].query_zero = to_bounded(q.zero_point, kLargestZeroPoint, attention.name, kZeroPoint);
+    heads[h].key_zero = to_bounded(k.zero_point, kLargestZeroPoint, attention.name, kZeroPoint);
+    heads[h].value_zero =
+        to_bounded(v.zero_point, kLargestValueZeroPoint, attention.name, kZeroPoint);
+    heads[h].log2_delta = to_bounded(
+        std::ldexp(std::log2(static_cast<double>(attention_map.delta)), runtime::kScoreFraction),
+        std::ldexp(64, runtime::kScoreFraction), attention.name, "the range of its scale is");
+  }
+  const FixedFactors score_factors = fix_factors(scores, attention.name);
+  const FixedFactors context_factors = fix_factors(contexts, attention.name);
+  const FixedOffsets context_offset =
+      fix_offsets(std::span(&output.zero_point, 1), context_factors.shift, attention.name);
+  for (std::size_t h = 0; h < attention.num_heads; ++h) {
+    heads[h].score_multiplier = score_factors.integers[h];
+    heads[h].context_bias = context_offset.integers[0];
+    heads[h].context_multiplier = context_factors.integers[h];
+  }
+  set_output(op, output, attention.name);
+  op.heads = word(attention.num_heads);
+  op.head_table = program_.add_heads(attention.name + ".heads", heads);
+  op.bias_shift = context_offset.bias_shift;
+  op.score_shift = score_factors.shift;
+  op.shift = context_factors.shift;
+}
+
+/// Swin's windows, with their relative position bias and mask. Without a bias there are none.
+void Emitter::set_windows(Op& op, const Attention& attention) {
+  if (attention.bias_index.empty()) {
+    return;
+  }
+  const std::size_t window = side_of_square(attention.groups.tokens);
+  const std::size_t offsets = (2 * window - 1) * (2 * window - 1);
+  std::vector<std::int32_t> bias;
+  for (std::size_t head = 0; head < attention.num_heads; ++head) {
+    for (std::size_t offset = 0; offset < offsets; ++offset) {
+      const double value =
+          attention.bias_table[offset * attention.num_heads + head] * score_scale();
+      bias.push_back(
+          to_bounded(value, kLargestScoreBias, attention.name, "its relative position bias is"));
+    }
+  }
+  op.score_bias = program_.add(attention.name + ".score_bias", bias);
+  op.window = word(window);
+  op.window_shift = attention.groups.regions.empty() ? 0 : word(window / 2);
+  op.extent = word(window * side_of_square(attention.groups.count));
+  op.mask = static_cast<std::uint32_t>(kMask * score_scale());
+}
+
+}  // namespace bitlog2::integer

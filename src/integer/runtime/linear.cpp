@@ -1,0 +1,166 @@
+// Products of codes and weights: linear layers and the patch embedding.
+#include "runner.h"
+
+namespace bitlog2::runtime {
+/// A panel of weights for outputs from `first` on: the next one packed beforehand, or one packed
+/// now.
+WeightPanel Runner::weight_panel(const Op& op, const InputBytes& bytes, std::size_t first,
+                                 const ProductScratch& scratch, Carver& packed) const {
+  if (packed_ != nullptr) {
+    return {packed, op};
+  }
+  fill_weight_panel(network_, op, bytes, first, kernels_, scratch.offsets, scratch.panel_sums,
+                    scratch.weights);
+  return scratch.weights;
+}
+
+/// Multiplies a share of input rows by all weights. `fill(row, count, inputs)` gives rows as
+/// bytes [count, in], either in `inputs` or wherever it says; `finish(row, channel, rescale,
+/// sums)` stores what sums from that row and channel on stand for.
+template <class Fill, class Finish>
+void Runner::multiply(const Op& op, const InputBytes& bytes, Range rows, std::byte* packed_panels,
+                      Fill fill, Finish finish) {
+  ProductScratch scratch(scratch_, op);
+  const bool to_codes = writes_codes(op);
+  const auto high = largest_output(op);
+  for (std::size_t first = rows.begin; first < rows.end; first += kRowGroup) {
+    const std::size_t count = rows.end - first < kRowGroup ? rows.end - first : kRowGroup;
+    const Inputs inputs = {fill(first, count, scratch.inputs), op.in_features, bytes.largest};
+    bool has_row_sums = false;
+    Carver packed(packed_panels);
+    for (std::size_t c = 0; c < op.out_features; c += kPanelWidth) {
+      const WeightPanel weights = weight_panel(op, bytes, c, scratch, packed);
+      const Panel panel = weights.panel(op, c);
+      const std::size_t left = op.out_features - c;
+      Rescale rescale =
+          rescale_of(weights.rescale, op.shift, to_codes ? 0 : kLowest, to_codes ? high : kHighest);
+      rescale.fits = weights.summary->outputs_fit;
+      if (weights.summary->has_zeros) {
+        rescale.zeros = weights.rescale.zeros;
+        if (!has_row_sums) {
+          kernels_.sum_rows(inputs, count, op.in_features, scratch.row_sums);
+          has_row_sums = true;
+        }
+      }
+      for (std::size_t r = 0; r < count; r += kRowChunk) {
+        const std::size_t chunk = count - r < kRowChunk ? count - r : kRowChunk;
+        kernels_.multiply({inputs.row(r), inputs.stride, inputs.largest}, chunk, panel,
+                          scratch.sums, panel.width);
+        finish(first + r, c, rescale,
+               Sums{scratch.sums, panel.width, scratch.row_sums + r, chunk,
+                    left < kPanelWidth ? left : kPanelWidth});
+      }
+    }
+  }
+}
+
+void Runner::embed(const Op& op, Range rows) {
+  // Shares are of tokens; the class token is the first of them and has no patch.
+  const std::size_t skip = op.class_token;
+  const Range patches = {rows.begin < skip ? 0 : rows.begin - skip,
+                         rows.end < skip ? 0 : rows.end - skip};
+  start_from_positions(op, rows);
+  const InputBytes bytes(tensor<std::int16_t>(op.decode), op.decode_size);
+  const auto unfold = [&](std::size_t first, std::size_t count, std::uint8_t* inputs) {
+    unfold_patches(op, bytes, {first, first + count}, inputs);
+    return inputs;
+  };
+  multiply(op, bytes, patches, packed_, unfold,
+           [&](std::size_t row, std::size_t c, const Rescale& rescale, const Sums& sums) {
+             add_to_residual(op, row + skip, c, rescale, sums);
+           });
+}
+
+void Runner::start_from_positions(const Op& op, Range rows) {
+  const std::size_t first = rows.begin * op.out_features;
+  const std::size_t count = rows.size() * op.out_features;
+  if (op.positions == 0) {
+    return clear(residual_ + first, count);
+  }
+  const auto* positions = tensor<std::int16_t>(op.positions) + first;
+  std::int32_t* values = residual_ + first;
+  if (op.position_shift < 16) {  // 16 bits, shifted, fit
+    for (std::size_t i = 0; i < count; ++i) {
+      values[i] = std::int32_t{positions[i]} * (1 << op.position_shift);
+    }
+    return;
+  }
+  for (std::size_t i = 0; i < count; ++i) {
+    values[i] = saturate(std::int64_t{positions[i]} << op.position_shift, statistics_.saturations);
+  }
+}
+
+/// Patches as rows of bytes [patches, 3 * patch * patch].
+void Runner::unfold_patches(const Op& op, const InputBytes& bytes, Range patches,
+                            std::uint8_t* inputs) const {
+  const std::size_t side = network_.header.image_size;
+  const std::size_t patch = network_.header.patch_size;
+  const std::size_t grid = side / patch;
+  const auto* table = tensor<std::uint8_t>(op.table);
+  std::uint8_t byte_of[3][256];
+  for (std::size_t channel = 0; channel < 3; ++channel) {
+    for (std::size_t pixel = 0; pixel < 256; ++pixel) {
+      byte_of[channel][pixel] = bytes.table[table[channel * 256 + pixel]];
+    }
+  }
+  for (std::size_t p = patches.begin; p < patches.end; ++p) {
+    const std::uint8_t* corner = pixels_.data() + 3 * (p / grid * patch * side + p % grid * patch);
+    for (std::size_t y = 0; y < patch; ++y) {
+      kernels_.split_channels(corner + 3 * y * side, patch, byte_of, inputs + y * patch,
+                              patch * patch);
+    }
+    inputs += 3 * patch * patch;
+  }
+}
+
+void Runner::linear(const Op& op, Range rows) {
+  if (rows.empty()) {
+    return;
+  }
+  const InputBytes bytes(tensor<std::int16_t>(op.decode), op.decode_size);
+  const std::uint8_t* source = codes(op.source);
+  const auto decode_rows = [&](std::size_t first, std::size_t count,
+                               std::uint8_t* inputs) -> const std::uint8_t* {
+    const std::uint8_t* encoded = source + first * op.in_features;
+    if (bytes.is_identity) {
+      return encoded;
+    }
+    kernels_.decode(encoded, count * op.in_features, bytes.table, bytes.size, inputs);
+    return inputs;
+  };
+  CodeTable table = code_table(op);
+  std::byte* panels = packed_;
+  if (packed_ != nullptr) {
+    Carver carver(packed_);
+    const PackedOp packed_op(carver, op);
+    panels += carver.used();
+    table.runs = has_wide_table(op) && *packed_op.has_runs ? packed_op.runs : nullptr;
+  }
+  const auto multiply_and = [&](auto finish) {
+    multiply(op, bytes, rows, panels, decode_rows, finish);
+  };
+  if (writes_codes(op)) {
+    std::uint8_t* target = codes(op.destination);
+    return multiply_and(
+        [&](std::size_t row, std::size_t c, const Rescale& rescale, const Sums& sums) {
+          kernels_.rescale_to_codes(rescale, sums, table, target + row * op.out_features + c,
+                                    op.out_features);
+        });
+  }
+  const auto buffer = static_cast<Buffer>(op.destination);
+  if (buffer == Buffer::logits) {
+    clear(logits_.data(), op.out_features);
+    return multiply_and([&](std::size_t, std::size_t c, const Rescale& rescale, const Sums& sums) {
+      statistics_.saturations +=
+          kernels_.rescale_and_add(rescale, sums, logits_.data() + c, op.out_features);
+    });
+  }
+  if (buffer == Buffer::residual) {
+    clear(residual_ + rows.begin * op.out_features, rows.size() * op.out_features);
+  }
+  multiply_and([&](std::size_t row, std::size_t c, const Rescale& rescale, const Sums& sums) {
+    add_to_residual(op, row, c, rescale, sums);
+  });
+}
+
+}  // namespace bitlog2::runtime
