@@ -95,15 +95,15 @@ LoadedModel load_chosen_model(const ModelChoice& choice) {
   return {load_model(weights, config), class_names(weights, config.num_classes)};
 }
 
-std::vector<float> calibration_batch(const Dataset& images, const Preprocessing& preprocessing,
-                                     ThreadPool& pool) {
+std::vector<RgbImage> calibration_batch(const Dataset& images, const Preprocessing& preprocessing,
+                                        ThreadPool& pool) {
   std::vector<RgbImage> crops(images.size());
   pool.parallel_for(images.size(), 1, [&](std::size_t begin, std::size_t end) {
     for (std::size_t i = begin; i < end; ++i) {
       crops[i] = resize_and_crop(images.read(i), preprocessing);
     }
   });
-  return normalised_batch(crops, preprocessing);
+  return crops;
 }
 
 PreparedData prepare_data(const ModelConfig& config, const CalibrationOptions& options,
@@ -122,10 +122,10 @@ PreparedData prepare_data(const ModelConfig& config, const CalibrationOptions& o
 }
 
 Calibration calibrate_with_progress(const Model& model, const QuantizationSettings& settings,
-                                    std::span<const float> images, ThreadPool& pool,
+                                    std::span<const RgbImage> crops, ThreadPool& pool,
                                     const std::atomic<bool>& stop) {
   Progress progress(fmt::format("{}: calibrating", settings.name()));
-  return calibrate(model, settings, images, pool, [&](std::size_t done, std::size_t total) {
+  return calibrate(model, settings, crops, pool, [&](std::size_t done, std::size_t total) {
     if (stop) {
       throw Interrupted();
     }

@@ -40,17 +40,17 @@ struct LoadedModel {
 /// weights, the command that gets them.
 LoadedModel load_chosen_model(const ModelChoice& choice);
 
-/// Decoded, cropped and normalised calibration images, [images, 3, S, S]. An image that
-/// cannot be read is fatal here: a smaller batch would be another calibration.
-std::vector<float> calibration_batch(const Dataset& images, const Preprocessing& preprocessing,
-                                     ThreadPool& pool);
+/// Decoded and cropped calibration images. An image that cannot be read is fatal here: a smaller
+/// batch would be another calibration.
+std::vector<RgbImage> calibration_batch(const Dataset& images, const Preprocessing& preprocessing,
+                                        ThreadPool& pool);
 
 struct CalibrationOptions;
 
 /// A dataset, opened and ready for a model.
 struct PreparedData {
   Dataset validation;
-  std::vector<float> calibration;  ///< [images, 3, S, S], normalised
+  std::vector<RgbImage> calibration;  ///< crops
 };
 
 /// Opens the dataset for a model of this config, says on stderr which images calibrate, and
@@ -60,7 +60,7 @@ PreparedData prepare_data(const ModelConfig& config, const CalibrationOptions& o
 
 /// calibrate() with progress; throws Interrupted when `stop` is set.
 Calibration calibrate_with_progress(const Model& model, const QuantizationSettings& settings,
-                                    std::span<const float> images, ThreadPool& pool,
+                                    std::span<const RgbImage> crops, ThreadPool& pool,
                                     const std::atomic<bool>& stop);
 
 /// evaluate() with progress; skipped images are named on stderr.

@@ -17,6 +17,8 @@
 #include "bitlog2/integer.h"
 #include "integer/program_builder.h"
 #include "model/forward.h"
+#include "quant/affine.h"
+#include "quant/attention/scheme.h"
 
 namespace bitlog2 {
 namespace {
@@ -97,8 +99,8 @@ struct CodeGrid {
   /// The code of a real value, of the nearest level where there are levels.
   std::uint8_t code_of(double x) const {
     if (levels.empty()) {
-      const auto code = static_cast<std::uint8_t>(
-          std::clamp(std::rint(x / scale) + zero, 0.0, static_cast<double>(top)));
+      const quant::AffineStep<double> step = {scale, zero, static_cast<double>(top)};
+      const auto code = static_cast<std::uint8_t>(step.encode(x));
       return table.empty() ? code : table[code];
     }
     std::uint8_t code = 0;
@@ -126,8 +128,8 @@ CodeGrid grid_with_ends(double scale, double zero, std::uint32_t top, std::uint3
 }
 
 /// `channel` is a head for q, k and v that have a quantizer per head.
-CodeGrid grid_of(const UniformQuantizer& quantizer, std::size_t channel = 0) {
-  const std::size_t i = quantizer.per_channel() ? channel : 0;
+CodeGrid grid_of(const Affine& quantizer, std::size_t channel = 0) {
+  const std::size_t i = quantizer.scale.size() > 1 ? channel : 0;
   const double scale = quantizer.scale[i];
   const double zero = quantizer.zero_point[i];
   const std::uint32_t top = (1U << quantizer.bits) - 1U;
@@ -141,7 +143,7 @@ CodeGrid grid_of(const UniformQuantizer& quantizer, std::size_t channel = 0) {
                   : CodeGrid{scale, std::rint(zero), top};
 }
 
-CodeGrid grid_of(const GridQuantizer& quantizer) {
+CodeGrid grid_of(const Codebook& quantizer) {
   if (quantizer.begins.empty()) {
     return {quantizer.scale, 0, static_cast<std::uint32_t>(quantizer.levels.size() - 1),
             quantizer.levels, quantizer.scale};
@@ -155,6 +157,11 @@ CodeGrid grid_of(const GridQuantizer& quantizer) {
     grid.table.push_back(static_cast<std::uint8_t>(level - first));
   }
   return grid;
+}
+
+CodeGrid grid_of(const Quantizer& quantizer, std::size_t channel = 0) {
+  const auto* codebook = std::get_if<Codebook>(&quantizer);
+  return codebook != nullptr ? grid_of(*codebook) : grid_of(std::get<Affine>(quantizer), channel);
 }
 
 /// What a layer's real output y becomes: the integer y * scale + offset.
@@ -361,18 +368,13 @@ class LoweringOps {
 
   static constexpr double kResidualScale = 1 << runtime::kResidualFraction;
 
-  const UniformQuantizer& quantizer(const std::string& name) const {
-    return quantizers_.uniform.at(name);
+  template <class Kind>
+  const Kind& quantizer(const std::string& layer, Slot slot) const {
+    return std::get<Kind>(quantizers_.at({layer, slot}));
   }
 
   CodeGrid input_grid(const Linear& layer) const {
-    return grid_named(layer.name + ".input_quantizer");
-  }
-
-  CodeGrid grid_named(const std::string& name, std::size_t channel = 0) const {
-    const auto grid = quantizers_.grids.find(name);
-    return grid == quantizers_.grids.end() ? grid_of(quantizer(name), channel)
-                                           : grid_of(grid->second);
+    return grid_of(quantizers_.at({layer.name, Slot::input}));
   }
 
   struct OperandGrids {
@@ -383,9 +385,9 @@ class LoweringOps {
 
   /// Of one head. They share one table.
   OperandGrids operand_grids(const Attention& attn, std::size_t head) const {
-    return {grid_named(attn.name + ".matmul1.quantizer_A", head),
-            grid_named(attn.name + ".matmul1.quantizer_B", head),
-            grid_named(attn.name + ".matmul2.quantizer_B", head)};
+    return {grid_of(quantizers_.at({attn.name, Slot::query}), head),
+            grid_of(quantizers_.at({attn.name, Slot::key}), head),
+            grid_of(quantizers_.at({attn.name, Slot::value}), head)};
   }
 
   /// Brings what is pending into the residual stream.
@@ -404,8 +406,7 @@ class LoweringOps {
   /// y * forms[c].scale + forms[c].offset from input codes on `input`.
   void set_weights(Op& op, const Linear& layer, const CodeGrid& input,
                    std::span<const OutputForm> forms) {
-    const UniformQuantizer& weights = quantizer(layer.name + ".weight_quantizer");
-    const float top = static_cast<float>((1 << weights.bits) - 1);
+    const auto& weights = quantizer<Affine>(layer.name, Slot::weight);
     std::vector<std::uint8_t> codes(layer.weight.size());
     std::vector<std::int16_t> zero_points;
     std::vector<double> offsets;
@@ -419,9 +420,10 @@ class LoweringOps {
                         "integers hold",
                         layer.name, c, zero));
       }
+      const quant::AffineStep<> step = {weights.scale[c], zero, quant::qmax_of(weights.bits)};
       double sum = 0;
       for (std::size_t i = 0; i < row.size(); ++i) {
-        const float code = std::clamp(std::rint(row[i] / weights.scale[c]) + zero, 0.0F, top);
+        const float code = step.encode(row[i]);
         if (std::isnan(code)) {
           throw too_large(layer.name, kWeightsAre);
         }
@@ -471,17 +473,17 @@ class LoweringOps {
                       std::span<const double> positions) {
     const Linear& layer = *embedding.projection;
     const Preprocessing& preprocessing = model_.config.preprocessing;
-    const UniformQuantizer& input = quantizer(layer.name + ".input_quantizer");
+    const auto& input = quantizer<Affine>(layer.name, Slot::input);
     const CodeGrid grid = grid_of(input);
+    const quant::AffineStep<> step = {input.scale[0], static_cast<float>(grid.zero),
+                                      static_cast<float>(grid.top)};
     std::vector<std::uint8_t> table;
     for (std::size_t channel = 0; channel < 3; ++channel) {
       for (int pixel = 0; pixel < 256; ++pixel) {
         // In float32, in the order in which the simulated engine computes it.
         const float value = (static_cast<float>(pixel) / 255.0F - preprocessing.mean[channel]) /
                             preprocessing.std[channel];
-        const float code = std::rint(value / input.scale[0]) + static_cast<float>(grid.zero);
-        table.push_back(
-            static_cast<std::uint8_t>(std::clamp(code, 0.0F, static_cast<float>(grid.top))));
+        table.push_back(static_cast<std::uint8_t>(step.encode(value)));
       }
     }
     Op op = {};
@@ -602,8 +604,7 @@ class LoweringOps {
 
   void emit_attention(const Attended& attended, const CodeGrid& output) {
     const Attention& attn = *attended.attn;
-    const std::vector<AttentionQuantizer>& maps =
-        quantizers_.attention_maps.at(attn.name + ".matmul2.quantizer_A");
+    const auto& maps = quantizer<AttentionQuantizers>(attn.name, Slot::attention_map);
     const std::size_t channels = attended.shape.channels;
     const std::size_t head_dim = channels / attn.num_heads;
     constexpr std::string_view kZero = "a zero point is";
@@ -617,10 +618,7 @@ class LoweringOps {
       const auto [q, k, v] = operand_grids(attn, h);
       scores.push_back(q.scale * k.scale * to_log2 /
                        (attn.scale_query ? 1.0 : std::sqrt(static_cast<double>(head_dim))));
-      // BitLog2: x^ = m^ / delta. Sqrt2: x^ = p^ * delta, p^ with kSqrt2ContextFraction bits.
-      const double weight = map.scheme.is_bitlog2()
-                                ? 1.0 / map.delta
-                                : std::ldexp(map.delta, -runtime::kSqrt2ContextFraction);
+      const double weight = std::ldexp(map.scheme.method->unit(map.delta), -weight_fraction(map));
       contexts.push_back(weight * v.scale / output.scale);
       heads[h].query_zero = to_bounded(q.zero, kLargestZeroPoint, attn.name, kZero);
       heads[h].key_zero = to_bounded(k.zero, kLargestZeroPoint, attn.name, kZero);
@@ -655,6 +653,12 @@ class LoweringOps {
     op.grid = word(attended.attended_tokens);
     set_windows(op, attn, to_log2);
     program_.add_op(op, attn.name);
+  }
+
+  /// The fraction bits of the weights with which the runtime multiplies values.
+  static int weight_fraction(const AttentionQuantizer& map) {
+    const auto kind = map.scheme.method->in_integers(map.bits, map.options).kind;
+    return kind == IntegerAttention::Kind::sqrt2 ? runtime::kSqrt2ContextFraction : 0;
   }
 
   void set_windows(Op& op, const Attention& attn, double to_log2) {
@@ -732,24 +736,20 @@ class LoweringOps {
 
 runtime::Header make_header(const QuantizedModel& quantized) {
   const ModelConfig& config = quantized.model.config;
-  const AttentionScheme& scheme = quantized.settings.scheme;
+  const QuantizationSettings& settings = quantized.settings;
+  const IntegerAttention attention =
+      settings.scheme.method->in_integers(settings.a_bits, settings.attention_options());
   runtime::Header header = {};
   header.magic = runtime::kMagic;
   header.version = runtime::kVersion;
   header.image_size = word(config.img_size);
   header.patch_size = word(config.patch_size);
   header.num_classes = word(config.num_classes);
-  if (!scheme.is_bitlog2()) {
-    header.attention_kind = static_cast<std::uint32_t>(runtime::AttentionKind::sqrt2);
-    header.attention_multiplier = 1U << quantized.settings.a_bits;
-    header.attention_top = header.attention_multiplier - (scheme.levels == 16 ? 2 : 1);
-    return header;
-  }
-  const BitLog2Grid grid = quantized.settings.attention_grid().value_or(bitlog2_grid(scheme));
-  header.attention_kind = static_cast<std::uint32_t>(runtime::AttentionKind::bitlog2);
-  header.attention_multiplier = static_cast<std::uint32_t>(grid.multiplier);
-  header.attention_fraction_bits = static_cast<std::uint32_t>(grid.fraction_bits);
-  header.attention_nearest = grid.to_nearest ? 1 : 0;
+  header.attention_kind = static_cast<std::uint32_t>(attention.kind);
+  header.attention_multiplier = attention.multiplier;
+  header.attention_top = attention.qmax;
+  header.attention_fraction_bits = attention.fraction_bits;
+  header.attention_nearest = attention.nearest ? 1 : 0;
   return header;
 }
 

@@ -2,8 +2,7 @@
 // that sees every tensor where a quantizer may stand:
 //   void input(const Linear&, Tensor&)          before a linear layer
 //   std::span<const float> weight(const Linear&)
-//   void query / key / value(const Attention&, std::span<float>)
-//   void attention_map(const Attention&, std::span<float>)
+//   void operand(const Attention&, Slot, std::span<float>)   what attention multiplies
 // and that may say, by a member kDropsUnreadTokens, that it need not see every token.
 #pragma once
 
@@ -17,6 +16,7 @@
 #include "bitlog2/engine.h"
 #include "bitlog2/model.h"
 #include "bitlog2/parallel.h"
+#include "bitlog2/quantized_model.h"
 #include "simulate/gemm.h"
 #include "simulate/loops.h"
 #include "simulate/tensor.h"
@@ -29,10 +29,7 @@ struct NoQuantization {
 
   void input(const Linear&, Tensor&) {}
   std::span<const float> weight(const Linear& linear) { return linear.weight; }
-  void query(const Attention&, std::span<float>) {}
-  void key(const Attention&, std::span<float>) {}
-  void value(const Attention&, std::span<float>) {}
-  void attention_map(const Attention&, std::span<float>) {}
+  void operand(const Attention&, Slot, std::span<float>) {}
 };
 
 template <class Quantization>
@@ -140,9 +137,9 @@ class FloatOps {
     if (attn.scale_query) {
       simulate::scale(query.values(), scale);
     }
-    quantization_.query(attn, query.values());
-    quantization_.key(attn, key.values());
-    quantization_.value(attn, value.values());
+    quantization_.operand(attn, Slot::query, query.values());
+    quantization_.operand(attn, Slot::key, key.values());
+    quantization_.operand(attn, Slot::value, value.values());
 
     Tensor map(layout.matrices(), layout.tokens, layout.tokens);
     for_rows(layout.matrices(), [&](std::size_t matrix) {
@@ -160,7 +157,7 @@ class FloatOps {
         softmax(scores);
       }
     });
-    quantization_.attention_map(attn, map.values());
+    quantization_.operand(attn, Slot::attention_map, map.values());
 
     Tensor result(qkv.batch(), qkv.tokens(), qkv.channels() / 3);
     for_rows(layout.matrices(), [&](std::size_t matrix) {

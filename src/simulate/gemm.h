@@ -13,8 +13,8 @@ struct MatrixView {
   std::size_t stride;
 };
 
-/// OpenBLAS would start threads of its own. The products below call this first; who has others
-/// of it, as Eigen's are, without one of these before must do so, too.
+/// Limits OpenBLAS to one thread. The products below call this first; call it before any other BLAS
+/// use, Eigen's included.
 void use_one_blas_thread();
 
 /// c [a.rows, b.rows] = a b^T, plus what c held if `accumulate`.
