@@ -8,6 +8,7 @@
 #include "bitlog2/error.h"
 #include "quant/attention/bitlog2.h"
 #include "quant/attention/sqrt2.h"
+#include "quant/attention/uniform.h"
 
 namespace bitlog2 {
 namespace {
@@ -20,6 +21,7 @@ constexpr quant::BitLog2 kSingleOf16(1 << 15, 0);
 constexpr quant::BitLog2 kSingleOf17(1 << 16, 0);
 constexpr quant::BitLog2 kHalfOf16(256, 1);
 constexpr quant::BitLog2 kHalfOf17(384, 1);
+constexpr quant::Uniform kUniform;
 
 constexpr std::array kSchemes = {
     AttentionScheme{"Sqrt2_16", &kSqrt2Of16},
@@ -28,6 +30,7 @@ constexpr std::array kSchemes = {
     AttentionScheme{"BitLog2_Single_17", &kSingleOf17},
     AttentionScheme{"BitLog2_Half_16", &kHalfOf16},
     AttentionScheme{"BitLog2_Half_17", &kHalfOf17},
+    AttentionScheme{"Uniform", &kUniform, false},
 };
 
 }  // namespace
