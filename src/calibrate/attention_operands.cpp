@@ -43,7 +43,7 @@ Affine find_affine(const QuantizationSettings& settings, std::span<const float> 
 
 Quantizer find_operand_quantizer(const QuantizationSettings& settings, const Attention& attn,
                                  Slot slot, std::span<const float> x, ThreadPool& pool) {
-  AttentionQuantizers maps;
+  AttentionQuantizers attention_map;
   Affine affine = {settings.a_bits, {}, {}};
   const std::size_t heads = settings.recipe.attention_quantizers_head ? attn.num_heads : 1;
   std::vector<float> gathered;
@@ -54,15 +54,16 @@ Quantizer find_operand_quantizer(const QuantizationSettings& settings, const Att
       values = gathered;
     }
     if (slot == Slot::attention_map) {
-      maps.push_back(calibrate_attention(settings.scheme, settings.a_bits, values, pool,
-                                         settings.attention_options()));
+      attention_map.push_back(calibrate_attention(settings.scheme, settings.a_bits, values, pool,
+                                                  settings.attention_options()));
     } else {
       const Affine found = find_affine(settings, values, pool);
       affine.scale.push_back(found.scale[0]);
       affine.zero_point.push_back(found.zero_point[0]);
     }
   }
-  return slot == Slot::attention_map ? Quantizer(std::move(maps)) : Quantizer(std::move(affine));
+  return slot == Slot::attention_map ? Quantizer(std::move(attention_map))
+                                     : Quantizer(std::move(affine));
 }
 
 void find_operand_codebooks(const QuantizationSettings& settings, const Attention& attn,

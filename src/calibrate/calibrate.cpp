@@ -19,6 +19,8 @@ Calibration calibrate(Model model, const QuantizationSettings& settings,
     return calibration::calibrate_repq(std::move(model), settings, images, pool, progress);
   }
   if (recipe.pixel_codes_exact) {
+    // Pixels / 255 taken from the crops differ in float32's last bit, and weights with them: files
+    // would no longer be those that the same images gave before.
     calibration::undo_normalisation(model.config.preprocessing, images);
   }
   model = in_recipe_coordinates(std::move(model), recipe);

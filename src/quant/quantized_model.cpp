@@ -44,8 +44,8 @@ std::size_t channel_count(const Quantizer& quantizer) {
   if (const auto* affine = std::get_if<Affine>(&quantizer)) {
     return affine->scale.size();
   }
-  const auto* maps = std::get_if<AttentionQuantizers>(&quantizer);
-  return maps != nullptr ? maps->size() : 1;
+  const auto* heads = std::get_if<AttentionQuantizers>(&quantizer);
+  return heads != nullptr ? heads->size() : 1;
 }
 
 void fake_quantize(const Quantizer& quantizer, std::span<float> values, std::size_t channel) {
@@ -124,14 +124,14 @@ std::string quantizers_to_json(const Quantizers& quantizers) {
         entry["begins"] = codebook->begins;
       }
     } else {
-      const auto& maps = std::get<AttentionQuantizers>(quantizer);
-      entry = {{"delta", maps.front().delta},
-               {"n_bits", maps.front().bits},
-               {"scheme", maps.front().scheme.name}};
-      if (maps.size() > 1) {
+      const auto& heads = std::get<AttentionQuantizers>(quantizer);
+      entry = {{"delta", heads.front().delta},
+               {"n_bits", heads.front().bits},
+               {"scheme", heads.front().scheme.name}};
+      if (heads.size() > 1) {
         entry["delta"] = ordered_json::array();
-        for (const AttentionQuantizer& map : maps) {
-          entry["delta"].push_back(map.delta);
+        for (const AttentionQuantizer& head : heads) {
+          entry["delta"].push_back(head.delta);
         }
       }
     }

@@ -141,15 +141,15 @@ class FloatOps {
     quantization_.operand(attn, Slot::key, key.values());
     quantization_.operand(attn, Slot::value, value.values());
 
-    Tensor map(layout.matrices(), layout.tokens, layout.tokens);
+    Tensor probabilities(layout.matrices(), layout.tokens, layout.tokens);
     for_rows(layout.matrices(), [&](std::size_t matrix) {
       const std::size_t first = matrix * layout.tokens;
       multiply_transposed(
           {query.row(first).data(), layout.tokens, layout.head_dim, layout.head_dim},
           {key.row(first).data(), layout.tokens, layout.head_dim, layout.head_dim},
-          map.row(first).data(), layout.tokens, false);
+          probabilities.row(first).data(), layout.tokens, false);
       for (std::size_t i = 0; i < layout.tokens; ++i) {
-        const std::span<float> scores = map.row(first + i);
+        const std::span<float> scores = probabilities.row(first + i);
         if (!attn.scale_query) {
           simulate::scale(scores, scale);
         }
@@ -157,13 +157,13 @@ class FloatOps {
         softmax(scores);
       }
     });
-    quantization_.operand(attn, Slot::attention_map, map.values());
+    quantization_.operand(attn, Slot::attention_map, probabilities.values());
 
     Tensor result(qkv.batch(), qkv.tokens(), qkv.channels() / 3);
     for_rows(layout.matrices(), [&](std::size_t matrix) {
       const std::size_t first = matrix * layout.tokens;
       std::vector<float> context(layout.tokens * layout.head_dim);
-      multiply({map.row(first).data(), layout.tokens, layout.tokens, layout.tokens},
+      multiply({probabilities.row(first).data(), layout.tokens, layout.tokens, layout.tokens},
                {value.row(first).data(), layout.tokens, layout.head_dim, layout.head_dim},
                context.data(), layout.head_dim);
       for (std::size_t i = 0; i < layout.tokens; ++i) {

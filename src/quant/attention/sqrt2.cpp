@@ -74,7 +74,8 @@ float Sqrt2::calibrate(const AttentionQuantizer& quantizer, std::span<const floa
 
 void Sqrt2::fake_quantize(const AttentionQuantizer& quantizer,
                           std::span<float> probabilities) const {
-  apply_levels(step_of(in_integers(quantizer.bits, quantizer.options), quantizer.delta), probabilities);
+  apply_levels(step_of(in_integers(quantizer.bits, quantizer.options), quantizer.delta),
+               probabilities);
 }
 
 }  // namespace bitlog2::quant
