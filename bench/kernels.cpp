@@ -87,7 +87,7 @@ void time_rows(benchmark::State& state, std::size_t columns, Change change) {
 void fake_quantize_uniform(benchmark::State& state) {
   const std::vector<float> source = normal_values(kTokens * kHidden);
   ThreadPool serial(1);
-  const auto quantizer = bitlog2::calibrate_uniform(source, kBits, serial);
+  const auto quantizer = bitlog2::calibrate_affine(source, kBits, serial);
   time_in_place(state, source,
                 [&](std::span<float> values) { bitlog2::fake_quantize(quantizer, values); });
 }
@@ -115,7 +115,7 @@ void calibrate_uniform(benchmark::State& state) {
   ThreadPool serial(1);
   for (auto round : state) {
     static_cast<void>(round);
-    benchmark::DoNotOptimize(bitlog2::calibrate_uniform(values, kBits, serial));
+    benchmark::DoNotOptimize(bitlog2::calibrate_affine(values, kBits, serial));
   }
   count_values(state, values.size());
 }

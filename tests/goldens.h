@@ -1,6 +1,8 @@
 // The goldens' cases: what the published implementation computed.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -50,26 +52,58 @@ inline std::vector<double> golden_deltas(const nlohmann::json& entry) {
                           : std::vector<double>{delta.get<double>()};
 }
 
-/// The largest relative difference of any delta, by module name.
+/// A quantizer with the parameters of a golden's entry.
+inline Quantizer golden_quantizer(const nlohmann::json& entry) {
+  if (entry.contains("scheme")) {
+    return AttentionQuantizers{{find_attention_scheme(entry.at("scheme").get<std::string>()),
+                                entry.at("n_bits").get<int>(), entry.at("delta").get<float>()}};
+  }
+  const auto floats = [&](const char* field) {
+    const nlohmann::json& values = entry.at(field);
+    return values.is_array() ? values.get<std::vector<float>>()
+                             : std::vector<float>{values.get<float>()};
+  };
+  return Affine{entry.at("n_bits").get<int>(), floats("delta"), floats("zero_point")};
+}
+
+/// Every delta of a quantizer.
+inline std::vector<double> deltas_of(const Quantizer& quantizer) {
+  std::vector<double> deltas;
+  if (const auto* maps = std::get_if<AttentionQuantizers>(&quantizer)) {
+    for (const AttentionQuantizer& map : *maps) {
+      deltas.push_back(map.delta);
+    }
+  } else {
+    const Affine& affine = std::get<Affine>(quantizer);
+    deltas.assign(affine.scale.begin(), affine.scale.end());
+  }
+  return deltas;
+}
+
+/// The largest relative difference of any delta of `found` from a golden's entry.
+inline double delta_difference(const Quantizer& found, const nlohmann::json& golden) {
+  const std::vector<double> deltas = deltas_of(found);
+  const std::vector<double> expected = golden_deltas(golden);
+  if (deltas.size() != expected.size()) {
+    throw std::runtime_error("another number of channels");
+  }
+  double worst = 0;
+  for (std::size_t i = 0; i < deltas.size(); ++i) {
+    worst = std::max(worst, std::abs(deltas[i] / expected[i] - 1));
+  }
+  return worst;
+}
+
+/// The same for every quantizer, by its published name.
 inline std::map<std::string, double> delta_differences(const Quantizers& ours,
                                                        const nlohmann::json& golden) {
   std::map<std::string, double> differences;
-  for (const auto& [name, entry] : golden.items()) {
-    std::vector<double> deltas;
-    if (const auto map = ours.attention_maps.find(name); map != ours.attention_maps.end()) {
-      deltas = {map->second.front().delta};
-    } else {
-      const UniformQuantizer& quantizer = ours.uniform.at(name);
-      deltas.assign(quantizer.scale.begin(), quantizer.scale.end());
-    }
-    const std::vector<double> expected = golden_deltas(entry);
-    if (deltas.size() != expected.size()) {
-      throw std::runtime_error(name + ": another number of channels");
-    }
-    double& worst = differences[name];
-    for (std::size_t i = 0; i < deltas.size(); ++i) {
-      worst = std::max(worst, std::abs(deltas[i] / expected[i] - 1));
-    }
+  for (const auto& [key, quantizer] : ours) {
+    const std::string name = published_name(key);
+    differences[name] = delta_difference(quantizer, golden.at(name));
+  }
+  if (differences.size() != golden.size()) {
+    throw std::runtime_error("another number of quantizers");
   }
   return differences;
 }

@@ -101,8 +101,7 @@ void make_inputs(const std::string& checkpoint, const QuantizationSettings& sett
   const Model model = load_model(weights, parse_config(config->second, checkpoint));
   const Images images = images_of(dataset, model.config);
   ThreadPool pool(1);
-  const Calibration calibration = calibrate(
-      model, settings, normalised_batch(images.calibration, model.config.preprocessing), pool);
+  const Calibration calibration = calibrate(model, settings, images.calibration, pool);
   std::filesystem::create_directories(folder);
   const auto network = folder / "network.safetensors";
   write_file_atomically(network, lower(calibration.quantized, {}));

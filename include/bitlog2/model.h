@@ -57,6 +57,19 @@ ModelConfig parse_config(std::string_view json_text, const std::string& where);
 /// The same keys, as parse_config reads them.
 std::string config_to_json(const ModelConfig& config);
 
+/// What a linear layer is for.
+enum class Role : std::uint8_t { patch_embed, qkv, proj, fc1, fc2, reduction, head };
+
+/// Whether a LayerNorm stands before every such layer, whose scales the layer can take over.
+constexpr bool follows_norm(Role role) {
+  return role == Role::qkv || role == Role::fc1 || role == Role::reduction;
+}
+
+/// Whether such a layer's output is added to the residual stream.
+constexpr bool adds_to_stream(Role role) {
+  return role == Role::proj || role == Role::fc2;
+}
+
 /// y = x W^T + b.
 struct Linear {
   std::string name;
@@ -65,6 +78,7 @@ struct Linear {
   bool has_bias = true;
   std::vector<float> weight;  ///< [out_features, in_features]
   std::vector<float> bias;    ///< [out_features], or empty without one
+  Role role = Role::patch_embed;
 };
 
 /// y = (x - mean) / sqrt(variance + eps) * gamma + beta, over the last axis.

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <compare>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -49,40 +50,53 @@ inline constexpr std::array kQuantizerGroups = {
     NamedQuantizerGroup{QuantizerGroup::embedding_head, "patch embedding and head"},
 };
 
-/// The group of a layer's input quantizer.
-QuantizerGroup input_group(std::string_view layer);
+/// Where a quantizer stands: at a linear layer, or at an attention (query, key, attention_map,
+/// value: the operands of its two products).
+enum class Slot : std::uint8_t { input, weight, query, key, attention_map, value };
 
-/// The group of a layer's weight quantizer.
-QuantizerGroup weight_group(std::string_view layer);
+/// The group of a linear layer's input or weight quantizer.
+QuantizerGroup group_of(Slot slot, Role role);
+
+/// The group of one of attention's quantizers.
+QuantizerGroup group_of(Slot slot);
 
 struct QuantizationSettings {
   int w_bits = 4;
   int a_bits = 4;
-  AttentionScheme scheme = kAttentionSchemes[1];  ///< Sqrt2_17
+  AttentionScheme scheme = find_attention_scheme("Sqrt2_17");
   Recipe recipe = {};
   std::optional<QuantizerGroup> skipped = {};  ///< stays in float32; simulated only
 
   bool quantizes(QuantizerGroup group) const { return skipped != group; }
 
   /// As the recipe says, where a byte has room for other than even steps.
-  bool has_code_books() const { return recipe.code_books && a_bits < 8; }
+  bool has_codebooks() const { return recipe.activation_codes_codebook && a_bits < 8; }
 
   /// "BitLog2_Half_17.w4a4"
   std::string name() const;
 
-  /// How BitLog2 cuts attention maps; nothing for the scheme's own grid or for Sqrt2.
-  std::optional<BitLog2Grid> attention_grid() const;
+  /// What the recipe changes of the attention scheme.
+  AttentionOptions attention_options() const {
+    return {recipe.attention_rounding_nearest, recipe.attention_levels_by_bits};
+  }
 };
 
-/// Every quantizer of a model by timm's module name ("blocks.0.attn.qkv.input_quantizer"). What
-/// has none is not quantized.
-struct Quantizers {
-  std::map<std::string, UniformQuantizer> uniform;
-  /// In place of a uniform one. Those of q, k and v have the same levels.
-  std::map<std::string, GridQuantizer> grids;
-  /// One for all heads, or one per head, alike but for delta.
-  std::map<std::string, std::vector<AttentionQuantizer>> attention_maps;
+/// A quantizer's place: the name of a Linear or an Attention, and the slot there.
+struct QuantizerKey {
+  std::string layer;
+  Slot slot = Slot::input;
+
+  auto operator<=>(const QuantizerKey&) const = default;
 };
+
+/// Every quantizer of a model. A place that has none is not quantized.
+using Quantizers = std::map<QuantizerKey, Quantizer>;
+
+/// The quantizer at a place; null if there is none.
+const Quantizer* find_quantizer(const Quantizers& quantizers, const std::string& layer, Slot slot);
+
+/// A place as the published system calls it: "blocks.0.attn.matmul1.quantizer_A".
+std::string published_name(const QuantizerKey& key);
 
 /// A model together with its quantizers. `model` holds float weights, reparameterized but
 /// not yet rounded; the weight quantizers say how they round.
@@ -92,15 +106,16 @@ struct QuantizedModel {
   Quantizers quantizers;
 };
 
-/// Scale reparameterization of one LayerNorm and the linear layer behind it (RepQ-ViT;
-/// SPEC 4.2): per-channel `input` becomes one scale and zero point for all channels, which
-/// is returned, and norm and layer absorb the difference. A missing bias is created.
-UniformQuantizer reparameterize(LayerNorm& norm, Linear& linear, const UniformQuantizer& input);
+/// Scale reparameterization of one LayerNorm and the linear layer behind it (RepQ-ViT):
+/// per-channel `input` becomes one scale and zero point for all channels, which is returned, and
+/// norm and layer absorb the difference. A missing bias is created.
+Affine reparameterize(LayerNorm& norm, Linear& linear, const Affine& input);
 
 /// A copy of the model whose weights are what their quantizers make of them.
 Model with_quantized_weights(const QuantizedModel& quantized);
 
-/// The quantizers as JSON: {module name: {delta, zero_point, n_bits}}, one entry per channel.
+/// The quantizers as JSON: {published name: {delta, zero_point, n_bits}}, delta and zero_point one
+/// per channel; codebooks and attention maps have fields of their own.
 std::string quantizers_to_json(const Quantizers& quantizers);
 
 }  // namespace bitlog2

@@ -1,173 +1,146 @@
-// The quantizers, alone: how a tensor's parameters are found and how it is quantized.
-// Everything here works on plain spans and knows no model.
+// The quantizers: how a tensor's parameters are found and how it is quantized. Everything here
+// works on plain spans and knows no model.
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "bitlog2/parallel.h"
 
 namespace bitlog2 {
 
-// --- uniform ------------------------------------------------------------------------
+// --- affine -------------------------------------------------------------------------
 
-/// Asymmetric uniform quantization: q = clamp(round(x / scale) + zero_point, 0, 2^bits - 1),
-/// x^ = (q - zero_point) * scale, round half to even. One scale and zero point for a whole
-/// tensor, or one per channel. Scale reparameterization leaves a fractional zero point.
-struct UniformQuantizer {
+/// Affine (asymmetric uniform) quantization: q = clamp(round(x / scale) + zero_point, 0, qmax),
+/// qmax = 2^bits - 1, x^ = (q - zero_point) * scale, round half to even. One scale and zero point
+/// for a whole tensor, or one per channel. Scale reparameterization leaves a fractional zero
+/// point.
+struct Affine {
   int bits = 8;
   std::vector<float> scale;       ///< > 0; one, or one per channel
   std::vector<float> zero_point;  ///< as many
-
-  bool per_channel() const { return scale.size() > 1; }
 };
 
 /// What calibration tries: the quantiles p and 1 - p as the range, in this order.
 inline constexpr std::array<double, 3> kRangeQuantiles = {0.999, 0.9999, 0.99999};
 
-/// One scale and zero point for `values`: the quantile range with the lowest mean squared
-/// error (SPEC 3). A constant is reproduced exactly, whatever `bits` is.
-UniformQuantizer calibrate_uniform(std::span<const float> values, int bits, ThreadPool& pool);
+/// One scale and zero point for `values`: the quantile range with the lowest mean squared error,
+/// as RepQ-ViT chooses it. A constant is reproduced exactly, whatever `bits` is.
+Affine calibrate_affine(std::span<const float> values, int bits, ThreadPool& pool);
 
 /// One scale and zero point per row of `values` [rows, columns] (weights).
-UniformQuantizer calibrate_rows(std::span<const float> values, std::size_t rows, int bits,
-                                ThreadPool& pool);
+Affine calibrate_rows(std::span<const float> values, std::size_t rows, int bits, ThreadPool& pool);
 
 /// One scale and zero point per column of `values` [rows, columns] (activations per channel).
-UniformQuantizer calibrate_columns(std::span<const float> values, std::size_t columns, int bits,
-                                   ThreadPool& pool);
+Affine calibrate_columns(std::span<const float> values, std::size_t columns, int bits,
+                         ThreadPool& pool);
 
-/// values <- x^, with the quantizer's one scale.
-void fake_quantize(const UniformQuantizer& quantizer, std::span<float> values);
+/// values <- x^, by the scale and zero point of one channel.
+void fake_quantize(const Affine& quantizer, std::span<float> values, std::size_t channel = 0);
 
 /// values [rows, columns] <- x^ with a scale per row.
-void fake_quantize_rows(const UniformQuantizer& quantizer, std::span<float> values);
+void fake_quantize_rows(const Affine& quantizer, std::span<float> values);
 
 /// values [rows, columns] <- x^ with a scale per column.
-void fake_quantize_columns(const UniformQuantizer& quantizer, std::span<float> values);
-
-/// values <- x^, with the scale and zero point of one channel (a head's, say).
-void fake_quantize_channel(const UniformQuantizer& quantizer, std::size_t channel,
-                           std::span<float> values);
+void fake_quantize_columns(const Affine& quantizer, std::span<float> values);
 
 /// The quantile of `values` as torch.quantile computes it: linear interpolation at rank
 /// p * (n - 1), in float32; past torch's limit of 16 M values in float64, as numpy does, to
 /// which the published code falls back. `values` is not empty.
 float quantile(std::span<const float> values, double p);
 
-// --- grids of integers --------------------------------------------------------------
+// --- codebooks ----------------------------------------------------------------------
 
-/// Quantization to a few integers times one scale: x^ = levels[code] * scale. Levels ascend and
-/// span at most kLargestLevelSpan, so that less the smallest they fit a byte.
-struct GridQuantizer {
+/// The largest distance of a codebook's levels: `level - levels.front()` fits in a uint8.
+inline constexpr int kLargestLevelSpan = 255;
+
+/// Quantization to a few integers times one scale: x^ = levels[code] * scale.
+struct Codebook {
   float scale = 1.0F;                ///< > 0
-  std::vector<std::int16_t> levels;  ///< at least two, ascending
-  /// None: x goes to its nearest level. Else one for each level: the lowest round(x / scale) that
-  /// goes to it (to the first: all below the second's), which a table of bytes can say.
+  std::vector<std::int16_t> levels;  ///< at least two, ascending, within kLargestLevelSpan
+  /// Empty: x goes to its nearest level. Otherwise: the lower bound of round(x / scale) for each
+  /// level; what is below the second's goes to the first.
   std::vector<std::int16_t> begins = {};
 };
 
-inline constexpr int kLargestLevelSpan = 255;
-
 /// values <- x^.
-void fake_quantize(const GridQuantizer& quantizer, std::span<float> values);
+void fake_quantize(const Codebook& codebook, std::span<float> values);
 
-/// The level of every integer from the first level to the last, of a quantizer that has begins.
-std::vector<std::int16_t> levels_of_steps(const GridQuantizer& quantizer);
+/// The level of every integer from the first level to the last, of a codebook that has begins.
+std::vector<std::int16_t> levels_of_steps(const Codebook& codebook);
 
-/// The 2^bits integers, within `span` of each other (at least 2^bits - 1), and scale with a low
-/// error: the best division of a histogram of `values` [rows, channels] among them, a channel's
-/// squared errors weighted by channel_weights. Throws Error where values are infinite.
-GridQuantizer calibrate_code_book(std::span<const float> values,
-                                  std::span<const float> channel_weights, int bits,
-                                  int span = kLargestLevelSpan);
+/// 2^bits levels within `span` of each other (at least 2^bits - 1) and a scale, with a low error:
+/// the best division of a histogram of `values` [rows, channels] among them, a channel's squared
+/// errors weighted by channel_weights. Throws Error where values are infinite.
+Codebook calibrate_codebook(std::span<const float> values, std::span<const float> channel_weights,
+                            int bits, int span = kLargestLevelSpan);
 
 /// These levels with the scale of the lowest error, weighted as above.
-GridQuantizer calibrate_grid_scale(std::span<const float> values,
-                                   std::span<const float> channel_weights,
-                                   std::span<const std::int16_t> levels);
+Codebook calibrate_codebook_scale(std::span<const float> values,
+                                  std::span<const float> channel_weights,
+                                  std::span<const std::int16_t> levels);
 
 // --- attention maps -----------------------------------------------------------------
 
-/// How an attention map is quantized, under its published name.
+class AttentionMethod;  // quant/attention/scheme.h
+
+/// How an attention map is quantized, under the name by which users ask for it.
 struct AttentionScheme {
-  enum class Kind : std::uint8_t {
-    sqrt2,   ///< powers of sqrt(2) below a scale (RepQ-ViT)
-    single,  ///< BitLog2: the highest set bit of an integer
-    half,    ///< BitLog2: that and the bit below it
-  };
   std::string_view name;
-  Kind kind = Kind::sqrt2;
-  int levels = 16;  ///< at 4 bits, zero included; 17 does not fit a 4-bit code
-
-  bool is_bitlog2() const { return kind != Kind::sqrt2; }
-
-  /// BitLog2: probabilities become integers in [0, multiplier()).
-  int multiplier() const;
+  const AttentionMethod* method = nullptr;  ///< its arithmetic
+  bool published = true;                    ///< one of those that published results are for
 };
 
-/// All schemes, in the order in which they are listed to users.
-inline constexpr std::array kAttentionSchemes = {
-    AttentionScheme{"Sqrt2_16", AttentionScheme::Kind::sqrt2, 16},
-    AttentionScheme{"Sqrt2_17", AttentionScheme::Kind::sqrt2, 17},
-    AttentionScheme{"BitLog2_Single_16", AttentionScheme::Kind::single, 16},
-    AttentionScheme{"BitLog2_Single_17", AttentionScheme::Kind::single, 17},
-    AttentionScheme{"BitLog2_Half_16", AttentionScheme::Kind::half, 16},
-    AttentionScheme{"BitLog2_Half_17", AttentionScheme::Kind::half, 17},
-};
+/// All schemes, in the order in which they are listed to users (quant/attention/scheme.cpp).
+extern const std::span<const AttentionScheme> kAttentionSchemes;
+
+/// Their names, separated by commas.
+std::string attention_scheme_names();
 
 /// Throws Error listing the choices if there is no such scheme.
 const AttentionScheme& find_attention_scheme(std::string_view name);
 
-/// m^ of BitLog2: `m` cut down to its highest set bit (single), or to its highest two bits
-/// (half). 0 stays 0.
-std::uint32_t bitlog2_round(AttentionScheme::Kind kind, std::uint32_t m);
+/// What a recipe may change of BitLog2; other schemes have nothing of it.
+struct AttentionOptions {
+  bool to_nearest = false;      ///< rounds to the nearest level instead of down
+  bool levels_by_bits = false;  ///< has the levels that `bits` above 4 can tell apart
 
-/// BitLog2 beyond the published schemes: probabilities become integers in [0, multiplier), of
-/// which the highest bit and `fraction_bits` bits below it are kept.
-struct BitLog2Grid {
-  int multiplier = 256;     ///< at most 65536
-  int fraction_bits = 1;    ///< 0 to 3
-  bool to_nearest = false;  ///< half of the last kept bit is added before the others are dropped
-
-  /// The largest integer that is kept: what becomes of multiplier - 1 without rounding.
-  std::uint32_t largest() const;
+  bool operator==(const AttentionOptions&) const = default;
 };
 
-/// m^: `m` < multiplier, cut down to its highest bits. 0 stays 0.
-std::uint32_t bitlog2_round(const BitLog2Grid& grid, std::uint32_t m);
-
-/// Quantizes probabilities (post-softmax, in [0, 1]).
-///  - sqrt2: t = round(-2 log2(x / delta)); 0 if t >= levels, else
-///    x^ = delta * 2^-ceil(t / 2) * (sqrt(2) if t is odd)
-///  - BitLog2: x^ = bitlog2_round(min(floor(x * M), M - 1)) / delta
+/// Quantizes an attention map: probabilities (post-softmax), in [0, 1].
 struct AttentionQuantizer {
   AttentionScheme scheme;
-  int bits = 4;        ///< of sqrt2; BitLog2 is a 4-bit code whatever is asked for
-  float delta = 1.0F;  ///< sqrt2: in (0, 1]; BitLog2: an integer in [1, M - 1]
-  std::optional<BitLog2Grid> grid = {};  ///< of BitLog2, where it is not the scheme's own
-
-  /// The scheme must be BitLog2.
-  BitLog2Grid bitlog2_grid() const;
+  int bits = 4;
+  float delta = 1.0F;  ///< the scheme's parameter: what its levels are multiplied or divided by
+  AttentionOptions options = {};
 };
 
-/// The published grid of a BitLog2 scheme.
-BitLog2Grid bitlog2_grid(const AttentionScheme& scheme);
-
-/// Finds delta on `probabilities`: for sqrt2 the quantile with the lowest mean squared
-/// error, for BitLog2 the integer with the lowest, in closed form (the error is a quadratic
-/// in 1 / delta, SPEC 3).
+/// Finds delta on `probabilities`.
 AttentionQuantizer calibrate_attention(const AttentionScheme& scheme, int bits,
                                        std::span<const float> probabilities, ThreadPool& pool,
-                                       const std::optional<BitLog2Grid>& grid = {});
+                                       const AttentionOptions& options = {});
 
 /// probabilities <- x^.
 void fake_quantize(const AttentionQuantizer& quantizer, std::span<float> probabilities);
+
+// --- any of them --------------------------------------------------------------------
+
+/// One quantizer for all heads, or one per head.
+using AttentionQuantizers = std::vector<AttentionQuantizer>;
+
+using Quantizer = std::variant<Affine, Codebook, AttentionQuantizers>;
+
+/// How many channels have parameters of their own; 1: all values share one set.
+std::size_t channel_count(const Quantizer& quantizer);
+
+/// values <- x^, by the parameters of one channel (a head, of what attention multiplies).
+void fake_quantize(const Quantizer& quantizer, std::span<float> values, std::size_t channel = 0);
 
 }  // namespace bitlog2

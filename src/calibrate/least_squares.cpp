@@ -5,7 +5,7 @@
 
 #include "simulate/gemm.h"
 
-namespace bitlog2::fitting {
+namespace bitlog2::calibration {
 namespace {
 
 constexpr std::size_t kRowsPerSum = 1024;  // summed in float32, beyond that in double
@@ -89,4 +89,4 @@ Matrix ridge(const Moments& moments, const Matrix& weights, double damping) {
   return gram.llt().solve(right).transpose();
 }
 
-}  // namespace bitlog2::fitting
+}  // namespace bitlog2::calibration

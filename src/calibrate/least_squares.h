@@ -7,7 +7,7 @@
 #include "bitlog2/parallel.h"
 #include "calibrate/matrix.h"
 
-namespace bitlog2::fitting {
+namespace bitlog2::calibration {
 
 /// Weighted second moments of inputs x [rows, in] and targets y [rows, out], about their
 /// weighted means; enough to know |y - x W^T - b|^2 for any W and the best b.
@@ -26,4 +26,4 @@ Moments find_moments(std::span<const float> inputs, std::span<const float> targe
 /// The [out, in] weights V with the lowest |y - x V^T|^2 + damping |V - W|^2.
 Matrix ridge(const Moments& moments, const Matrix& weights, double damping);
 
-}  // namespace bitlog2::fitting
+}  // namespace bitlog2::calibration

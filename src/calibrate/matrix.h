@@ -4,7 +4,7 @@
 #include <Eigen/Dense>
 #include <span>
 
-namespace bitlog2::fitting {
+namespace bitlog2::calibration {
 
 using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 using Vector = Eigen::VectorXd;
@@ -31,4 +31,4 @@ void copy_to(const Values& matrix, std::span<float> values) {
       values.data(), matrix.rows(), matrix.cols()) = matrix.template cast<float>();
 }
 
-}  // namespace bitlog2::fitting
+}  // namespace bitlog2::calibration

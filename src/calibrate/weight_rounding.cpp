@@ -7,34 +7,14 @@
 #include <vector>
 
 #include "io/target_clones.h"
+#include "quant/affine.h"
 
-namespace bitlog2::fitting {
+namespace bitlog2::calibration {
 namespace {
 
 constexpr std::size_t kRowsPerTask = 8;
 
-struct Grid {
-  float scale = 1.0F;
-  float zero = 0.0F;
-  float top = 15.0F;
-
-  float nearest(float x) const {
-    return (std::clamp(std::rint(x / scale) + zero, 0.0F, top) - zero) * scale;
-  }
-};
-
-Grid grid_of(float low, float high, int bits) {
-  Grid grid;
-  grid.top = static_cast<float>((1 << bits) - 1);
-  if (low == high) {  // a constant row, exactly
-    grid.scale = low == 0.0F ? 1.0F : std::fabs(low);
-    grid.zero = low < 0.0F ? 1.0F : 0.0F;
-    return grid;
-  }
-  grid.scale = std::max((high - low) / grid.top, std::numeric_limits<float>::min());
-  grid.zero = std::rint(-low / grid.scale);
-  return grid;
-}
+using Step = quant::AffineStep<>;
 
 /// values <- values - factor * others.
 BITLOG2_TARGET_CLONES void subtract(float factor, const float* others, float* values,
@@ -77,12 +57,12 @@ Elimination eliminate(const Matrix& hessian) {
 
 /// Rounds one row, in elimination order, in place; what a column loses is made up for by those
 /// after it. The result is the error (w - w^)^T H (w - w^).
-double round_row(const Elimination& elimination, const Grid& grid, std::span<float> row) {
+double round_row(const Elimination& elimination, const Step& codes, std::span<float> row) {
   const std::size_t size = row.size();
   double error = 0;
   for (std::size_t j = 0; j < size; ++j) {
     const float* upper = elimination.upper.data() + j * size;
-    const float rounded = grid.nearest(row[j]);
+    const float rounded = codes(row[j]);
     const float lost = (row[j] - rounded) / upper[j];
     error += static_cast<double>(lost) * lost;
     row[j] = rounded;
@@ -92,9 +72,9 @@ double round_row(const Elimination& elimination, const Grid& grid, std::span<flo
 }
 
 /// Coordinate descent: GPTQ never looks back at a column, so that with all others known, some
-/// weights have a better code. `row` holds weights on `grid`, in elimination order; each in turn
+/// weights have a better code. `row` holds weights on `codes`, in elimination order; each in turn
 /// goes to its best code, then the scale to its best value, until nothing moves.
-void descend(const Elimination& elimination, std::span<const float> wanted, Grid& grid,
+void descend(const Elimination& elimination, std::span<const float> wanted, Step& codes,
              std::span<float> row) {
   constexpr int kRounds = 5;
   const std::size_t size = row.size();
@@ -109,9 +89,9 @@ void descend(const Elimination& elimination, std::span<const float> wanted, Grid
   for (int round = 0; round < kRounds && moved; ++round) {
     moved = false;
     for (std::size_t j = 0; j < size; ++j) {
-      const float best = grid.nearest(row[j] + gradient[j] / hessian_row(j)[j]);
+      const float best = codes(row[j] + gradient[j] / hessian_row(j)[j]);
       const float step = best - row[j];
-      if (std::fabs(step) > 0.5F * grid.scale) {
+      if (std::fabs(step) > 0.5F * codes.scale) {
         subtract(step, hessian_row(j), gradient.data(), size);
         row[j] = best;
         moved = true;
@@ -128,20 +108,20 @@ void descend(const Elimination& elimination, std::span<const float> wanted, Grid
     if (factor < 0.5 || factor > 2) {
       return;
     }
-    const float before = grid.scale;
-    grid.scale *= static_cast<float>(factor);
+    const float before = codes.scale;
+    codes.scale *= static_cast<float>(factor);
     for (std::size_t j = 0; j < size; ++j) {
-      row[j] = std::rint(row[j] / before) * grid.scale;
+      row[j] = std::rint(row[j] / before) * codes.scale;
       gradient[j] = goal[j] - static_cast<float>(factor) * (goal[j] - gradient[j]);
     }
   }
 }
 
 /// Rounds one row, each weight to its nearest code; the same error.
-double round_row_to_nearest(const Matrix& hessian, const Grid& grid, std::span<float> row) {
+double round_row_to_nearest(const Matrix& hessian, const Step& codes, std::span<float> row) {
   Vector lost(index(row.size()));
   for (std::size_t j = 0; j < row.size(); ++j) {
-    const float rounded = grid.nearest(row[j]);
+    const float rounded = codes(row[j]);
     lost[index(j)] = static_cast<double>(row[j]) - rounded;
     row[j] = rounded;
   }
@@ -182,23 +162,23 @@ RoundedWeights round_weights(const Matrix& weights, const Matrix& hessian,
       }
       const auto [low, high] = std::minmax_element(row.begin(), row.end());
       double lowest = std::numeric_limits<double>::infinity();
-      Grid best_grid;
+      Step best_codes;
       for (const float share : shares) {
-        const Grid grid = grid_of(*low * share, *high * share, options.bits);
+        const Step codes = quant::step_between(*low * share, *high * share, options.bits);
         rounded = row;
-        const double error = options.second_order ? round_row(elimination, grid, rounded)
-                                                  : round_row_to_nearest(hessian, grid, rounded);
+        const double error = options.second_order ? round_row(elimination, codes, rounded)
+                                                  : round_row_to_nearest(hessian, codes, rounded);
         if (error < lowest) {
           lowest = error;
-          best_grid = grid;
+          best_codes = codes;
           best = rounded;
         }
       }
       if (options.second_order) {
-        descend(elimination, row, best_grid, best);
+        descend(elimination, row, best_codes, best);
       }
-      result.quantizer.scale[r] = best_grid.scale;
-      result.quantizer.zero_point[r] = best_grid.zero;
+      result.quantizer.scale[r] = best_codes.scale;
+      result.quantizer.zero_point[r] = best_codes.zero_point;
       for (std::size_t j = 0; j < columns; ++j) {
         const std::size_t column = options.second_order ? elimination.order[j] : j;
         result.weights(index(r), index(column)) = best[j];
@@ -208,4 +188,4 @@ RoundedWeights round_weights(const Matrix& weights, const Matrix& hessian,
   return result;
 }
 
-}  // namespace bitlog2::fitting
+}  // namespace bitlog2::calibration

@@ -5,11 +5,11 @@
 #include "bitlog2/quantizers.h"
 #include "calibrate/matrix.h"
 
-namespace bitlog2::fitting {
+namespace bitlog2::calibration {
 
 struct RoundedWeights {
-  Matrix weights;              ///< [out, in], (code - zero point) * scale
-  UniformQuantizer quantizer;  ///< a scale and whole zero point per row
+  Matrix weights;    ///< [out, in], (code - zero point) * scale
+  Affine quantizer;  ///< a scale and whole zero point per row
 };
 
 /// How weights are rounded; either part works without the other.
@@ -26,4 +26,4 @@ struct RoundingOptions {
 RoundedWeights round_weights(const Matrix& weights, const Matrix& hessian,
                              const RoundingOptions& options, ThreadPool& pool);
 
-}  // namespace bitlog2::fitting
+}  // namespace bitlog2::calibration

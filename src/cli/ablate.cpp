@@ -53,8 +53,8 @@ std::vector<Case> part_cases(QuantizationSettings settings) {
   const auto add_each = [&](const std::string& name, const Recipe& from) {
     for (std::size_t scheme = 0; scheme < kGeluSchemes.size(); ++scheme) {
       Recipe recipe = from;
-      recipe.gelu_scheme = static_cast<Recipe::GeluScheme>(scheme);
-      if (recipe.gelu_scheme != from.gelu_scheme) {
+      recipe.gelu_quant_scheme = static_cast<Recipe::GeluScheme>(scheme);
+      if (recipe.gelu_quant_scheme != from.gelu_quant_scheme) {
         add(fmt::format("{}, {} {}", name, kGeluSchemePart, kGeluSchemes[scheme]), recipe);
       }
     }

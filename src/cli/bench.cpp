@@ -247,9 +247,7 @@ class BenchRun {
     if (wants("simulate") || wants("integer") || options_.profile) {
       ThreadPool pool(thread_count(0));
       const auto crops = random_crops(config_.img_size, kCalibrationImages);
-      calibrated_ = calibrate(model_, options_.scheme.settings(),
-                              normalised_batch(crops, config_.preprocessing), pool)
-                        .quantized;
+      calibrated_ = calibrate(model_, options_.scheme.settings(), crops, pool).quantized;
       quantized_ = lower(calibrated_, {});
     }
   }

@@ -2,8 +2,10 @@
 #include <fmt/format.h>
 
 #include <CLI/App.hpp>
+#include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -91,7 +93,8 @@ std::vector<QuantizationSettings> quantized_cases(const EvalOptions& options) {
   std::vector<AttentionScheme> schemes;
   for (const std::string& name : options.schemes) {
     if (name == "all") {
-      schemes.insert(schemes.end(), kAttentionSchemes.begin(), kAttentionSchemes.end());
+      std::ranges::copy_if(kAttentionSchemes, std::back_inserter(schemes),
+                           &AttentionScheme::published);
     } else {
       schemes.push_back(find_attention_scheme(name));
     }
@@ -312,8 +315,8 @@ void add_eval(CLI::App& app, std::function<int()>& run) {
       ->capture_default_str();
   command
       ->add_option("--log-quant-scheme", options->schemes,
-                   "Attention-map quantizers, several or 'all': Sqrt2_16, Sqrt2_17, "
-                   "BitLog2_Single_16, BitLog2_Single_17, BitLog2_Half_16, BitLog2_Half_17")
+                   "Attention-map quantizers, several, or 'all' that are published: " +
+                       attention_scheme_names())
       ->delimiter(',')
       ->capture_default_str();
   add_recipe_options(*command, options->recipe);

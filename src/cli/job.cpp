@@ -121,14 +121,14 @@ void tell_notes(const std::vector<std::string>& notes) {
   }
 }
 
-std::vector<float> calibration_batch(const DatasetSplits& splits,
-                                     const Preprocessing& preprocessing, ThreadPool& pool,
-                                     bool strict) {
-  const CalibrationImages images = read_calibration(splits, preprocessing, pool, strict);
+std::vector<RgbImage> calibration_batch(const DatasetSplits& splits,
+                                        const Preprocessing& preprocessing, ThreadPool& pool,
+                                        bool strict) {
+  CalibrationImages images = read_calibration(splits, preprocessing, pool, strict);
   for (const std::string& line : images.replaced) {
     tell("skipped: " + line);
   }
-  return normalised_batch(images.crops, preprocessing);
+  return std::move(images.crops);
 }
 
 PreparedData prepare_data(const ModelConfig& config, const std::vector<std::string>& class_names,
@@ -150,10 +150,10 @@ PreparedData prepare_data(const ModelConfig& config, const std::vector<std::stri
 }
 
 Calibration calibrate_with_progress(const Model& model, const QuantizationSettings& settings,
-                                    std::span<const float> images, ThreadPool& pool,
+                                    std::span<const RgbImage> crops, ThreadPool& pool,
                                     const std::atomic<bool>& stop) {
   Progress progress(fmt::format("{}: calibrating", settings.name()));
-  return calibrate(model, settings, images, pool, [&](std::size_t done, std::size_t total) {
+  return calibrate(model, settings, crops, pool, [&](std::size_t done, std::size_t total) {
     if (stop) {
       throw Interrupted();
     }

@@ -55,12 +55,11 @@ std::vector<std::filesystem::path> files_read(const ModelChoice& choice,
 /// weights, the command that gets them.
 LoadedModel load_chosen_model(const ModelChoice& choice);
 
-/// Decoded, cropped and normalised calibration images, [images, 3, S, S]. An image that cannot
-/// be read is named on stderr and replaced, or fatal if `strict`: a smaller batch would be
-/// another calibration.
-std::vector<float> calibration_batch(const DatasetSplits& splits,
-                                     const Preprocessing& preprocessing, ThreadPool& pool,
-                                     bool strict);
+/// Decoded and cropped calibration images. An image that cannot be read is named on stderr and
+/// replaced, or fatal if `strict`: a smaller batch would be another calibration.
+std::vector<RgbImage> calibration_batch(const DatasetSplits& splits,
+                                        const Preprocessing& preprocessing, ThreadPool& pool,
+                                        bool strict);
 
 /// Says on stderr what is to be known of a model or a dataset.
 void tell_notes(const std::vector<std::string>& notes);
@@ -68,7 +67,7 @@ void tell_notes(const std::vector<std::string>& notes);
 /// A dataset, opened and ready for a model.
 struct PreparedData {
   Dataset validation;
-  std::vector<float> calibration;  ///< [images, 3, S, S], normalised
+  std::vector<RgbImage> calibration;  ///< crops
 };
 
 /// Opens the dataset for a model of this config and these classes, says on stderr which images
@@ -78,7 +77,7 @@ PreparedData prepare_data(const ModelConfig& config, const std::vector<std::stri
 
 /// calibrate() with progress; throws Interrupted when `stop` is set.
 Calibration calibrate_with_progress(const Model& model, const QuantizationSettings& settings,
-                                    std::span<const float> images, ThreadPool& pool,
+                                    std::span<const RgbImage> crops, ThreadPool& pool,
                                     const std::atomic<bool>& stop);
 
 /// evaluate() with progress, and tell_skipped() of what it gives.

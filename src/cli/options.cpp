@@ -1,6 +1,7 @@
 #include "cli/options.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <array>
 #include <charconv>
@@ -64,6 +65,7 @@ void refuse_what_the_file_decides(const CLI::App& command, const std::string& qu
   std::vector<std::string> decided(kDecided.begin(), kDecided.end());
   for (const RecipePart& part : kRecipeParts) {
     decided.push_back("--" + std::string(part.name));
+    decided.push_back("--" + std::string(part.names_in_files().name));
   }
   decided.push_back("--" + std::string(kGeluSchemePart));
   for (const std::string& name : decided) {
@@ -143,14 +145,27 @@ void add_recipe_options(CLI::App& command, RecipeOptions& options) {
           "that pay together")
       ->check(CLI::IsMember({"repq", "best"}))
       ->capture_default_str();
-  const auto add = [&](std::string_view part, std::vector<std::string> choices, std::string help) {
-    command.add_option("--" + std::string(part), options.parts[std::string(part)], std::move(help))
-        ->check(CLI::IsMember(std::move(choices)));
+  const auto add = [&](std::string_view part, const std::string& choices, std::string_view help) {
+    const auto check = [part](const std::string& value) {
+      try {
+        Recipe recipe;
+        set_recipe_part(recipe, part, value);
+      } catch (const Error& error) {
+        return std::string(error.what());
+      }
+      return std::string();
+    };
+    return command
+        .add_option("--" + std::string(part), options.parts[std::string(part)], std::string(help))
+        ->check(CLI::Validator(check, choices));
   };
-  add(kGeluSchemePart, {kGeluSchemes.begin(), kGeluSchemes.end()},
-      "Grid behind GELU: evenly spaced, shift-friendly, or a code book for each layer");
+  add(kGeluSchemePart, fmt::format("{{{}}}", fmt::join(kGeluSchemes, ",")),
+      "Codes behind GELU: evenly spaced, shift-friendly, or a codebook for each layer");
   for (const RecipePart& part : kRecipeParts) {
-    add(part.name, {std::string(part.off), std::string(part.on)}, std::string(part.help));
+    add(part.name, fmt::format("{{{},{}}}", part.off, part.on), part.help);
+    if (part.names_in_files().name != part.name) {
+      add(part.names_in_files().name, "", part.help)->group("");  // hidden, kept for scripts
+    }
   }
 }
 
@@ -158,8 +173,7 @@ void add_scheme_options(CLI::App& command, SchemeOptions& options) {
   add_recipe_options(command, options.recipe);
   command
       .add_option("--log-quant-scheme", options.scheme,
-                  "Attention-map quantizer: Sqrt2_16, Sqrt2_17, BitLog2_Single_16, "
-                  "BitLog2_Single_17, BitLog2_Half_16, BitLog2_Half_17")
+                  "Attention-map quantizer: " + attention_scheme_names())
       ->capture_default_str();
   command.add_option("--w-bits", options.w_bits, "Bits of weights")
       ->check(whole_number(kMinBits, kMaxBits))

@@ -92,12 +92,12 @@ int test_quant(const TestQuantOptions& options) {
   tell_notes(splits.notes);
   say("Building model ...");
   const LoadedModel loaded = load_chosen_model(options.model);
-  const std::vector<float> images =
+  const std::vector<RgbImage> crops =
       calibration_batch(splits, config.preprocessing, pool, /*strict=*/false);
 
   say("Performing initial quantization ...");
   const Calibration calibration =
-      calibrate_with_progress(loaded.model, settings, images, pool, stop);
+      calibrate_with_progress(loaded.model, settings, crops, pool, stop);
   say("Performing scale reparameterization ...");  // calibrate() ends with it
   say("Validating ...");
   const auto engine = make_simulated_engine(calibration.quantized);

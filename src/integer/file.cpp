@@ -6,6 +6,7 @@
 #include <set>
 
 #include "bitlog2/error.h"
+#include "quant/attention/scheme.h"
 
 namespace bitlog2::integer {
 namespace {
@@ -85,10 +86,10 @@ std::size_t code_count(const runtime::Network& network, const runtime::Op& op) {
 
 /// Whether the metadata's scheme and widths are the program's.
 bool settings_match(const QuantizationSettings& settings, const runtime::Network& network) {
-  const bool is_bitlog2 = static_cast<runtime::AttentionKind>(network.header.attention_kind) ==
-                          runtime::AttentionKind::bitlog2;
+  const IntegerAttention attention =
+      settings.scheme.method->in_integers(settings.a_bits, settings.attention_options());
   const std::size_t codes = std::size_t{1} << static_cast<unsigned>(settings.a_bits);
-  bool match = is_bitlog2 == settings.scheme.is_bitlog2();
+  bool match = network.header.attention_kind == static_cast<std::uint32_t>(attention.kind);
   for (std::size_t i = 0; i < network.header.op_count; ++i) {
     const runtime::Op op = runtime::operation(network, i);
     const auto kind = static_cast<runtime::OpKind>(op.kind);

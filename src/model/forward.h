@@ -17,6 +17,8 @@
 // and, if it likes,
 //   bool drops_unread_tokens() const                       whether to compute nothing of those
 //                                                          tokens that no later layer reads
+//   void begin_block(const Block&, const Tensor&)          the residual stream before a block
+//   void end_block(const Block&, const Tensor&)            and behind it
 #pragma once
 
 #include <utility>
@@ -38,6 +40,9 @@ bool drops_unread_tokens(const Ops& ops) {
 template <class Ops>
 typename Ops::Tensor forward_block(const Block& block, Ops& ops, typename Ops::Tensor x,
                                    bool only_class_token = false) {
+  if constexpr (requires { ops.begin_block(block, x); }) {
+    ops.begin_block(block, x);
+  }
   auto y = ops.linear(block.attn.qkv, ops.layer_norm(block.norm1, x));
   y = ops.attention(block.attn, std::move(y));
   if (only_class_token) {  // from here on a token sees no other
@@ -48,7 +53,11 @@ typename Ops::Tensor forward_block(const Block& block, Ops& ops, typename Ops::T
   x = ops.add(std::move(x), y);
   y = ops.linear(block.fc1, ops.layer_norm(block.norm2, x));
   y = ops.linear(block.fc2, ops.gelu(std::move(y)));
-  return ops.add(std::move(x), y);
+  x = ops.add(std::move(x), y);
+  if constexpr (requires { ops.end_block(block, x); }) {
+    ops.end_block(block, x);
+  }
+  return x;
 }
 
 template <class Ops>

@@ -12,8 +12,10 @@
 namespace bitlog2 {
 namespace {
 
-Linear make_linear(std::string name, std::size_t in, std::size_t out, bool with_bias = true) {
+Linear make_linear(Role role, std::string name, std::size_t in, std::size_t out,
+                   bool with_bias = true) {
   Linear linear;
+  linear.role = role;
   linear.name = std::move(name);
   linear.in_features = in;
   linear.out_features = out;
@@ -82,11 +84,11 @@ Block make_block(const std::string& name, const ModelConfig& config, std::size_t
   block.norm1 = make_layer_norm(name + ".norm1", channels, config.layer_norm_eps);
   block.attn.name = name + ".attn";
   block.attn.num_heads = heads;
-  block.attn.qkv = make_linear(name + ".attn.qkv", channels, 3 * channels);
-  block.attn.proj = make_linear(name + ".attn.proj", channels, channels);
+  block.attn.qkv = make_linear(Role::qkv, name + ".attn.qkv", channels, 3 * channels);
+  block.attn.proj = make_linear(Role::proj, name + ".attn.proj", channels, channels);
   block.norm2 = make_layer_norm(name + ".norm2", channels, config.layer_norm_eps);
-  block.fc1 = make_linear(name + ".mlp.fc1", channels, config.mlp_ratio * channels);
-  block.fc2 = make_linear(name + ".mlp.fc2", config.mlp_ratio * channels, channels);
+  block.fc1 = make_linear(Role::fc1, name + ".mlp.fc1", channels, config.mlp_ratio * channels);
+  block.fc2 = make_linear(Role::fc2, name + ".mlp.fc2", config.mlp_ratio * channels, channels);
   return block;
 }
 
@@ -129,7 +131,7 @@ void add_swin_stages(Model& model) {
       const std::string name = fmt::format("layers.{}.downsample", s);
       stage.downsample.push_back(
           {make_layer_norm(name + ".norm", 4 * channels, config.layer_norm_eps),
-           make_linear(name + ".reduction", 4 * channels, 2 * channels, false)});
+           make_linear(Role::reduction, name + ".reduction", 4 * channels, 2 * channels, false)});
       grid /= 2;
       channels *= 2;
     }
@@ -142,8 +144,8 @@ void add_swin_stages(Model& model) {
 Model make_model(const ModelConfig& config) {
   Model model;
   model.config = config;
-  model.patch_embed =
-      make_linear("patch_embed.proj", 3 * config.patch_size * config.patch_size, config.embed_dim);
+  model.patch_embed = make_linear(Role::patch_embed, "patch_embed.proj",
+                                  3 * config.patch_size * config.patch_size, config.embed_dim);
   if (config.family == Family::vit) {
     add_vit_stages(model);
   } else {
@@ -151,7 +153,7 @@ Model make_model(const ModelConfig& config) {
   }
   const std::size_t channels = model.stages.back().channels;
   model.norm = make_layer_norm("norm", channels, config.layer_norm_eps);
-  model.head = make_linear("head", channels, config.num_classes);
+  model.head = make_linear(Role::head, "head", channels, config.num_classes);
   return model;
 }
 

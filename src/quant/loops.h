@@ -1,50 +1,61 @@
-// Loops over many values for the steps in steps.h, compiled for several instruction sets
-// and chosen at run time. Contraction is off, so all of them give the same bits.
+// Loops over many values for a quantizer's step (quant/affine.h, quant/attention/*), written so
+// that they vectorize. Whoever has a step compiles them with BITLOG2_TARGET_CLONES: contraction is
+// off and sums have a fixed order, so that all instruction sets give the same bits.
 #pragma once
 
-#include <algorithm>
+#include <array>
 #include <cstddef>
 #include <span>
 #include <vector>
 
 #include "bitlog2/parallel.h"
-#include "quant/steps.h"
 
 namespace bitlog2::quant {
 
 /// values <- step(value).
-void apply(const UniformStep& step, std::span<float> values);
-void apply(const Sqrt2Step& step, std::span<float> values);
-void apply(const BitLog2Step& step, std::span<float> values);
-
-/// values [rows, columns] <- the uniform step of each column.
-void apply_columns(std::span<const float> scales, std::span<const float> zero_points, float top,
-                   std::span<float> values);
+template <class Step>
+[[gnu::always_inline]] inline void apply_step(const Step step, std::span<float> values) {
+  for (float& value : values) {
+    value = step(value);
+  }
+}
 
 /// Sum of (value - step(value))^2.
-double squared_error(const UniformStep& step, std::span<const float> values);
-double squared_error(const Sqrt2Step& step, std::span<const float> values);
-
-/// What BitLog2's closed form needs of a tensor.
-struct BitLog2Sums {
-  double levels_squared = 0;     ///< sum of m^ * m^
-  double value_times_level = 0;  ///< sum of x * m^
-  float largest_level = 0;       ///< max m^
-};
-BitLog2Sums bitlog2_sums(const BitLog2Step& step, std::span<const float> values);
+template <class Step>
+[[gnu::always_inline]] inline double sum_squared_errors(const Step step,
+                                                        std::span<const float> values) {
+  constexpr std::size_t kLanes = 8;  // partial sums; fixed, so that the order of adding is
+  std::array<double, kLanes> lanes = {};
+  const std::size_t whole = values.size() / kLanes * kLanes;
+  for (std::size_t i = 0; i < whole; i += kLanes) {
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+      const double error = values[i + lane] - step(values[i + lane]);
+      lanes[lane] += error * error;
+    }
+  }
+  for (std::size_t i = whole; i < values.size(); ++i) {
+    const double error = values[i] - step(values[i]);
+    lanes[i - whole] += error * error;
+  }
+  double sum = 0;
+  for (const double lane : lanes) {
+    sum += lane;
+  }
+  return sum;
+}
 
 inline constexpr std::size_t kChunk = 1 << 16;
 
-/// The sum of `sum(chunk)` over fixed chunks of `values`, added in order, whatever the
+/// The sum of `sum(chunk)`, a Part, over fixed chunks of `values`, added in order, whatever the
 /// number of threads.
-template <class Sum>
-double sum_over_chunks(std::span<const float> values, ThreadPool& pool, Sum sum) {
-  std::vector<double> parts((values.size() + kChunk - 1) / kChunk);
+template <class Part = double, class Sum>
+Part sum_over_chunks(std::span<const float> values, ThreadPool& pool, Sum sum) {
+  std::vector<Part> parts((values.size() + kChunk - 1) / kChunk);
   pool.parallel_for(values.size(), kChunk, [&](std::size_t begin, std::size_t end) {
     parts[begin / kChunk] = sum(values.subspan(begin, end - begin));
   });
-  double total = 0;
-  for (const double part : parts) {
+  Part total = {};
+  for (const Part& part : parts) {
     total += part;
   }
   return total;

@@ -1,8 +1,10 @@
-// Scale reparameterization and what else turns a model into a quantized one.
+// Quantizers by place, and what turns a model into a quantized one.
 #include "bitlog2/quantized_model.h"
 
 #include <fmt/format.h>
 
+#include <array>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <numeric>
 
@@ -20,39 +22,56 @@ std::string QuantizationSettings::name() const {
   return fmt::format("{}.w{}a{}", scheme.name, w_bits, a_bits);
 }
 
-std::optional<BitLog2Grid> QuantizationSettings::attention_grid() const {
-  const bool more_levels = recipe.fine_attention && a_bits > 4;
-  if (!scheme.is_bitlog2() || !(recipe.nearest_attention || more_levels)) {
-    return std::nullopt;
-  }
-  BitLog2Grid grid = bitlog2_grid(scheme);
-  grid.to_nearest = recipe.nearest_attention;
-  if (more_levels) {
-    // The 16 bits of probabilities that the integer engine has; 2^f levels in each of their
-    // octaves are at most 32, 60, 116 and 116.
-    grid.multiplier = 1 << 16;
-    grid.fraction_bits = std::min(a_bits - 4, 3);
-  }
-  return grid;
-}
-
-QuantizerGroup input_group(std::string_view layer) {
-  if (layer.starts_with("patch_embed.") || layer == "head") {
+QuantizerGroup group_of(Slot slot, Role role) {
+  if (role == Role::patch_embed || role == Role::head) {
     return QuantizerGroup::embedding_head;
   }
-  if (layer.ends_with(".attn.proj")) {
-    return QuantizerGroup::contexts;
+  if (slot == Slot::weight) {
+    return QuantizerGroup::weights;
   }
-  return layer.ends_with(".fc2") ? QuantizerGroup::gelu_outputs : QuantizerGroup::norm_outputs;
+  return role == Role::proj  ? QuantizerGroup::contexts
+         : role == Role::fc2 ? QuantizerGroup::gelu_outputs
+                             : QuantizerGroup::norm_outputs;
 }
 
-QuantizerGroup weight_group(std::string_view layer) {
-  const QuantizerGroup group = input_group(layer);
-  return group == QuantizerGroup::embedding_head ? group : QuantizerGroup::weights;
+QuantizerGroup group_of(Slot slot) {
+  return slot == Slot::attention_map ? QuantizerGroup::attention_maps
+         : slot == Slot::value       ? QuantizerGroup::values
+                                     : QuantizerGroup::queries_keys;
 }
 
-UniformQuantizer reparameterize(LayerNorm& norm, Linear& linear, const UniformQuantizer& input) {
-  UniformQuantizer result = {input.bits, {mean(input.scale)}, {mean(input.zero_point)}};
+std::size_t channel_count(const Quantizer& quantizer) {
+  if (const auto* affine = std::get_if<Affine>(&quantizer)) {
+    return affine->scale.size();
+  }
+  const auto* heads = std::get_if<AttentionQuantizers>(&quantizer);
+  return heads != nullptr ? heads->size() : 1;
+}
+
+void fake_quantize(const Quantizer& quantizer, std::span<float> values, std::size_t channel) {
+  if (const auto* affine = std::get_if<Affine>(&quantizer)) {
+    fake_quantize(*affine, values, channel);
+  } else if (const auto* codebook = std::get_if<Codebook>(&quantizer)) {
+    fake_quantize(*codebook, values);
+  } else {
+    fake_quantize(std::get<AttentionQuantizers>(quantizer)[channel], values);
+  }
+}
+
+const Quantizer* find_quantizer(const Quantizers& quantizers, const std::string& layer, Slot slot) {
+  const auto found = quantizers.find({layer, slot});
+  return found == quantizers.end() ? nullptr : &found->second;
+}
+
+std::string published_name(const QuantizerKey& key) {
+  constexpr std::array<std::string_view, 6> kNames = {"input_quantizer",     "weight_quantizer",
+                                                      "matmul1.quantizer_A", "matmul1.quantizer_B",
+                                                      "matmul2.quantizer_A", "matmul2.quantizer_B"};
+  return fmt::format("{}.{}", key.layer, kNames.at(static_cast<std::size_t>(key.slot)));
+}
+
+Affine reparameterize(LayerNorm& norm, Linear& linear, const Affine& input) {
+  Affine result = {input.bits, {mean(input.scale)}, {mean(input.zero_point)}};
   const float target_min = -result.zero_point[0] * result.scale[0];
   const std::size_t channels = input.scale.size();
   std::vector<float> ratio(channels);
@@ -82,38 +101,46 @@ UniformQuantizer reparameterize(LayerNorm& norm, Linear& linear, const UniformQu
 Model with_quantized_weights(const QuantizedModel& quantized) {
   Model model = quantized.model;
   for_each_linear(model, [&](Linear& linear) {
-    const auto quantizer = quantized.quantizers.uniform.find(linear.name + ".weight_quantizer");
-    if (quantizer != quantized.quantizers.uniform.end()) {
-      fake_quantize_rows(quantizer->second, linear.weight);
+    if (const Quantizer* quantizer =
+            find_quantizer(quantized.quantizers, linear.name, Slot::weight)) {
+      fake_quantize_rows(std::get<Affine>(*quantizer), linear.weight);
     }
   });
   return model;
 }
 
 std::string quantizers_to_json(const Quantizers& quantizers) {
-  nlohmann::ordered_json object = nlohmann::ordered_json::object();
-  for (const auto& [name, quantizer] : quantizers.uniform) {
-    object[name] = {{"delta", quantizer.scale},
-                    {"zero_point", quantizer.zero_point},
-                    {"n_bits", quantizer.bits}};
-  }
-  for (const auto& [name, quantizer] : quantizers.grids) {
-    object[name] = {{"delta", quantizer.scale}, {"levels", quantizer.levels}};
-    if (!quantizer.begins.empty()) {
-      object[name]["begins"] = quantizer.begins;
-    }
-  }
-  for (const auto& [name, heads] : quantizers.attention_maps) {
-    nlohmann::ordered_json entry = {{"delta", heads.front().delta},
-                                    {"n_bits", heads.front().bits},
-                                    {"scheme", heads.front().scheme.name}};
-    if (heads.size() > 1) {
-      entry["delta"] = nlohmann::ordered_json::array();
-      for (const AttentionQuantizer& quantizer : heads) {
-        entry["delta"].push_back(quantizer.delta);
+  using nlohmann::ordered_json;
+  // Affine ones first, then codebooks, then attention maps, each sorted by name.
+  std::array<std::map<std::string, ordered_json>, std::variant_size_v<Quantizer>> kinds;
+  for (const auto& [key, quantizer] : quantizers) {
+    ordered_json& entry = kinds.at(quantizer.index())[published_name(key)];
+    if (const auto* affine = std::get_if<Affine>(&quantizer)) {
+      entry = {
+          {"delta", affine->scale}, {"zero_point", affine->zero_point}, {"n_bits", affine->bits}};
+    } else if (const auto* codebook = std::get_if<Codebook>(&quantizer)) {
+      entry = {{"delta", codebook->scale}, {"levels", codebook->levels}};
+      if (!codebook->begins.empty()) {
+        entry["begins"] = codebook->begins;
+      }
+    } else {
+      const auto& heads = std::get<AttentionQuantizers>(quantizer);
+      entry = {{"delta", heads.front().delta},
+               {"n_bits", heads.front().bits},
+               {"scheme", heads.front().scheme.name}};
+      if (heads.size() > 1) {
+        entry["delta"] = ordered_json::array();
+        for (const AttentionQuantizer& head : heads) {
+          entry["delta"].push_back(head.delta);
+        }
       }
     }
-    object[name] = entry;
+  }
+  ordered_json object = ordered_json::object();
+  for (const auto& kind : kinds) {
+    for (const auto& [name, entry] : kind) {
+      object[name] = entry;
+    }
   }
   return object.dump();
 }

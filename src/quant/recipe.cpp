@@ -13,7 +13,7 @@ namespace bitlog2 {
 Recipe find_recipe(std::string_view name) {
   Recipe recipe;
   if (name == "best") {
-    recipe.gelu_scheme = Recipe::GeluScheme::code_book;
+    recipe.gelu_quant_scheme = Recipe::GeluScheme::codebook;
     for (const RecipePart& part : kRecipeParts) {
       recipe.*part.member = part.in_best;
     }
@@ -25,30 +25,37 @@ Recipe find_recipe(std::string_view name) {
 
 void set_recipe_part(Recipe& recipe, std::string_view part, std::string_view value) {
   if (part == kGeluSchemePart) {
-    const auto* const scheme = std::ranges::find(kGeluSchemes, value);
-    if (scheme == kGeluSchemes.end()) {
-      throw Error(fmt::format("unknown {} '{}'; choose one of {}", part, value,
-                              fmt::join(kGeluSchemes, ", ")));
+    for (std::size_t i = 0; i < kGeluSchemes.size(); ++i) {
+      if (value == kGeluSchemes.at(i) || value == kGeluSchemesInFiles.at(i)) {
+        recipe.gelu_quant_scheme = static_cast<Recipe::GeluScheme>(i);
+        return;
+      }
     }
-    recipe.gelu_scheme = static_cast<Recipe::GeluScheme>(scheme - kGeluSchemes.begin());
-    return;
+    throw Error(fmt::format("unknown {} '{}'; choose one of {}", part, value,
+                            fmt::join(kGeluSchemes, ", ")));
   }
-  const auto* const found = std::ranges::find(kRecipeParts, part, &RecipePart::name);
+  const auto* const found = std::ranges::find_if(kRecipeParts, [&](const RecipePart& candidate) {
+    return part == candidate.name || part == candidate.names_in_files().name;
+  });
   if (found == kRecipeParts.end()) {
     throw Error(fmt::format("unknown part '{}' of a recipe", part));
   }
-  if (value != found->off && value != found->on) {
+  const RecipePartNames first = found->names_in_files();
+  const bool is_on = value == found->on || value == first.on;
+  if (!is_on && value != found->off && value != first.off) {
     throw Error(
         fmt::format("unknown {} '{}'; choose one of {}, {}", part, value, found->off, found->on));
   }
-  recipe.*found->member = value == found->on;
+  recipe.*found->member = is_on;
 }
 
 std::string recipe_to_json(const Recipe& recipe) {
   nlohmann::ordered_json object;
-  object[std::string(kGeluSchemePart)] = kGeluSchemes[static_cast<std::size_t>(recipe.gelu_scheme)];
+  object[std::string(kGeluSchemePart)] =
+      kGeluSchemesInFiles.at(static_cast<std::size_t>(recipe.gelu_quant_scheme));
   for (const RecipePart& part : kRecipeParts) {
-    object[std::string(part.name)] = recipe.*part.member ? part.on : part.off;
+    const RecipePartNames names = part.names_in_files();
+    object[std::string(names.name)] = recipe.*part.member ? names.on : names.off;
   }
   return object.dump();
 }

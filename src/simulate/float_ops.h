@@ -2,8 +2,7 @@
 // that sees every tensor where a quantizer may stand:
 //   void input(const Linear&, Tensor&)          before a linear layer
 //   std::span<const float> weight(const Linear&)
-//   void query / key / value(const Attention&, std::span<float>)
-//   void attention_map(const Attention&, std::span<float>)
+//   void operand(const Attention&, Slot, std::span<float>)   what attention multiplies
 // and that may say, by a member kDropsUnreadTokens, that it need not see every token.
 #pragma once
 
@@ -17,6 +16,7 @@
 #include "bitlog2/engine.h"
 #include "bitlog2/model.h"
 #include "bitlog2/parallel.h"
+#include "bitlog2/quantized_model.h"
 #include "simulate/gemm.h"
 #include "simulate/loops.h"
 #include "simulate/tensor.h"
@@ -29,10 +29,7 @@ struct NoQuantization {
 
   void input(const Linear&, Tensor&) {}
   std::span<const float> weight(const Linear& linear) { return linear.weight; }
-  void query(const Attention&, std::span<float>) {}
-  void key(const Attention&, std::span<float>) {}
-  void value(const Attention&, std::span<float>) {}
-  void attention_map(const Attention&, std::span<float>) {}
+  void operand(const Attention&, Slot, std::span<float>) {}
 };
 
 template <class Quantization>
@@ -140,19 +137,19 @@ class FloatOps {
     if (attn.scale_query) {
       simulate::scale(query.values(), scale);
     }
-    quantization_.query(attn, query.values());
-    quantization_.key(attn, key.values());
-    quantization_.value(attn, value.values());
+    quantization_.operand(attn, Slot::query, query.values());
+    quantization_.operand(attn, Slot::key, key.values());
+    quantization_.operand(attn, Slot::value, value.values());
 
-    Tensor map(layout.matrices(), layout.tokens, layout.tokens);
+    Tensor probabilities(layout.matrices(), layout.tokens, layout.tokens);
     for_rows(layout.matrices(), [&](std::size_t matrix) {
       const std::size_t first = matrix * layout.tokens;
       multiply_transposed(
           {query.row(first).data(), layout.tokens, layout.head_dim, layout.head_dim},
           {key.row(first).data(), layout.tokens, layout.head_dim, layout.head_dim},
-          map.row(first).data(), layout.tokens, false);
+          probabilities.row(first).data(), layout.tokens, false);
       for (std::size_t i = 0; i < layout.tokens; ++i) {
-        const std::span<float> scores = map.row(first + i);
+        const std::span<float> scores = probabilities.row(first + i);
         if (!attn.scale_query) {
           simulate::scale(scores, scale);
         }
@@ -160,13 +157,13 @@ class FloatOps {
         softmax(scores);
       }
     });
-    quantization_.attention_map(attn, map.values());
+    quantization_.operand(attn, Slot::attention_map, probabilities.values());
 
     Tensor result(qkv.batch(), qkv.tokens(), qkv.channels() / 3);
     for_rows(layout.matrices(), [&](std::size_t matrix) {
       const std::size_t first = matrix * layout.tokens;
       std::vector<float> context(layout.tokens * layout.head_dim);
-      multiply({map.row(first).data(), layout.tokens, layout.tokens, layout.tokens},
+      multiply({probabilities.row(first).data(), layout.tokens, layout.tokens, layout.tokens},
                {value.row(first).data(), layout.tokens, layout.head_dim, layout.head_dim},
                context.data(), layout.head_dim);
       for (std::size_t i = 0; i < layout.tokens; ++i) {

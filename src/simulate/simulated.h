@@ -10,49 +10,36 @@
 
 namespace bitlog2::simulate {
 
-/// Fake-quantizes `values` over the pool's threads.
-template <class Quantizer>
-void fake_quantize_parallel(const Quantizer& quantizer, std::span<float> values, ThreadPool& pool) {
+/// Fake-quantizes `values` over the pool's threads, by one set of parameters.
+inline void fake_quantize_parallel(const Quantizer& quantizer, std::span<float> values,
+                                   ThreadPool& pool) {
   constexpr std::size_t kGrain = 1 << 16;
   pool.parallel_for(values.size(), kGrain, [&](std::size_t begin, std::size_t end) {
     fake_quantize(quantizer, values.subspan(begin, end - begin));
   });
 }
 
-/// Fake-quantizes `values` [.., heads, head_size], each head with its own quantizer.
-template <class Quantize>
-void for_heads(std::span<float> values, std::size_t heads, std::size_t head_size, ThreadPool& pool,
-               Quantize quantize) {
-  pool.parallel_for(values.size() / head_size, 1, [&](std::size_t begin, std::size_t end) {
-    for (std::size_t i = begin; i < end; ++i) {
-      quantize(i % heads, values.subspan(i * head_size, head_size));
-    }
-  });
+/// How many values of one head stand together in what attention multiplies at `slot`.
+inline std::size_t head_size(const Attention& attn, Slot slot) {
+  const std::size_t columns =
+      slot == Slot::attention_map ? attn.groups.tokens : attn.proj.in_features / attn.num_heads;
+  return attn.groups.tokens * columns;
 }
 
-/// q, k or v, [.., heads, tokens, head_dim], with one quantizer or one per head.
-inline void fake_quantize_operand(const Attention& attn, const UniformQuantizer& quantizer,
-                                  std::span<float> values, ThreadPool& pool) {
-  if (!quantizer.per_channel()) {
+/// Fake-quantizes what attention multiplies, [.., heads, head_size], by one quantizer for all
+/// heads or one per head.
+inline void fake_quantize_heads(const Quantizer& quantizer, const Attention& attn, Slot slot,
+                                std::span<float> values, ThreadPool& pool) {
+  if (channel_count(quantizer) == 1) {
     fake_quantize_parallel(quantizer, values, pool);
     return;
   }
-  const std::size_t head_size = attn.groups.tokens * (attn.proj.in_features / attn.num_heads);
-  for_heads(values, attn.num_heads, head_size, pool, [&](std::size_t head, std::span<float> part) {
-    fake_quantize_channel(quantizer, head, part);
+  const std::size_t size = head_size(attn, slot);
+  pool.parallel_for(values.size() / size, 1, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t i = begin; i < end; ++i) {
+      fake_quantize(quantizer, values.subspan(i * size, size), i % attn.num_heads);
+    }
   });
-}
-
-/// The attention map, [.., heads, tokens, tokens], with one quantizer or one per head.
-inline void fake_quantize_map(const Attention& attn, std::span<const AttentionQuantizer> quantizers,
-                              std::span<float> values, ThreadPool& pool) {
-  if (quantizers.size() == 1) {
-    fake_quantize_parallel(quantizers.front(), values, pool);
-    return;
-  }
-  for_heads(
-      values, attn.num_heads, attn.groups.tokens * attn.groups.tokens, pool,
-      [&](std::size_t head, std::span<float> part) { fake_quantize(quantizers[head], part); });
 }
 
 class Simulated {
@@ -63,48 +50,21 @@ class Simulated {
       : quantizers_(quantizers), pool_(pool) {}
 
   void input(const Linear& layer, Tensor& x) {
-    const std::string name = layer.name + ".input_quantizer";
-    if (const auto grid = quantizers_.grids.find(name); grid != quantizers_.grids.end()) {
-      fake_quantize_parallel(grid->second, x.values(), pool_);
-      return;
-    }
-    const auto quantizer = quantizers_.uniform.find(name);
-    if (quantizer != quantizers_.uniform.end()) {
-      fake_quantize_parallel(quantizer->second, x.values(), pool_);
+    if (const Quantizer* quantizer = find_quantizer(quantizers_, layer.name, Slot::input)) {
+      fake_quantize_parallel(*quantizer, x.values(), pool_);
     }
   }
 
   /// Weights are quantized already, by with_quantized_weights.
   std::span<const float> weight(const Linear& layer) { return layer.weight; }
 
-  void query(const Attention& attn, std::span<float> x) {
-    operand(attn, attn.name + ".matmul1.quantizer_A", x);
-  }
-  void key(const Attention& attn, std::span<float> x) {
-    operand(attn, attn.name + ".matmul1.quantizer_B", x);
-  }
-  void value(const Attention& attn, std::span<float> x) {
-    operand(attn, attn.name + ".matmul2.quantizer_B", x);
-  }
-  void attention_map(const Attention& attn, std::span<float> x) {
-    const auto quantizers = quantizers_.attention_maps.find(attn.name + ".matmul2.quantizer_A");
-    if (quantizers != quantizers_.attention_maps.end()) {
-      fake_quantize_map(attn, quantizers->second, x, pool_);
+  void operand(const Attention& attn, Slot slot, std::span<float> x) {
+    if (const Quantizer* quantizer = find_quantizer(quantizers_, attn.name, slot)) {
+      fake_quantize_heads(*quantizer, attn, slot, x, pool_);
     }
   }
 
  private:
-  void operand(const Attention& attn, const std::string& name, std::span<float> x) {
-    if (const auto grid = quantizers_.grids.find(name); grid != quantizers_.grids.end()) {
-      fake_quantize_parallel(grid->second, x, pool_);
-      return;
-    }
-    const auto quantizer = quantizers_.uniform.find(name);
-    if (quantizer != quantizers_.uniform.end()) {
-      fake_quantize_operand(attn, quantizer->second, x, pool_);
-    }
-  }
-
   const Quantizers& quantizers_;
   ThreadPool& pool_;
 };

@@ -1,6 +1,7 @@
 // The float engines' activations.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <memory>
 #include <span>
@@ -36,5 +37,11 @@ class Tensor {
   std::size_t channels_ = 0;
   std::unique_ptr<float[]> values_;
 };
+
+inline Tensor copy(const Tensor& x) {
+  Tensor result(x.batch(), x.tokens(), x.channels());
+  std::ranges::copy(x.values(), result.values().begin());
+  return result;
+}
 
 }  // namespace bitlog2::simulate

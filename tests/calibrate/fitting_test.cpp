@@ -3,15 +3,18 @@
 
 #include <random>
 
-#include "calibrate/head_transforms.h"
 #include "calibrate/least_squares.h"
-#include "calibrate/ranges.h"
-#include "calibrate/residual_transform.h"
+#include "calibrate/transforms/hadamard.h"
+#include "calibrate/transforms/head_equalization.h"
 #include "calibrate/weight_rounding.h"
+#include "quant/range_search.h"
 #include "simulate/gemm.h"
 
-namespace bitlog2::fitting {
+namespace bitlog2::calibration {
 namespace {
+
+using quant::affine_of;
+using quant::search_range;
 
 std::vector<float> normal_values(std::size_t count, std::uint32_t seed) {
   std::mt19937 random(seed);
@@ -123,7 +126,7 @@ TEST(WeightRounding, ConstantRowsAreExact) {
   EXPECT_TRUE(rounded.weights == weights);
 }
 
-double squared_error(const UniformQuantizer& quantizer, std::vector<float> values) {
+double squared_error(const Affine& quantizer, std::vector<float> values) {
   const std::vector<float> before = values;
   fake_quantize(quantizer, values);
   double sum = 0;
@@ -137,9 +140,9 @@ TEST(Ranges, SearchBeatsThreeQuantiles) {
   ThreadPool pool(1);
   for (const int bits : {2, 3, 4}) {
     const auto values = normal_values(20000, 7);
-    const Range range = search_range(values, kOne, bits);
-    EXPECT_LT(squared_error(quantizer_of(std::span(&range, 1), bits), values),
-              squared_error(calibrate_uniform(values, bits, pool), values))
+    const quant::Range range = search_range(values, kOne, bits);
+    EXPECT_LT(squared_error(affine_of(range, bits), values),
+              squared_error(calibrate_affine(values, bits, pool), values))
         << bits;
   }
 }
@@ -147,14 +150,14 @@ TEST(Ranges, SearchBeatsThreeQuantiles) {
 TEST(Ranges, ConstantsAreExact) {
   for (const float constant : {0.0F, 2.5F, -2.5F}) {
     const std::vector<float> values(100, constant);
-    const Range range = search_range(values, kOne, 4);
-    EXPECT_EQ(squared_error(quantizer_of(std::span(&range, 1), 4), values), 0.0);
+    const quant::Range range = search_range(values, kOne, 4);
+    EXPECT_EQ(squared_error(affine_of(range, 4), values), 0.0);
   }
 }
 
 TEST(ResidualTransform, RotationSpreadsChannelsAndKeepsTheirMean) {
   for (const std::size_t size : {32U, 48U, 192U}) {
-    const Matrix rotation = spreading_rotation(size);
+    const Matrix rotation = random_hadamard(size);
     const Matrix identity = Matrix::Identity(index(size), index(size));
     EXPECT_LT((rotation * rotation.transpose() - identity).cwiseAbs().maxCoeff(), 1e-12);
     EXPECT_LT((rotation.rowwise().sum().array() - 1.0).abs().maxCoeff(), 1e-12);
@@ -194,4 +197,4 @@ TEST(HeadTransforms, BalancingReachesItsBound) {
 }
 
 }  // namespace
-}  // namespace bitlog2::fitting
+}  // namespace bitlog2::calibration

@@ -10,10 +10,11 @@
 #include <set>
 
 #include "bitlog2/error.h"
-#include "calibrate/head_transforms.h"
-#include "calibrate/pixel_codes.h"
-#include "calibrate/residual_transform.h"
+#include "calibrate/transforms/head_equalization.h"
+#include "calibrate/transforms/pixel_folding.h"
+#include "calibrate/transforms/residual_rotation.h"
 #include "integer/tiny_networks.h"
+#include "quant/attention/bitlog2.h"
 
 namespace bitlog2 {
 namespace {
@@ -38,7 +39,7 @@ double signal_to_noise(const Model& model, const Engine& engine) {
 
 RC_GTEST_PROP(RecipeText, JsonHoldsEveryPart, ()) {
   Recipe recipe;
-  recipe.gelu_scheme = static_cast<Recipe::GeluScheme>(*rc::gen::inRange(0, 3));
+  recipe.gelu_quant_scheme = static_cast<Recipe::GeluScheme>(*rc::gen::inRange(0, 3));
   for (const RecipePart& part : kRecipeParts) {
     recipe.*part.member = *rc::gen::arbitrary<bool>();
   }
@@ -55,13 +56,34 @@ TEST(RecipeText, WrongOnesAreRefused) {
   EXPECT_FALSE(find_recipe("best").is_repq());
 }
 
-TEST(AttentionGrid, LevelsFitTheirWidth) {
+TEST(RecipeText, FirstNamesAreUnderstoodAndWritten) {
+  Recipe recipe;
+  set_recipe_part(recipe, "residual-basis", "spread");
+  set_recipe_part(recipe, "head-basis", "balanced");
+  set_recipe_part(recipe, "activation-codes", "code_book");
+  set_recipe_part(recipe, "gelu-quant-scheme", "CodeBook");
+  Recipe now;
+  set_recipe_part(now, "residual-rotation", "hadamard");
+  set_recipe_part(now, "head-equalization", "balanced");
+  set_recipe_part(now, "activation-codes", "codebook");
+  set_recipe_part(now, "gelu-quant-scheme", "Codebook");
+  EXPECT_EQ(recipe, now);
+  const std::string text = recipe_to_json(now);
+  for (const char* pair :
+       {R"("residual-basis":"spread")", R"("head-basis":"balanced")",
+        R"("activation-codes":"code_book")", R"("gelu-quant-scheme":"CodeBook")"}) {
+    EXPECT_NE(text.find(pair), std::string::npos) << pair;
+  }
+}
+
+TEST(BitLog2ByBits, LevelsFitTheirWidth) {
   for (int bits = kMinBits; bits <= kMaxBits; ++bits) {
     const auto settings = settings_of(find_recipe("best"), bits);
-    const BitLog2Grid grid = settings.attention_grid().value_or(bitlog2_grid(settings.scheme));
+    const auto rule = dynamic_cast<const quant::BitLog2&>(*settings.scheme.method)
+                          .levels(bits, settings.attention_options());
     std::set<std::uint32_t> levels;
-    for (std::uint32_t m = 0; m < static_cast<std::uint32_t>(grid.multiplier); ++m) {
-      levels.insert(bitlog2_round(grid, m));
+    for (std::uint32_t m = 0; m < static_cast<std::uint32_t>(rule.multiplier); ++m) {
+      levels.insert(rule.round(m));
     }
     EXPECT_LE(levels.size(), std::size_t{1} << std::max(bits, 4)) << bits;
   }
@@ -69,7 +91,7 @@ TEST(AttentionGrid, LevelsFitTheirWidth) {
 
 class Families : public ::testing::TestWithParam<const char*> {};
 
-TEST_P(Families, HeadTransformsKeepTheFunction) {
+TEST_P(Families, EqualizingHeadsKeepsTheFunction) {
   const Model model = testing::nano_model(GetParam());
   const auto images = normalised_batch(testing::random_crops(model.config.img_size, 4, 5),
                                        model.config.preprocessing);
@@ -85,7 +107,7 @@ TEST_P(Families, HeadTransformsKeepTheFunction) {
       std::normal_distribution<float> normal(0.5F, 1.0F);
       std::generate(qkv.begin(), qkv.end(), [&] { return normal(random); });
       std::generate(context.begin(), context.end(), [&] { return normal(random); });
-      fitting::transform_heads(block.attn, qkv, context);
+      calibration::equalize_heads(block.attn, qkv, context);
     }
   }
   const std::vector<float> after = run_fp32(moved, images, pool);
@@ -94,14 +116,14 @@ TEST_P(Families, HeadTransformsKeepTheFunction) {
   }
 }
 
-TEST_P(Families, SpreadingTheResidualStreamKeepsTheFunction) {
+TEST_P(Families, RotatingTheResidualStreamKeepsTheFunction) {
   const Model model = testing::nano_model(GetParam());
   const auto images = normalised_batch(testing::random_crops(model.config.img_size, 4, 5),
                                        model.config.preprocessing);
   ThreadPool pool(1);
   const std::vector<float> before = run_fp32(model, images, pool);
   Model moved = model;
-  fitting::spread_residual_stream(moved);
+  calibration::rotate_residual_stream(moved);
   EXPECT_NE(moved.head.weight, model.head.weight);
   const std::vector<float> after = run_fp32(moved, images, pool);
   for (std::size_t i = 0; i < before.size(); ++i) {
@@ -109,25 +131,24 @@ TEST_P(Families, SpreadingTheResidualStreamKeepsTheFunction) {
   }
 }
 
-TEST_P(Families, AbsorbingNormalisationKeepsTheFunction) {
+TEST_P(Families, FoldingNormalisationKeepsTheFunction) {
   Model model = testing::nano_model(GetParam());
   model.config.preprocessing.mean = {0.5F, 0.4F, 0.3F};
   model.config.preprocessing.std = {0.2F, 0.25F, 0.5F};
   const auto crops = testing::random_crops(model.config.img_size, 4, 5);
   const std::vector<float> before = make_fp32_engine(model)->logits(crops);
   Model moved = model;
-  fitting::absorb_normalisation(moved);
+  calibration::fold_normalisation(moved);
   const std::vector<float> after = make_fp32_engine(moved)->logits(crops);
   for (std::size_t i = 0; i < before.size(); ++i) {
     EXPECT_NEAR(after[i], before[i], 1e-4F * std::fabs(before[i]) + 1e-4F);
   }
   // Images of one come from images of the other, and are their own codes.
   const auto expected = normalised_batch(crops, moved.config.preprocessing);
-  const auto found = fitting::renormalised(normalised_batch(crops, model.config.preprocessing),
-                                           model.config.img_size, model.config.preprocessing,
-                                           moved.config.preprocessing);
+  auto found = normalised_batch(crops, model.config.preprocessing);
+  calibration::undo_normalisation(model.config.preprocessing, found);
   std::vector<float> quantized = found;
-  fake_quantize(fitting::pixel_quantizer(), quantized);
+  fake_quantize(calibration::pixel_quantizer(), quantized);
   for (std::size_t i = 0; i < expected.size(); ++i) {
     EXPECT_NEAR(found[i], expected[i], 1e-6F);
     EXPECT_NEAR(quantized[i], expected[i], 1e-6F);
@@ -146,7 +167,7 @@ TEST_P(Families, BestIsCloserThanRepq) {
 TEST_P(Families, EveryPartRunsInIntegersAsSimulated) {
   const Model model = testing::nano_model(GetParam());
   std::vector<Recipe> recipes = {find_recipe("best"), {}};
-  recipes.back().gelu_scheme = Recipe::GeluScheme::shift;
+  recipes.back().gelu_quant_scheme = Recipe::GeluScheme::shift;
   for (const RecipePart& part : kRecipeParts) {
     recipes.emplace_back().*part.member = true;
   }
@@ -164,31 +185,30 @@ TEST_P(Families, EveryPartRunsInIntegersAsSimulated) {
 
 TEST_P(Families, PartsChooseTheQuantizersOfTheirOwnLayersOnly) {
   const Model model = testing::nano_model(GetParam());
-  const auto has_grid = [&](const Recipe& recipe, std::string_view ending) {
+  const auto has_codebook = [&](const Recipe& recipe, std::string_view ending) {
     const Quantizers quantizers = testing::quantize(model, settings_of(recipe)).quantizers;
-    return std::ranges::any_of(quantizers.grids,
-                               [&](const auto& grid) { return grid.first.ends_with(ending); });
+    return std::ranges::any_of(quantizers, [&](const auto& item) {
+      return std::holds_alternative<Codebook>(item.second) &&
+             published_name(item.first).ends_with(ending);
+    });
   };
   Recipe activations;
-  activations.code_books = true;
+  activations.activation_codes_codebook = true;
   Recipe behind_gelu;
-  behind_gelu.gelu_scheme = Recipe::GeluScheme::code_book;
-  EXPECT_FALSE(has_grid(activations, "fc2.input_quantizer"));
-  EXPECT_TRUE(has_grid(behind_gelu, "fc2.input_quantizer"));
+  behind_gelu.gelu_quant_scheme = Recipe::GeluScheme::codebook;
+  EXPECT_FALSE(has_codebook(activations, "fc2.input_quantizer"));
+  EXPECT_TRUE(has_codebook(behind_gelu, "fc2.input_quantizer"));
   for (const char* ending : {"fc1.input_quantizer", "qkv.input_quantizer", "proj.input_quantizer",
                              "matmul1.quantizer_A", "matmul2.quantizer_B"}) {
-    EXPECT_TRUE(has_grid(activations, ending)) << ending;
-    EXPECT_FALSE(has_grid(behind_gelu, ending)) << ending;
+    EXPECT_TRUE(has_codebook(activations, ending)) << ending;
+    EXPECT_FALSE(has_codebook(behind_gelu, ending)) << ending;
   }
 }
 
 TEST_P(Families, SkippedGroupsHaveNoQuantizers) {
   const Model model = testing::nano_model(GetParam());
   for (const char* name : {"repq", "best"}) {
-    const auto count = [](const QuantizedModel& quantized) {
-      const Quantizers& quantizers = quantized.quantizers;
-      return quantizers.uniform.size() + quantizers.grids.size() + quantizers.attention_maps.size();
-    };
+    const auto count = [](const QuantizedModel& quantized) { return quantized.quantizers.size(); };
     QuantizationSettings settings = settings_of(find_recipe(name));
     const std::size_t all = count(testing::quantize(model, settings));
     std::size_t missing = 0;

@@ -238,8 +238,8 @@ TEST(IntegerWidths, EveryWidthOfBestIsAsCloseAsSimulated) {
 
 TEST(CodeTables, OfEvenStepsAreTheUniformQuantizer) {
   Recipe recipe = find_recipe("best");
-  recipe.code_books = false;
-  recipe.gelu_scheme = Recipe::GeluScheme::uniform;
+  recipe.activation_codes_codebook = false;
+  recipe.gelu_quant_scheme = Recipe::GeluScheme::uniform;
   for (const char* name : {"vit_nano", "swin_nano"}) {
     QuantizedModel quantized =
         quantize(nano_model(name), {4, 4, find_attention_scheme("BitLog2_Half_16"), recipe});
@@ -247,18 +247,19 @@ TEST(CodeTables, OfEvenStepsAreTheUniformQuantizer) {
     const auto expected =
         all_logits(*IntegerEngine::from_bytes(lower(quantized, {}), "uniform"), crops);
     // Behind every operation that writes codes, the mean over tokens among them.
-    for (const auto& [quantizer_name, quantizer] : quantized.quantizers.uniform) {
-      if (quantizer_name.ends_with(".weight_quantizer") ||
-          quantizer_name == quantized.model.patch_embed.name + ".input_quantizer") {
+    for (auto& [key, quantizer] : quantized.quantizers) {
+      const auto* affine = std::get_if<Affine>(&quantizer);
+      if (affine == nullptr || key.slot == Slot::weight ||
+          key.layer == quantized.model.patch_embed.name) {
         continue;
       }
-      GridQuantizer& grid = quantized.quantizers.grids[quantizer_name];
-      grid.scale = quantizer.scale[0];
-      for (int code = 0; code < 1 << quantizer.bits; ++code) {
-        grid.levels.push_back(
-            static_cast<std::int16_t>(code - std::lround(quantizer.zero_point[0])));
+      Codebook codebook = {affine->scale[0], {}};
+      for (int code = 0; code < 1 << affine->bits; ++code) {
+        codebook.levels.push_back(
+            static_cast<std::int16_t>(code - std::lround(affine->zero_point[0])));
       }
-      grid.begins = grid.levels;
+      codebook.begins = codebook.levels;
+      quantizer = codebook;
     }
     for (const std::string& isa : available_isas()) {
       const auto engine = IntegerEngine::from_bytes(lower(quantized, {}), "tables", isa);
@@ -308,17 +309,17 @@ std::vector<float> integer_output(const QuantizedModel& quantized, const RgbImag
 
 TEST(FractionalZeroPoints, EndsOfTheRangeAreWhereTheSimulatedEngineHasThem) {
   const std::string layer = "blocks.0.mlp.fc2";
-  const std::string input = "blocks.0.mlp.fc1.input_quantizer";
+  const QuantizerKey input = {"blocks.0.mlp.fc1", Slot::input};
   // With more bits, half a step is no more than what the other layers' rounding does.
   for (const int bits : {2, 3, 4, 5}) {
     QuantizedModel exact =
         quantize(nano_model("vit_nano"), {8, 8, find_attention_scheme("BitLog2_Half_16")});
-    UniformQuantizer& quantizer = exact.quantizers.uniform.at(input);
+    Quantizer& quantizer = exact.quantizers.at(input);
     // So narrow that many values are beyond the ends.
     const auto top = static_cast<float>((1 << bits) - 1);
-    quantizer = {bits, {1.5F / top}, {std::floor(top / 2) + 0.4F}};
+    quantizer = Affine{bits, {1.5F / top}, {std::floor(top / 2) + 0.4F}};
     QuantizedModel rounded = exact;
-    rounded.quantizers.uniform.at(input).zero_point[0] = std::floor(top / 2);
+    std::get<Affine>(rounded.quantizers.at(input)).zero_point[0] = std::floor(top / 2);
     const RgbImage crop = random_crops(exact.model.config.img_size, 1, 5)[0];
     const auto expected = simulated_output(exact, crop, layer);
     const double distance = relative_l2(integer_output(exact, crop, layer), expected);
@@ -342,8 +343,8 @@ std::string refusal_to_lower(Family family, const std::function<void(QuantizedMo
   return {};
 }
 
-float& first_scale(QuantizedModel& quantized, const char* quantizer) {
-  return quantized.quantizers.uniform.at(quantizer).scale[0];
+float& first_scale(QuantizedModel& quantized, const char* layer, Slot slot) {
+  return std::get<Affine>(quantized.quantizers.at({layer, slot})).scale[0];
 }
 
 TEST(LoweringRange, UsualNumbersFit) {
@@ -360,11 +361,11 @@ TEST(LoweringRange, NumbersBeyondItAreRefusedWithTheirLayersName) {
   };
   const std::vector<std::tuple<std::string, Family, Change>> cases = {
       {"blocks.0.attn.proj: its weights", Family::vit,
-       [](auto& q) { first_scale(q, "blocks.0.attn.proj.weight_quantizer") = 1e9F; }},
+       [](auto& q) { first_scale(q, "blocks.0.attn.proj", Slot::weight) = 1e9F; }},
       {"head: its weights", Family::vit,
-       [&](auto& q) { first_scale(q, "head.weight_quantizer") = nan; }},
+       [&](auto& q) { first_scale(q, "head", Slot::weight) = nan; }},
       {"blocks.0.attn.qkv: its weights", Family::vit,
-       [](auto& q) { first_scale(q, "blocks.0.attn.matmul1.quantizer_A") = 1e-20F; }},
+       [](auto& q) { first_scale(q, "blocks.0.attn", Slot::query) = 1e-20F; }},
       {"blocks.0.mlp.fc2: its bias", Family::vit,
        [&](auto& q) { first_block(q).fc2.bias[0] = 1e30F; }},
       {"blocks.0.norm1: its weights", Family::vit,
@@ -374,7 +375,7 @@ TEST(LoweringRange, NumbersBeyondItAreRefusedWithTheirLayersName) {
       {"pos_embed: it is", Family::vit, [](auto& q) { q.model.pos_embed[0] = 1e9F; }},
       {"blocks.0.attn: a zero point", Family::vit,
        [](auto& q) {
-         q.quantizers.uniform.at("blocks.0.attn.matmul2.quantizer_B").zero_point[0] = 600;
+         std::get<Affine>(q.quantizers.at({"blocks.0.attn", Slot::value})).zero_point[0] = 600;
        }},
       {"layers.0.blocks.0.attn: its relative position bias", Family::swin,
        [&](auto& q) { first_block(q).attn.bias_table[0] = 1e5F; }},

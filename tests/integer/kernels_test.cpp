@@ -13,6 +13,7 @@
 
 #include "bitlog2/quantizers.h"
 #include "integer/runtime/kernels/portable.h"
+#include "quant/attention/scheme.h"
 
 namespace bitlog2::runtime {
 namespace {
@@ -125,13 +126,13 @@ TEST(PortableKernels, RoundedWeightKeepsTheHighestBits) {
 // --- attention --------------------------------------------------------------------------
 
 AttentionRule rule_of(const AttentionScheme& scheme, int bits) {
-  if (!scheme.is_bitlog2()) {
-    const auto codes = std::uint32_t{1} << bits;
-    return {AttentionKind::sqrt2, codes, scheme.levels == 16 ? codes - 2 : codes - 1, 0, false};
-  }
-  const std::uint32_t fraction_bits = scheme.kind == AttentionScheme::Kind::half ? 1 : 0;
-  return {AttentionKind::bitlog2, static_cast<std::uint32_t>(scheme.multiplier()), 0, fraction_bits,
-          false};
+  const IntegerAttention rule = scheme.method->in_integers(bits, {});
+  return {static_cast<AttentionKind>(rule.kind), rule.multiplier, rule.qmax, rule.fraction_bits,
+          rule.nearest};
+}
+
+bool is_bitlog2(const AttentionScheme& scheme) {
+  return rule_of(scheme, 4).kind == AttentionKind::bitlog2;
 }
 
 std::vector<double> softmax(const std::vector<std::int32_t>& scores) {
@@ -154,7 +155,7 @@ double expected_weight(const AttentionQuantizer& quantizer, double probability) 
   float value = static_cast<float>(probability);
   fake_quantize(quantizer, std::span(&value, 1));
   const double delta = quantizer.delta;
-  return quantizer.scheme.is_bitlog2() ? value * delta : value / delta;
+  return is_bitlog2(quantizer.scheme) ? value * delta : value / delta;
 }
 
 /// Whether the code changes within 1e-4 of `probability`.
@@ -168,7 +169,7 @@ std::int32_t log2_delta(const AttentionQuantizer& quantizer) {
 }
 
 double unit_of(const AttentionQuantizer& quantizer) {
-  return quantizer.scheme.is_bitlog2() ? 1 : 1 << kSqrt2ContextFraction;
+  return is_bitlog2(quantizer.scheme) ? 1 : 1 << kSqrt2ContextFraction;
 }
 
 /// Attention times V of one row of scores; `values` [tokens, channels], v - zero.
@@ -215,7 +216,7 @@ std::size_t check_weights(const AttentionQuantizer& quantizer,
   const auto probabilities = softmax(scores);
   const auto found = found_weights(quantizer, scores);
   // Sqrt2's context is rounded to its fraction; sqrt(2) itself has 16 bits.
-  const double tolerance = quantizer.scheme.is_bitlog2() ? 1e-6 : 0.75 / unit_of(quantizer);
+  const double tolerance = is_bitlog2(quantizer.scheme) ? 1e-6 : 0.75 / unit_of(quantizer);
   std::size_t compared = 0;
   for (std::size_t j = 0; j < scores.size(); ++j) {
     if (is_at_boundary(quantizer, probabilities[j])) {
@@ -243,7 +244,7 @@ void PrintTo(const MapCase& map, std::ostream* stream) {
 std::vector<MapCase> map_cases() {
   std::vector<MapCase> cases;
   for (const AttentionScheme& scheme : kAttentionSchemes) {
-    if (scheme.is_bitlog2()) {
+    if (is_bitlog2(scheme)) {
       cases.push_back({scheme, 4, 1.0F});
       continue;
     }
@@ -305,7 +306,7 @@ TEST_P(Attend, ContextIsTheWeightedSum) {
       const auto context = attend(quantizer_, scores, values, head_dim, kZero);
       // BitLog2 is exact; the weights that found_weights shows for Sqrt2 are rounded each.
       const double tolerance =
-          quantizer_.scheme.is_bitlog2() ? 0 : 767.0 * static_cast<double>(tokens) * 0.51 + 1;
+          is_bitlog2(quantizer_.scheme) ? 0 : 767.0 * static_cast<double>(tokens) * 0.51 + 1;
       for (std::size_t c = 0; c < head_dim; ++c) {
         double sum = 0;
         for (std::size_t j = 0; j < tokens; ++j) {

@@ -61,8 +61,7 @@ inline QuantizedModel quantize(const Model& model, const QuantizationSettings& s
                                std::uint32_t seed = 1) {
   ThreadPool pool(1);
   const auto crops = random_crops(model.config.img_size, 8, seed);
-  return calibrate(model, settings, normalised_batch(crops, model.config.preprocessing), pool)
-      .quantized;
+  return calibrate(model, settings, crops, pool).quantized;
 }
 
 /// The quantized file of a random tiny model.

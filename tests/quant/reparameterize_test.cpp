@@ -37,8 +37,8 @@ RC_GTEST_PROP(Reparameterize, KeepsTheFunctionAndMovesTheGrid, (bool with_bias))
   const std::size_t channels = *rc::gen::inRange<std::size_t>(1, 20);
   const std::size_t outputs = *rc::gen::inRange<std::size_t>(1, 9);
   LayerNorm norm = {"norm", channels, 1e-6F, {}, {}};
-  Linear linear = {"linear", channels, outputs, with_bias, {}, {}};
-  UniformQuantizer input = {4, {}, {}};
+  Linear linear = {"linear", channels, outputs, with_bias, {}, {}, Role::fc1};
+  Affine input = {4, {}, {}};
   std::vector<float> normalised;
   for (std::size_t c = 0; c < channels; ++c) {
     norm.gamma.push_back(normal(generator));
@@ -58,7 +58,7 @@ RC_GTEST_PROP(Reparameterize, KeepsTheFunctionAndMovesTheGrid, (bool with_bias))
   const std::vector<double> before = outputs_of(linear, x);
   LayerNorm new_norm = norm;
   Linear new_linear = linear;
-  const UniformQuantizer merged = reparameterize(new_norm, new_linear, input);
+  const Affine merged = reparameterize(new_norm, new_linear, input);
   const std::vector<float> new_x = affine(new_norm, normalised);
   const std::vector<double> after = outputs_of(new_linear, new_x);
 

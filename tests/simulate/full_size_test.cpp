@@ -8,6 +8,7 @@
 
 #include "bitlog2/calibrate.h"
 #include "bitlog2/engine.h"
+#include "integer/tiny_networks.h"
 
 namespace bitlog2 {
 namespace {
@@ -90,10 +91,11 @@ TEST_P(FullSizeQuantized, CalibratesAndRuns) {
   std::size_t layers = 0;
   for_each_linear(model, [&](Linear&) { ++layers; });
   const QuantizationSettings settings = {4, 4, find_attention_scheme("BitLog2_Half_17")};
-  const std::vector<float> images = random_images(2);
+  const std::vector<RgbImage> crops = testing::random_crops(model.config.img_size, 2, 1);
+  const auto images = normalised_batch(crops, model.config.preprocessing);
   std::size_t reported = 0;
   const Calibration calibration =
-      calibrate(std::move(model), settings, images, pool_,
+      calibrate(std::move(model), settings, crops, pool_,
                 [&](std::size_t done, std::size_t) { reported = done; });
   EXPECT_EQ(reported, layers);
   expect_logits(run_simulated(with_quantized_weights(calibration.quantized),

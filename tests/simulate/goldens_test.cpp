@@ -1,11 +1,11 @@
 // The float engines and calibration against the published implementation.
 //
 // What can be compared how tightly. Quantization is discontinuous: a value that lies within
-// float32 rounding of the boundary between two codes may get either, depending on the order
-// in which a matrix product was summed, and every layer below sees another input. Above the
-// first such flip the scales agree to float32 rounding (1e-6 seen; 1e-3 asserted on block 0's
-// attention, which few enough values reach); below it a scale moves with the tensor it
-// belongs to, and by whole steps where two quantile ranges have nearly the same error.
+// float32 rounding of the boundary between two codes may get either, depending on the order in
+// which a matrix product was summed. One such flip changes what every layer below it sees, and may
+// make another of the three quantile ranges the best one there. So the forward pass is also run
+// with the reference's own parameters at every quantizer (teacher forcing): each quantizer then
+// finds its parameters on what the reference's found theirs on, but for single values.
 #include "goldens.h"
 
 #include <gtest/gtest.h>
@@ -15,7 +15,11 @@
 #include "bitlog2/calibrate.h"
 #include "bitlog2/dataset.h"
 #include "bitlog2/engine.h"
+#include "calibrate/attention_operands.h"
+#include "calibrate/repq.h"
+#include "model/forward.h"
 #include "reference.h"
+#include "simulate/float_ops.h"
 
 namespace bitlog2 {
 namespace {
@@ -46,49 +50,158 @@ TEST_P(NanoGoldens, Fp32Logits) {
   }
 }
 
-/// Quantizers that only images and weights reach: no code flips before them.
+/// Calibrates every quantizer on what reaches it, notes how far its deltas are from the golden
+/// ones, and quantizes with the golden parameters.
+class Forced {
+ public:
+  Forced(const QuantizationSettings& settings, const nlohmann::json& golden, ThreadPool& pool)
+      : settings_(settings), golden_(golden), pool_(pool) {}
+
+  void input(const Linear& layer, simulate::Tensor& x) {
+    const int bits = layer.role == Role::patch_embed ? kPatchEmbeddingInputBits : settings_.a_bits;
+    if (follows_norm(layer.role)) {
+      const auto golden = compare({layer.name, Slot::input},
+                                  calibrate_columns(x.values(), x.channels(), bits, pool_));
+      fake_quantize_columns(std::get<Affine>(golden), x.values());
+    } else {
+      const auto golden =
+          compare({layer.name, Slot::input}, calibrate_affine(x.values(), bits, pool_));
+      fake_quantize(golden, x.values());
+    }
+  }
+
+  std::span<const float> weight(const Linear& layer) {
+    const auto golden =
+        compare({layer.name, Slot::weight},
+                calibrate_rows(layer.weight, layer.out_features, settings_.w_bits, pool_));
+    weight_ = layer.weight;
+    fake_quantize_rows(std::get<Affine>(golden), weight_);
+    return weight_;
+  }
+
+  void operand(const Attention& attn, Slot slot, std::span<float> x) {
+    const auto golden = compare(
+        {attn.name, slot}, calibration::find_operand_quantizer(settings_, attn, slot, x, pool_));
+    fake_quantize(golden, x);
+  }
+
+  const std::map<std::string, double>& differences() const { return differences_; }
+
+ private:
+  Quantizer compare(const QuantizerKey& key, const Quantizer& found) {
+    const nlohmann::json& golden = golden_.at(published_name(key));
+    differences_[published_name(key)] = testing::delta_difference(found, golden);
+    return testing::golden_quantizer(golden);
+  }
+
+  const QuantizationSettings& settings_;
+  const nlohmann::json& golden_;
+  ThreadPool& pool_;
+  std::map<std::string, double> differences_;
+  std::vector<float> weight_;
+};
+
+/// Quantizers that only images and weights reach, and those of the first block's attention, which
+/// few enough values reach.
 bool is_beyond_flips(const std::string& name) {
-  return name.starts_with("patch_embed") ||
-         (name.ends_with("weight_quantizer") && name.find("head") == std::string::npos);
+  return name.ends_with("weight_quantizer") || name.starts_with("patch_embed") ||
+         name.starts_with("blocks.0.attn") || name.starts_with("layers.0.blocks.0.attn");
 }
 
-/// Quantizers of the first block's attention: a handful of flips at most lie before them.
-bool is_in_first_attention(const std::string& name) {
-  return name.starts_with("blocks.0.attn") || name.starts_with("layers.0.blocks.0.attn");
+bool is_four_bits(const std::string& case_name) {
+  return case_name.ends_with(".w4a4");
 }
 
-TEST_P(NanoGoldens, EveryCase) {
+TEST_P(NanoGoldens, EveryQuantizerFindsTheReferencesParametersOnItsInputs) {
+  const Nano nano(GetParam());
+  ThreadPool pool(2);
+  const auto images = nano.goldens.read_floats("calib_input");
+  for (const auto& [name, golden] : nano.parameters.at("cases").items()) {
+    const QuantizationSettings settings = testing::settings_of_case(name);
+    const nlohmann::json& initial = golden.at("after_initial_calibration");
+    Forced forced(settings, initial, pool);
+    const LayerObserver nobody;
+    simulate::FloatOps<Forced> ops(nano.model.config, images, forced, pool, nobody);
+    static_cast<void>(forward(nano.model, ops));
+    EXPECT_EQ(forced.differences().size(), initial.size()) << name;
+    std::size_t equal = 0;
+    for (const auto& [quantizer, difference] : forced.differences()) {
+      // A flip can at most make another of the three quantile ranges the best one.
+      EXPECT_LE(difference, is_beyond_flips(quantizer) ? 1e-4 : 0.5) << name << " " << quantizer;
+      equal += difference <= 1e-4 ? 1 : 0;
+    }
+    // Flips are chance, and OpenBLAS's. Of the 54 or 28 quantizers of a case at 4 bits they reach
+    // at most 2 with its kernels for any x86. At 6 bits there are more boundaries and at 3 bits
+    // each flip moves more: 13 and 26.
+    const double share = is_four_bits(name) ? 0.9 : 0.5;
+    EXPECT_GE(static_cast<double>(equal), share * static_cast<double>(initial.size())) << name;
+  }
+}
+
+/// The reference's initial parameters, reparameterized here, are its final ones; with those, logits
+/// are the reference's but for flips.
+TEST_P(NanoGoldens, ReparameterizationAndLogitsWithTheReferencesParameters) {
   const Nano nano(GetParam());
   ThreadPool pool(2);
   const auto fp32 = nano.goldens.read_floats("fp32.logits");
-  const auto images = nano.goldens.read_floats("eval_input");
-  std::size_t untouched_by_flips = 0;
   for (const auto& [name, golden] : nano.parameters.at("cases").items()) {
-    const Calibration calibration = calibrate(nano.model, testing::settings_of_case(name),
-                                              nano.goldens.read_floats("calib_input"), pool);
-    const auto initial = testing::delta_differences(calibration.after_initial_calibration,
-                                                    golden.at("after_initial_calibration"));
-    EXPECT_EQ(initial.size(), calibration.after_initial_calibration.uniform.size() +
-                                  calibration.after_initial_calibration.attention_maps.size());
-    for (const auto& [module, difference] : initial) {
-      if (is_beyond_flips(module) || is_in_first_attention(module)) {
-        EXPECT_LE(difference, 1e-3) << name << " " << module;
-      } else {
-        // A flip can at most make another of the three quantile ranges the best one.
-        EXPECT_LE(difference, 0.5) << name << " " << module;
+    const nlohmann::json& initial = golden.at("after_initial_calibration");
+    const nlohmann::json& final = golden.at("final");
+    const QuantizationSettings settings = testing::settings_of_case(name);
+    QuantizedModel quantized = {nano.model, settings, {}};
+    for_each_norm_pair(quantized.model, [&](LayerNorm& norm, Linear& layer) {
+      const std::string input = published_name({layer.name, Slot::input});
+      const std::string weight = published_name({layer.name, Slot::weight});
+      const auto merged = reparameterize(
+          norm, layer, std::get<Affine>(testing::golden_quantizer(initial.at(input))));
+      EXPECT_LE(testing::delta_difference(merged, final.at(input)), 1e-5) << name << " " << input;
+      EXPECT_NEAR(merged.zero_point[0], final.at(input).at("zero_point")[0].get<float>(), 1e-4);
+      const auto rows = calibrate_rows(layer.weight, layer.out_features, settings.w_bits, pool);
+      EXPECT_LE(testing::delta_difference(rows, final.at(weight)), 1e-4) << name << " " << weight;
+    });
+    const auto place = [&](const QuantizerKey& key) {
+      quantized.quantizers[key] = testing::golden_quantizer(final.at(published_name(key)));
+    };
+    for_each_linear(quantized.model, [&](Linear& layer) {
+      place({layer.name, Slot::input});
+      place({layer.name, Slot::weight});
+    });
+    for (const Stage& stage : quantized.model.stages) {
+      for (const Block& block : stage.blocks) {
+        for (const Slot slot : {Slot::query, Slot::key, Slot::attention_map, Slot::value}) {
+          place({block.attn.name, slot});
+        }
       }
     }
-    const auto logits = run_simulated(with_quantized_weights(calibration.quantized),
-                                      calibration.quantized.quantizers, images, pool);
+    EXPECT_EQ(quantized.quantizers.size(), final.size());
+    const auto logits = run_simulated(with_quantized_weights(quantized), quantized.quantizers,
+                                      nano.goldens.read_floats("eval_input"), pool);
     const auto expected = nano.goldens.read_floats(name + ".logits");
     const double distance = relative_l2(logits, expected);
-    const double noise = relative_l2(expected, fp32);
-    EXPECT_LE(distance, 0.75 * noise) << name;
-    untouched_by_flips += distance <= 1e-4 ? 1 : 0;
+    const double share = is_four_bits(name) ? 0.25 : 0.75;  // 0.12 and 0.52 seen, where codes flip
+    EXPECT_LE(distance, share * relative_l2(expected, fp32)) << name;
   }
-  // Many cases meet no flip at all and are then equal to float32 rounding. How many is chance,
-  // and OpenBLAS's: of Swin's 10 it is 5 with its kernels for AVX-512, 4 with those for AVX2.
-  EXPECT_GE(untouched_by_flips, nano.parameters.at("cases").size() / 3);
+}
+
+TEST_P(NanoGoldens, EveryCaseFromImagesToLogits) {
+  const Nano nano(GetParam());
+  ThreadPool pool(2);
+  const auto fp32 = nano.goldens.read_floats("fp32.logits");
+  for (const auto& [name, golden] : nano.parameters.at("cases").items()) {
+    const Calibration calibration =
+        calibration::calibrate_repq(nano.model, testing::settings_of_case(name),
+                                    nano.goldens.read_floats("calib_input"), pool, {});
+    for (const auto& [quantizer, difference] : testing::delta_differences(
+             calibration.after_initial_calibration, golden.at("after_initial_calibration"))) {
+      // A flip can at most make another of the three quantile ranges the best one.
+      EXPECT_LE(difference, 0.5) << name << " " << quantizer;
+    }
+    const auto logits = run_simulated(with_quantized_weights(calibration.quantized),
+                                      calibration.quantized.quantizers,
+                                      nano.goldens.read_floats("eval_input"), pool);
+    const auto expected = nano.goldens.read_floats(name + ".logits");
+    EXPECT_LE(relative_l2(logits, expected), 0.75 * relative_l2(expected, fp32)) << name;
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, NanoGoldens, ::testing::Values("vit_nano", "swin_nano"),
@@ -109,12 +222,12 @@ class DeitTinyGoldens : public ::testing::Test {
     goldens_json_ = *reference / "goldens" / "deit_tiny.goldens.json";
   }
 
-  std::vector<float> images(const Dataset& dataset, std::size_t count) const {
+  std::vector<RgbImage> crops(const Dataset& dataset, std::size_t count) const {
     std::vector<RgbImage> crops;
     for (std::size_t i = 0; i < count; ++i) {
       crops.push_back(resize_and_crop(dataset.read(i), model_.config.preprocessing));
     }
-    return normalised_batch(crops, model_.config.preprocessing);
+    return crops;
   }
 
   ThreadPool pool_{2};
@@ -125,7 +238,8 @@ class DeitTinyGoldens : public ::testing::Test {
 };
 
 TEST_F(DeitTinyGoldens, Fp32Logits) {
-  const auto logits = run_fp32(model_, images(dataset_.validation, 32), pool_);
+  const auto logits = run_fp32(
+      model_, normalised_batch(crops(dataset_.validation, 32), model_.config.preprocessing), pool_);
   EXPECT_LE(relative_l2(logits, goldens_.read_floats("fp32.logits")), 1e-3);
 }
 
@@ -133,7 +247,7 @@ TEST_F(DeitTinyGoldens, CalibrationOfTheFirstBlocks) {
   const std::string name = "BitLog2_Half_16.w4a4";
   const nlohmann::json golden = testing::read_json(goldens_json_).at("cases").at(name).at("final");
   const Calibration calibration =
-      calibrate(model_, testing::settings_of_case(name), images(dataset_.calibration, 32), pool_);
+      calibrate(model_, testing::settings_of_case(name), crops(dataset_.calibration, 32), pool_);
   std::size_t compared = 0;
   for (const auto& [module, difference] :
        testing::delta_differences(calibration.quantized.quantizers, golden)) {

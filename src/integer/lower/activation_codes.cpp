@@ -1,7 +1,10 @@
 #include "integer/lower/activation_codes.h"
 
+#include <cmath>
 #include <limits>
 #include <set>
+
+#include "quant/affine.h"
 
 namespace bitlog2::integer {
 namespace {
@@ -23,6 +26,37 @@ ActivationCodes codes_with_ends(double scale, double zero_point, std::uint32_t q
   return codes;
 }
 
+ActivationCodes codes_of(const Affine& quantizer, std::size_t head) {
+  const std::size_t i = quantizer.scale.size() > 1 ? head : 0;
+  const double scale = quantizer.scale[i];
+  const double zero_point = quantizer.zero_point[i];
+  const std::uint32_t qmax = (1U << quantizer.bits) - 1U;
+  constexpr std::uint32_t kSpan = 255;  // of levels, that the runtime takes
+  const std::uint32_t levels_per_step = kSpan / qmax;
+  // Codes of 8 bits leave no room for finer levels.
+  const bool has_ends =
+      zero_point != std::rint(zero_point) && levels_per_step > 1 &&
+      (std::fabs(zero_point) + qmax) * levels_per_step < std::numeric_limits<std::int16_t>::max();
+  return has_ends ? codes_with_ends(scale, zero_point, qmax, levels_per_step)
+                  : ActivationCodes{scale, std::rint(zero_point), qmax};
+}
+
+ActivationCodes codes_of(const Codebook& quantizer) {
+  if (quantizer.begins.empty()) {
+    return {quantizer.scale, 0, static_cast<std::uint32_t>(quantizer.levels.size() - 1),
+            quantizer.levels, quantizer.scale};
+  }
+  // Codes are the bytes with which weights are multiplied: steps from the first level on.
+  const std::int16_t first = quantizer.levels.front();
+  const std::vector<std::int16_t> levels = levels_of_steps(quantizer);
+  ActivationCodes codes = {quantizer.scale, -static_cast<double>(first),
+                           static_cast<std::uint32_t>(levels.size() - 1)};
+  for (const std::int16_t level : levels) {
+    codes.table.push_back(static_cast<std::uint8_t>(level - first));
+  }
+  return codes;
+}
+
 }  // namespace
 
 double ActivationCodes::largest() const {
@@ -37,8 +71,8 @@ std::size_t ActivationCodes::count() const {
 
 std::uint8_t ActivationCodes::encode(double x) const {
   if (!has_levels()) {
-    const auto code =
-        static_cast<std::uint8_t>(encode_affine(x, scale, zero_point, static_cast<double>(qmax)));
+    const auto code = static_cast<std::uint8_t>(
+        quant::AffineStep<double>{scale, zero_point, static_cast<double>(qmax)}.encode(x));
     return table.empty() ? code : table[code];
   }
   std::uint8_t code = 0;
@@ -48,35 +82,9 @@ std::uint8_t ActivationCodes::encode(double x) const {
   return code;
 }
 
-ActivationCodes codes_of(const UniformQuantizer& quantizer, std::size_t head) {
-  const std::size_t i = quantizer.per_channel() ? head : 0;
-  const double scale = quantizer.scale[i];
-  const double zero_point = quantizer.zero_point[i];
-  const std::uint32_t qmax = (1U << quantizer.bits) - 1U;
-  constexpr std::uint32_t kSpan = 255;  // of levels, that the runtime takes
-  const std::uint32_t levels_per_step = kSpan / qmax;
-  // Codes of 8 bits leave no room for finer levels.
-  const bool has_ends =
-      zero_point != std::rint(zero_point) && levels_per_step > 1 &&
-      (std::fabs(zero_point) + qmax) * levels_per_step < std::numeric_limits<std::int16_t>::max();
-  return has_ends ? codes_with_ends(scale, zero_point, qmax, levels_per_step)
-                  : ActivationCodes{scale, std::rint(zero_point), qmax};
-}
-
-ActivationCodes codes_of(const GridQuantizer& quantizer) {
-  if (quantizer.begins.empty()) {
-    return {quantizer.scale, 0, static_cast<std::uint32_t>(quantizer.levels.size() - 1),
-            quantizer.levels, quantizer.scale};
-  }
-  // Codes are the bytes with which weights are multiplied: steps from the first level on.
-  const std::int16_t first = quantizer.levels.front();
-  const std::vector<std::int16_t> levels = levels_of_steps(quantizer);
-  ActivationCodes codes = {quantizer.scale, -static_cast<double>(first),
-                           static_cast<std::uint32_t>(levels.size() - 1)};
-  for (const std::int16_t level : levels) {
-    codes.table.push_back(static_cast<std::uint8_t>(level - first));
-  }
-  return codes;
+ActivationCodes codes_of(const Quantizer& quantizer, std::size_t head) {
+  const auto* codebook = std::get_if<Codebook>(&quantizer);
+  return codebook != nullptr ? codes_of(*codebook) : codes_of(std::get<Affine>(quantizer), head);
 }
 
 }  // namespace bitlog2::integer

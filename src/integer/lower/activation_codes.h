@@ -13,12 +13,6 @@
 
 namespace bitlog2::integer {
 
-/// clamp(round(x / scale) + zero_point, 0, qmax): the only place of this module that encodes.
-template <class Real>
-Real encode_affine(Real x, Real scale, Real zero_point, Real qmax) {
-  return std::clamp(std::rint(x / scale) + zero_point, Real{0}, qmax);
-}
-
 /// Encode: clamp(round(x / scale) + zero_point, 0, qmax), then the table's entry for that; or,
 /// where there are levels, the code of the nearest level.
 /// Decode: (code - zero_point) * scale, or levels[code] * level_scale.
@@ -49,8 +43,6 @@ struct ActivationCodes {
 };
 
 /// `head` matters for q, k and v that have a quantizer per head.
-ActivationCodes codes_of(const UniformQuantizer& quantizer, std::size_t head = 0);
-
-ActivationCodes codes_of(const GridQuantizer& quantizer);
+ActivationCodes codes_of(const Quantizer& quantizer, std::size_t head = 0);
 
 }  // namespace bitlog2::integer

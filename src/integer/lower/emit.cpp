@@ -8,6 +8,7 @@
 
 #include "bitlog2/error.h"
 #include "integer/lower/factors.h"
+#include "quant/affine.h"
 
 namespace bitlog2::integer {
 namespace {
@@ -48,25 +49,19 @@ double gelu(double x) {
 
 }  // namespace
 
-const UniformQuantizer& Emitter::quantizer(const std::string& name) const {
-  return quantizers_.uniform.at(name);
-}
-
-ActivationCodes Emitter::codes_named(const std::string& name, std::size_t head) const {
-  const auto grid = quantizers_.grids.find(name);
-  return grid == quantizers_.grids.end() ? codes_of(quantizer(name), head) : codes_of(grid->second);
+ActivationCodes Emitter::codes_at(const std::string& layer, Slot slot, std::size_t head) const {
+  return codes_of(quantizers_.at({layer, slot}), head);
 }
 
 ActivationCodes Emitter::input_codes(const Linear& layer) const {
-  return codes_named(layer.name + ".input_quantizer");
+  return codes_at(layer.name, Slot::input);
 }
 
 /// Weights, biases and multipliers of a layer whose channel c must produce
 /// y * forms[c].scale + forms[c].offset from codes of `input`.
 void Emitter::set_weights(Op& op, const Linear& layer, const ActivationCodes& input,
                           std::span<const OutputForm> forms) {
-  const UniformQuantizer& weights = quantizer(layer.name + ".weight_quantizer");
-  const float qmax = static_cast<float>((1 << weights.bits) - 1);
+  const auto& weights = std::get<Affine>(quantizers_.at({layer.name, Slot::weight}));
   std::vector<std::uint8_t> codes(layer.weight.size());
   std::vector<std::int16_t> zero_points;
   std::vector<double> offsets;
@@ -80,9 +75,10 @@ void Emitter::set_weights(Op& op, const Linear& layer, const ActivationCodes& in
                       "integers hold",
                       layer.name, c, zero_point));
     }
+    const quant::AffineStep<> step = {weights.scale[c], zero_point, quant::qmax_of(weights.bits)};
     double sum = 0;
     for (std::size_t i = 0; i < row.size(); ++i) {
-      const float code = encode_affine(row[i], weights.scale[c], zero_point, qmax);
+      const float code = step.encode(row[i]);
       if (std::isnan(code)) {
         throw too_large(layer.name, kWeightsAre);
       }
@@ -90,10 +86,10 @@ void Emitter::set_weights(Op& op, const Linear& layer, const ActivationCodes& in
       sum += code - zero_point;
     }
     // What one step of the integer sum is worth.
-    const double step = input.decoded_scale() * weights.scale[c];
+    const double unit = input.decoded_scale() * weights.scale[c];
     const double bias = layer.bias.empty() ? 0.0 : layer.bias[c];
     zero_points.push_back(static_cast<std::int16_t>(zero_point));
-    factors.push_back(step * forms[c].scale);
+    factors.push_back(unit * forms[c].scale);
     offsets.push_back(bias * forms[c].scale + forms[c].offset -
                       input.decoded_zero_point() * sum * factors.back());
   }
@@ -129,17 +125,17 @@ std::uint32_t Emitter::identity_decode(std::uint32_t qmax) {
 
 /// The code of every pixel value, channel by channel. In float32, in the order in which the
 /// simulated engine computes it.
-std::vector<std::uint8_t> Emitter::pixel_table(const UniformQuantizer& quantizer,
+std::vector<std::uint8_t> Emitter::pixel_table(const Affine& quantizer,
                                                const ActivationCodes& codes) const {
   const Preprocessing& preprocessing = model_.config.preprocessing;
+  const quant::AffineStep<> step = {quantizer.scale[0], static_cast<float>(codes.zero_point),
+                                    static_cast<float>(codes.qmax)};
   std::vector<std::uint8_t> table;
   for (std::size_t channel = 0; channel < 3; ++channel) {
     for (int pixel = 0; pixel < 256; ++pixel) {
       const float value = (static_cast<float>(pixel) / 255.0F - preprocessing.mean[channel]) /
                           preprocessing.std[channel];
-      table.push_back(static_cast<std::uint8_t>(encode_affine(value, quantizer.scale[0],
-                                                              static_cast<float>(codes.zero_point),
-                                                              static_cast<float>(codes.qmax))));
+      table.push_back(static_cast<std::uint8_t>(step.encode(value)));
     }
   }
   return table;
@@ -147,8 +143,8 @@ std::vector<std::uint8_t> Emitter::pixel_table(const UniformQuantizer& quantizer
 
 void Emitter::embed(const Linear& projection, std::size_t rows, std::span<const double> positions,
                     bool has_class_token) {
-  const UniformQuantizer& input = quantizer(projection.name + ".input_quantizer");
-  const ActivationCodes codes = codes_of(input);
+  const auto& input = std::get<Affine>(quantizers_.at({projection.name, Slot::input}));
+  const ActivationCodes codes = codes_of(Quantizer(input));
   const std::vector<std::uint8_t> table = pixel_table(input, codes);
   Op op = make_op(OpKind::embed, Buffer::none, Buffer::residual, rows);
   set_weights(op, projection, codes,

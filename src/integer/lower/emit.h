@@ -90,14 +90,13 @@ class Emitter {
     ActivationCodes value;
   };
 
-  const UniformQuantizer& quantizer(const std::string& name) const;
-  ActivationCodes codes_named(const std::string& name, std::size_t head = 0) const;
+  ActivationCodes codes_at(const std::string& layer, Slot slot, std::size_t head = 0) const;
   OperandCodes operand_codes(const Attention& attention, std::size_t head) const;
 
   void set_weights(runtime::Op& op, const Linear& layer, const ActivationCodes& input,
                    std::span<const OutputForm> forms);
   std::uint32_t identity_decode(std::uint32_t qmax);
-  std::vector<std::uint8_t> pixel_table(const UniformQuantizer& quantizer,
+  std::vector<std::uint8_t> pixel_table(const Affine& quantizer,
                                         const ActivationCodes& codes) const;
   void set_positions(runtime::Op& op, std::span<const double> positions);
   void set_output(runtime::Op& op, const ActivationCodes& codes, const std::string& name);

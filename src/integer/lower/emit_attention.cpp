@@ -7,6 +7,7 @@
 
 #include "integer/lower/emit.h"
 #include "integer/lower/factors.h"
+#include "quant/attention/scheme.h"
 
 namespace bitlog2::integer {
 namespace {
@@ -39,9 +40,8 @@ std::size_t side_of_square(std::size_t tokens) {
 
 /// Of one head. They share one table.
 Emitter::OperandCodes Emitter::operand_codes(const Attention& attention, std::size_t head) const {
-  return {codes_named(attention.name + ".matmul1.quantizer_A", head),
-          codes_named(attention.name + ".matmul1.quantizer_B", head),
-          codes_named(attention.name + ".matmul2.quantizer_B", head)};
+  return {codes_at(attention.name, Slot::query, head), codes_at(attention.name, Slot::key, head),
+          codes_at(attention.name, Slot::value, head)};
 }
 
 /// Swin's scale of q goes into q's factor.
@@ -85,8 +85,8 @@ void Emitter::attention(const AttentionStep& step, const ActivationCodes& output
 
 /// A record for each head, and the shifts that they share.
 void Emitter::set_heads(Op& op, const Attention& attention, const ActivationCodes& output) {
-  const std::vector<AttentionQuantizer>& maps =
-      quantizers_.attention_maps.at(attention.name + ".matmul2.quantizer_A");
+  const auto& maps =
+      std::get<AttentionQuantizers>(quantizers_.at({attention.name, Slot::attention_map}));
   const std::size_t head_dim = op.out_features / attention.num_heads;
   constexpr std::string_view kZeroPoint = "a zero point is";
   std::vector<double> scores;
@@ -97,10 +97,12 @@ void Emitter::set_heads(Op& op, const Attention& attention, const ActivationCode
     const auto [q, k, v] = operand_codes(attention, h);
     scores.push_back(q.scale * k.scale * score_scale() /
                      (attention.scale_query ? 1.0 : std::sqrt(static_cast<double>(head_dim))));
-    // BitLog2: x^ = m^ / delta. Sqrt2: x^ = p^ * delta, p^ with kSqrt2ContextFraction bits.
-    const double weight = attention_map.scheme.is_bitlog2()
-                              ? 1.0 / attention_map.delta
-                              : std::ldexp(attention_map.delta, -runtime::kSqrt2ContextFraction);
+    // Sqrt2's weights have fraction bits in the runtime.
+    const AttentionMethod& method = *attention_map.scheme.method;
+    const bool is_sqrt2 = method.in_integers(attention_map.bits, attention_map.options).kind ==
+                          IntegerAttention::Kind::sqrt2;
+    const double weight = std::ldexp(method.unit(attention_map.delta),
+                                     is_sqrt2 ? -runtime::kSqrt2ContextFraction : 0);
     contexts.push_back(weight * v.scale / output.scale);
     heads[h].query_zero = to_bounded(q.zero_point, kLargestZeroPoint, attention.name, kZeroPoint);
     heads[h].key_zero = to_bounded(k.zero_point, kLargestZeroPoint, attention.name, kZeroPoint);

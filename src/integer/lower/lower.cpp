@@ -5,30 +5,27 @@
 #include "integer/lower/ops.h"
 #include "integer/program_builder.h"
 #include "model/forward.h"
+#include "quant/attention/scheme.h"
 
 namespace bitlog2 {
 namespace {
 
 runtime::Header make_header(const QuantizedModel& quantized) {
   const ModelConfig& config = quantized.model.config;
-  const AttentionScheme& scheme = quantized.settings.scheme;
+  const QuantizationSettings& settings = quantized.settings;
+  const IntegerAttention attention =
+      settings.scheme.method->in_integers(settings.a_bits, settings.attention_options());
   runtime::Header header = {};
   header.magic = runtime::kMagic;
   header.version = runtime::kVersion;
   header.image_size = static_cast<std::uint32_t>(config.img_size);
   header.patch_size = static_cast<std::uint32_t>(config.patch_size);
   header.num_classes = static_cast<std::uint32_t>(config.num_classes);
-  if (!scheme.is_bitlog2()) {
-    header.attention_kind = static_cast<std::uint32_t>(runtime::AttentionKind::sqrt2);
-    header.attention_multiplier = 1U << quantized.settings.a_bits;
-    header.attention_qmax = header.attention_multiplier - (scheme.levels == 16 ? 2 : 1);
-    return header;
-  }
-  const BitLog2Grid grid = quantized.settings.attention_grid().value_or(bitlog2_grid(scheme));
-  header.attention_kind = static_cast<std::uint32_t>(runtime::AttentionKind::bitlog2);
-  header.attention_multiplier = static_cast<std::uint32_t>(grid.multiplier);
-  header.attention_fraction_bits = static_cast<std::uint32_t>(grid.fraction_bits);
-  header.attention_nearest = grid.to_nearest ? 1 : 0;
+  header.attention_kind = static_cast<std::uint32_t>(attention.kind);
+  header.attention_multiplier = attention.multiplier;
+  header.attention_qmax = attention.qmax;
+  header.attention_fraction_bits = attention.fraction_bits;
+  header.attention_nearest = attention.nearest ? 1 : 0;
   return header;
 }
 

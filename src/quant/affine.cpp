@@ -1,30 +1,30 @@
-// Uniform quantization: ranges from quantiles, and the fake quantization itself. Results do
+// Affine quantization: ranges from quantiles, and the fake quantization itself. Results do
 // not depend on the number of threads.
+#include "quant/affine.h"
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numeric>
 
 #include "bitlog2/quantizers.h"
+#include "io/target_clones.h"
 #include "quant/loops.h"
-#include "quant/steps.h"
 
 namespace bitlog2 {
 namespace {
 
-using quant::UniformStep;
+using quant::affine_of;
+using quant::AffineStep;
+using quant::qmax_of;
 
 constexpr std::size_t kTorchQuantileLimit = 16'000'000;
 constexpr std::size_t kSampleSize = 16'384;
 constexpr std::size_t kColumnsPerTask = 16;  // one cache line of floats
 
-struct Range {
-  float scale = 1.0F;
-  float zero_point = 0.0F;
-};
-
-float top_code(int bits) {
-  return static_cast<float>((1 << bits) - 1);
+BITLOG2_TARGET_CLONES double squared_error(const AffineStep<>& step,
+                                           std::span<const float> values) {
+  return quant::sum_squared_errors(step, values);
 }
 
 /// The `count` first of `values` in the order of `before`, sorted. On large inputs a sample
@@ -112,30 +112,23 @@ float tails_quantile(const Tails& tails, double p) {
   return weight < 0.5F ? a + weight * (b - a) : b - (b - a) * (1.0F - weight);
 }
 
-/// The range of a constant, which any number of bits reproduces: |c| is the scale.
-Range constant_range(float value) {
-  return {value == 0.0F ? 1.0F : std::fabs(value), value < 0.0F ? 1.0F : 0.0F};
-}
-
 /// Tries the quantile ranges in order; the first with the lowest squared_error(step) wins.
 template <class SquaredError>
-Range best_range(const Tails& tails, int bits, SquaredError squared_error) {
-  if (tails.minimum() == tails.maximum()) {
-    return constant_range(tails.minimum());
-  }
-  const float top = top_code(bits);
-  Range best;
+AffineStep<> best_step(const Tails& tails, int bits, SquaredError squared_error) {
+  AffineStep<> best = quant::step_between(tails.maximum(), tails.maximum(), bits);
   double lowest = std::numeric_limits<double>::infinity();
+  if (tails.minimum() == tails.maximum()) {
+    return best;
+  }
   const auto consider = [&](float low, float high) {
-    const float scale = (high - low) / top;
-    if (!(scale > std::numeric_limits<float>::min())) {
+    if (!((high - low) / qmax_of(bits) > std::numeric_limits<float>::min())) {
       return;  // nearly constant between these quantiles
     }
-    const Range range = {scale, std::rint(-low / scale)};
-    const double error = squared_error(UniformStep{range.scale, range.zero_point, top});
+    const AffineStep<> step = quant::step_between(low, high, bits);
+    const double error = squared_error(step);
     if (error < lowest) {
       lowest = error;
-      best = range;
+      best = step;
     }
   };
   for (const double p : kRangeQuantiles) {
@@ -144,28 +137,35 @@ Range best_range(const Tails& tails, int bits, SquaredError squared_error) {
   if (std::isinf(lowest)) {  // a few outliers on a constant
     consider(tails.minimum(), tails.maximum());
   }
-  return std::isinf(lowest) ? constant_range(tails.maximum()) : best;
+  return best;
 }
 
-Range calibrate_serially(std::span<const float> values, int bits) {
+AffineStep<> calibrate_serially(std::span<const float> values, int bits) {
   ThreadPool serial(1);
   const Tails tails = find_tails(values, 1.0 - kRangeQuantiles[0], serial);
-  return best_range(tails, bits,
-                    [&](const UniformStep& step) { return quant::squared_error(step, values); });
+  return best_step(tails, bits,
+                   [&](const AffineStep<>& step) { return squared_error(step, values); });
 }
 
-UniformQuantizer make_quantizer(int bits, std::span<const Range> ranges) {
-  UniformQuantizer quantizer;
-  quantizer.bits = bits;
-  for (const Range& range : ranges) {
-    quantizer.scale.push_back(range.scale);
-    quantizer.zero_point.push_back(range.zero_point);
+BITLOG2_TARGET_CLONES void apply_affine(const AffineStep<>& step, std::span<float> values) {
+  quant::apply_step(step, values);
+}
+
+/// values [rows, columns] <- the step of each column.
+BITLOG2_TARGET_CLONES void apply_columns(std::span<const float> scales,
+                                         std::span<const float> zero_points, float qmax,
+                                         std::span<float> values) {
+  const std::size_t columns = scales.size();
+  for (std::size_t start = 0; start + columns <= values.size(); start += columns) {
+    for (std::size_t c = 0; c < columns; ++c) {
+      const AffineStep<> step = {scales[c], zero_points[c], qmax};
+      values[start + c] = step(values[start + c]);
+    }
   }
-  return quantizer;
 }
 
-UniformStep step_of(const UniformQuantizer& quantizer, std::size_t channel) {
-  return {quantizer.scale[channel], quantizer.zero_point[channel], top_code(quantizer.bits)};
+AffineStep<> step_of(const Affine& quantizer, std::size_t channel) {
+  return {quantizer.scale[channel], quantizer.zero_point[channel], qmax_of(quantizer.bits)};
 }
 
 }  // namespace
@@ -175,32 +175,30 @@ float quantile(std::span<const float> values, double p) {
   return tails_quantile(find_tails(values, std::min(p, 1.0 - p), serial), p);
 }
 
-UniformQuantizer calibrate_uniform(std::span<const float> values, int bits, ThreadPool& pool) {
+Affine calibrate_affine(std::span<const float> values, int bits, ThreadPool& pool) {
   const Tails tails = find_tails(values, 1.0 - kRangeQuantiles[0], pool);
-  const Range range = best_range(tails, bits, [&](const UniformStep& step) {
-    return quant::sum_over_chunks(values, pool, [&](std::span<const float> chunk) {
-      return quant::squared_error(step, chunk);
-    });
+  const AffineStep<> found = best_step(tails, bits, [&](const AffineStep<>& step) {
+    return quant::sum_over_chunks(
+        values, pool, [&](std::span<const float> chunk) { return squared_error(step, chunk); });
   });
-  return make_quantizer(bits, std::span(&range, 1));
+  return affine_of(std::span(&found, 1), bits);
 }
 
-UniformQuantizer calibrate_rows(std::span<const float> values, std::size_t rows, int bits,
-                                ThreadPool& pool) {
+Affine calibrate_rows(std::span<const float> values, std::size_t rows, int bits, ThreadPool& pool) {
   const std::size_t columns = values.size() / rows;
-  std::vector<Range> ranges(rows);
+  std::vector<AffineStep<>> steps(rows);
   pool.parallel_for(rows, 16, [&](std::size_t begin, std::size_t end) {
     for (std::size_t row = begin; row < end; ++row) {
-      ranges[row] = calibrate_serially(values.subspan(row * columns, columns), bits);
+      steps[row] = calibrate_serially(values.subspan(row * columns, columns), bits);
     }
   });
-  return make_quantizer(bits, ranges);
+  return affine_of(steps, bits);
 }
 
-UniformQuantizer calibrate_columns(std::span<const float> values, std::size_t columns, int bits,
-                                   ThreadPool& pool) {
+Affine calibrate_columns(std::span<const float> values, std::size_t columns, int bits,
+                         ThreadPool& pool) {
   const std::size_t rows = values.size() / columns;
-  std::vector<Range> ranges(columns);
+  std::vector<AffineStep<>> steps(columns);
   pool.parallel_for(columns, kColumnsPerTask, [&](std::size_t begin, std::size_t end) {
     const std::size_t width = end - begin;
     std::vector<float> transposed(width * rows);
@@ -210,30 +208,25 @@ UniformQuantizer calibrate_columns(std::span<const float> values, std::size_t co
       }
     }
     for (std::size_t i = 0; i < width; ++i) {
-      ranges[begin + i] = calibrate_serially(std::span(transposed).subspan(i * rows, rows), bits);
+      steps[begin + i] = calibrate_serially(std::span(transposed).subspan(i * rows, rows), bits);
     }
   });
-  return make_quantizer(bits, ranges);
+  return affine_of(steps, bits);
 }
 
-void fake_quantize(const UniformQuantizer& quantizer, std::span<float> values) {
-  quant::apply(step_of(quantizer, 0), values);
+void fake_quantize(const Affine& quantizer, std::span<float> values, std::size_t channel) {
+  apply_affine(step_of(quantizer, channel), values);
 }
 
-void fake_quantize_channel(const UniformQuantizer& quantizer, std::size_t channel,
-                           std::span<float> values) {
-  quant::apply(step_of(quantizer, channel), values);
-}
-
-void fake_quantize_rows(const UniformQuantizer& quantizer, std::span<float> values) {
+void fake_quantize_rows(const Affine& quantizer, std::span<float> values) {
   const std::size_t columns = values.size() / quantizer.scale.size();
   for (std::size_t row = 0; row < quantizer.scale.size(); ++row) {
-    quant::apply(step_of(quantizer, row), values.subspan(row * columns, columns));
+    fake_quantize(quantizer, values.subspan(row * columns, columns), row);
   }
 }
 
-void fake_quantize_columns(const UniformQuantizer& quantizer, std::span<float> values) {
-  quant::apply_columns(quantizer.scale, quantizer.zero_point, top_code(quantizer.bits), values);
+void fake_quantize_columns(const Affine& quantizer, std::span<float> values) {
+  apply_columns(quantizer.scale, quantizer.zero_point, qmax_of(quantizer.bits), values);
 }
 
 }  // namespace bitlog2

@@ -1,4 +1,4 @@
-// Grids of integers: quantization to their levels, and how levels and scale are found.
+// Codebooks: quantization to their levels, and how levels and scale are found.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -14,7 +14,7 @@ namespace {
 constexpr std::size_t kBins = 8192;
 constexpr double kLargestLevel = 32000;
 
-/// Values as a histogram, each with the weight of its channel; what grids are fitted to.
+/// Values as a histogram, each with the weight of its channel; what codebooks are fitted to.
 struct Histogram {
   double low = 0;
   double width = 1;             // of a bin
@@ -23,7 +23,7 @@ struct Histogram {
   double centre(std::size_t bin) const { return low + (static_cast<double>(bin) + 0.5) * width; }
 };
 
-Histogram weigh(std::span<const float> values, std::span<const float> channel_weights) {
+Histogram histogram_of(std::span<const float> values, std::span<const float> channel_weights) {
   const auto [low, high] = std::minmax_element(values.begin(), values.end());
   Histogram histogram;
   histogram.low = *low;
@@ -73,7 +73,7 @@ double quantile_of(const Histogram& histogram, double share) {
   return histogram.centre(kBins - 1);
 }
 
-/// A histogram rounded to whole steps from `first` on, what is beyond the ends being counted there.
+/// A histogram rounded to whole steps from `first` on. Values beyond the ends count at the ends.
 class Steps {
  public:
   Steps(const Histogram& histogram, double unit, int first, std::size_t count)
@@ -130,9 +130,9 @@ class Steps {
   std::vector<double> squares_;
 };
 
-/// Divides steps among levels with the lowest squared error, one level after the other: of all
-/// divisions of the first steps, the best one's last level begins the later, the more steps there
-/// are, so that halving finds all of them quickly.
+/// Optimal one-dimensional k-means by divide-and-conquer dynamic programming: divides steps among
+/// levels with the lowest squared error, one level after the other. The more of the first steps are
+/// divided, the later the best division's last level begins, so that halving finds all divisions.
 class Division {
  public:
   Division(const Steps& steps, std::size_t levels)
@@ -149,9 +149,9 @@ class Division {
     }
   }
 
-  GridQuantizer quantizer(double scale) const {
-    GridQuantizer result = {static_cast<float>(scale), std::vector<std::int16_t>(begins_.size()),
-                            std::vector<std::int16_t>(begins_.size())};
+  Codebook codebook(double scale) const {
+    Codebook result = {static_cast<float>(scale), std::vector<std::int16_t>(begins_.size()),
+                       std::vector<std::int16_t>(begins_.size())};
     for_each_level([&](std::size_t level, std::size_t begin, std::size_t end) {
       result.levels[level] = steps_.level(begin, end);
       result.begins[level] = steps_.number(begin);
@@ -214,20 +214,20 @@ std::vector<std::int16_t> consecutive(double first, std::size_t count) {
   return levels;
 }
 
-/// A grid that has `constant` exactly.
-GridQuantizer constant_grid(float constant, std::size_t count) {
+/// A codebook that has `constant` exactly.
+Codebook constant_codebook(float constant, std::size_t count) {
   const float scale = constant == 0.0F ? 1.0F : std::fabs(constant);
   const auto levels = consecutive(std::copysign(constant == 0.0F ? 0.0 : 1.0, constant), count);
   return {scale, levels, levels};
 }
 
-void fake_quantize_by_steps(const GridQuantizer& quantizer, std::span<float> values) {
-  const float inverse = 1.0F / quantizer.scale;
-  const float first = quantizer.levels.front();
-  const float last = quantizer.levels.back();
+void fake_quantize_by_steps(const Codebook& codebook, std::span<float> values) {
+  const float inverse = 1.0F / codebook.scale;
+  const float first = codebook.levels.front();
+  const float last = codebook.levels.back();
   std::vector<float> found;  // of every step from the first level on
-  for (const std::int16_t level : levels_of_steps(quantizer)) {
-    found.push_back(static_cast<float>(level) * quantizer.scale);
+  for (const std::int16_t level : levels_of_steps(codebook)) {
+    found.push_back(static_cast<float>(level) * codebook.scale);
   }
   for (float& value : values) {
     const float step = std::clamp(std::rint(value * inverse), first, last);
@@ -237,27 +237,27 @@ void fake_quantize_by_steps(const GridQuantizer& quantizer, std::span<float> val
 
 }  // namespace
 
-std::vector<std::int16_t> levels_of_steps(const GridQuantizer& quantizer) {
+std::vector<std::int16_t> levels_of_steps(const Codebook& codebook) {
   std::vector<std::int16_t> levels;
   std::size_t code = 0;
-  for (int step = quantizer.levels.front(); step <= quantizer.levels.back(); ++step) {
-    code += code + 1 < quantizer.begins.size() && step >= quantizer.begins[code + 1] ? 1 : 0;
-    levels.push_back(quantizer.levels[code]);
+  for (int step = codebook.levels.front(); step <= codebook.levels.back(); ++step) {
+    code += code + 1 < codebook.begins.size() && step >= codebook.begins[code + 1] ? 1 : 0;
+    levels.push_back(codebook.levels[code]);
   }
   return levels;
 }
 
-void fake_quantize(const GridQuantizer& quantizer, std::span<float> values) {
-  if (!quantizer.begins.empty()) {
-    return fake_quantize_by_steps(quantizer, values);
+void fake_quantize(const Codebook& codebook, std::span<float> values) {
+  if (!codebook.begins.empty()) {
+    return fake_quantize_by_steps(codebook, values);
   }
   // Cells of half a level: which of a cell's values round up is decided by one comparison.
-  const float inverse = 1.0F / quantizer.scale;
-  const int first = quantizer.levels.front();
-  const int last = quantizer.levels.back();
+  const float inverse = 1.0F / codebook.scale;
+  const int first = codebook.levels.front();
+  const int last = codebook.levels.back();
   std::vector<float> edges;  // middle between neighbours, in levels
-  for (std::size_t i = 1; i < quantizer.levels.size(); ++i) {
-    edges.push_back(static_cast<float>(quantizer.levels[i - 1] + quantizer.levels[i]) / 2);
+  for (std::size_t i = 1; i < codebook.levels.size(); ++i) {
+    edges.push_back(static_cast<float>(codebook.levels[i - 1] + codebook.levels[i]) / 2);
   }
   std::vector<std::uint8_t> code_of(static_cast<std::size_t>(last - first) + 1);  // of a floor
   for (std::size_t i = 0; i < code_of.size(); ++i) {
@@ -271,24 +271,24 @@ void fake_quantize(const GridQuantizer& quantizer, std::span<float> values) {
         std::clamp(value * inverse, static_cast<float>(first), static_cast<float>(last));
     std::size_t code = code_of[static_cast<std::size_t>(level - static_cast<float>(first))];
     code += level > edges[code] ? 1 : 0;
-    value = static_cast<float>(quantizer.levels[code]) * quantizer.scale;
+    value = static_cast<float>(codebook.levels[code]) * codebook.scale;
   }
 }
 
-GridQuantizer calibrate_code_book(std::span<const float> values,
-                                  std::span<const float> channel_weights, int bits, int span) {
+Codebook calibrate_codebook(std::span<const float> values, std::span<const float> channel_weights,
+                            int bits, int span) {
   const std::size_t count = std::size_t{1} << bits;
   const auto [low, high] = std::minmax_element(values.begin(), values.end());
   if (!std::isfinite(*low) || !std::isfinite(*high)) {
     throw Error("activations are not finite numbers; the checkpoint may be damaged");
   }
   if (*low == *high) {
-    return constant_grid(*low, count);
+    return constant_codebook(*low, count);
   }
   // Outliers may cost more if all levels are to reach them than if they are cut off.
   constexpr std::array kCutShares = {0.0, 1e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3};
-  const Histogram histogram = weigh(values, channel_weights);
-  GridQuantizer best;
+  const Histogram histogram = histogram_of(values, channel_weights);
+  Codebook best;
   double lowest = std::numeric_limits<double>::infinity();
   for (const double cut : kCutShares) {
     const double first = quantile_of(histogram, cut);
@@ -302,19 +302,19 @@ GridQuantizer calibrate_code_book(std::span<const float> values,
     const double error = division.error() * scale * scale;
     if (error < lowest) {
       lowest = error;
-      best = division.quantizer(scale);
+      best = division.codebook(scale);
     }
   }
   return best;
 }
 
-GridQuantizer calibrate_grid_scale(std::span<const float> values,
-                                   std::span<const float> channel_weights,
-                                   std::span<const std::int16_t> levels) {
+Codebook calibrate_codebook_scale(std::span<const float> values,
+                                  std::span<const float> channel_weights,
+                                  std::span<const std::int16_t> levels) {
   constexpr int kSteps = 160;
-  const Histogram histogram = weigh(values, channel_weights);
+  const Histogram histogram = histogram_of(values, channel_weights);
   const double high = std::max(histogram.centre(kBins - 1), 1e-9);
-  GridQuantizer best = {1.0F, {levels.begin(), levels.end()}};
+  Codebook best = {1.0F, {levels.begin(), levels.end()}};
   double lowest = std::numeric_limits<double>::infinity();
   for (int i = 0; i < kSteps; ++i) {
     const double scale = high / levels.back() * std::pow(2.0, -i / 40.0);

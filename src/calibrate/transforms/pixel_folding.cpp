@@ -1,10 +1,10 @@
-#include "calibrate/pixel_codes.h"
+#include "calibrate/transforms/pixel_folding.h"
 
 #include "bitlog2/quantized_model.h"
 
-namespace bitlog2::fitting {
+namespace bitlog2::calibration {
 
-void absorb_normalisation(Model& model) {
+void fold_normalisation(Model& model) {
   Preprocessing& preprocessing = model.config.preprocessing;
   Linear& layer = model.patch_embed;
   layer.has_bias = true;
@@ -25,22 +25,19 @@ void absorb_normalisation(Model& model) {
   preprocessing.std = {1.0F, 1.0F, 1.0F};
 }
 
-std::vector<float> renormalised(std::span<const float> images, std::size_t image_size,
-                                const Preprocessing& from, const Preprocessing& to) {
-  const std::size_t area = image_size * image_size;
-  std::vector<float> result(images.begin(), images.end());
-  for (std::size_t plane = 0; plane * area < result.size(); ++plane) {
-    const std::size_t channel = plane % from.std.size();
-    for (float& value : std::span(result).subspan(plane * area, area)) {
-      const float pixel = value * from.std[channel] + from.mean[channel];
-      value = (pixel - to.mean[channel]) / to.std[channel];
+void undo_normalisation(const Preprocessing& preprocessing, std::span<float> images) {
+  const std::size_t channels = preprocessing.std.size();
+  const auto side = static_cast<std::size_t>(preprocessing.crop);
+  const std::size_t area = side * side;
+  for (std::size_t plane = 0; plane * area < images.size(); ++plane) {
+    for (float& value : images.subspan(plane * area, area)) {
+      value = value * preprocessing.std[plane % channels] + preprocessing.mean[plane % channels];
     }
   }
-  return result;
 }
 
-UniformQuantizer pixel_quantizer() {
+Affine pixel_quantizer() {
   return {kPatchEmbeddingInputBits, {1.0F / 255.0F}, {0.0F}};
 }
 
-}  // namespace bitlog2::fitting
+}  // namespace bitlog2::calibration

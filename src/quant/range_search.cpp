@@ -1,4 +1,4 @@
-#include "calibrate/ranges.h"
+#include "quant/range_search.h"
 
 #include <algorithm>
 #include <cmath>
@@ -6,23 +6,24 @@
 #include <vector>
 
 #include "io/target_clones.h"
+#include "quant/affine.h"
 
-namespace bitlog2::fitting {
+namespace bitlog2::quant {
 namespace {
 
 constexpr std::size_t kSample = 1 << 15;  // values looked at
 constexpr std::size_t kLanes = 8;
 
-BITLOG2_TARGET_CLONES double squared_error(Range range, float top, std::span<const float> values,
+BITLOG2_TARGET_CLONES double squared_error(Range range, float qmax, std::span<const float> values,
                                            std::span<const float> weights) {
-  const float step = (range.high - range.low) / top;
+  const float step = (range.high - range.low) / qmax;
   const float inverse = 1.0F / step;
   float lanes[kLanes] = {};
   const std::size_t whole = values.size() / kLanes * kLanes;
   for (std::size_t i = 0; i < whole; i += kLanes) {
     for (std::size_t lane = 0; lane < kLanes; ++lane) {
       const float x = values[i + lane];
-      const float code = std::clamp(std::rint((x - range.low) * inverse), 0.0F, top);
+      const float code = std::clamp(std::rint((x - range.low) * inverse), 0.0F, qmax);
       const float error = x - (range.low + code * step);
       lanes[lane] += error * error * weights[i + lane];
     }
@@ -69,15 +70,15 @@ Range search_range(std::span<const float> values, std::span<const float> channel
   if (!(whole.high - whole.low > 1e-30F)) {
     return whole;
   }
-  const float top = static_cast<float>((1 << bits) - 1);
+  const float qmax = qmax_of(bits);
   const float step = 0.02F * (whole.high - whole.low);
   Range best = whole;
-  double lowest = squared_error(best, top, sample.values, sample.weights);
+  double lowest = squared_error(best, qmax, sample.values, sample.weights);
   const auto consider = [&](Range range) {
     if (range.high - range.low < step) {
       return;
     }
-    const double error = squared_error(range, top, sample.values, sample.weights);
+    const double error = squared_error(range, qmax, sample.values, sample.weights);
     if (error < lowest) {
       lowest = error;
       best = range;
@@ -99,21 +100,9 @@ Range search_range(std::span<const float> values, std::span<const float> channel
   return best;
 }
 
-UniformQuantizer quantizer_of(std::span<const Range> ranges, int bits) {
-  UniformQuantizer quantizer;
-  quantizer.bits = bits;
-  const float top = static_cast<float>((1 << bits) - 1);
-  for (const Range& range : ranges) {
-    if (range.low == range.high) {
-      quantizer.scale.push_back(range.low == 0.0F ? 1.0F : std::fabs(range.low));
-      quantizer.zero_point.push_back(range.low < 0.0F ? 1.0F : 0.0F);
-      continue;
-    }
-    const float scale = std::max((range.high - range.low) / top, 1e-30F);
-    quantizer.scale.push_back(scale);
-    quantizer.zero_point.push_back(std::rint(-range.low / scale));
-  }
-  return quantizer;
+Affine affine_of(const Range& range, int bits) {
+  const AffineStep<> step = step_between(range.low, range.high, bits);
+  return affine_of(std::span(&step, 1), bits);
 }
 
 std::vector<Range> search_columns(std::span<const float> values, std::size_t columns, int bits,
@@ -133,4 +122,4 @@ std::vector<Range> search_columns(std::span<const float> values, std::size_t col
   return ranges;
 }
 
-}  // namespace bitlog2::fitting
+}  // namespace bitlog2::quant

@@ -1,5 +1,5 @@
-// Changes of basis within attention heads that leave the network's function as it is and make
-// its tensors easier to quantize.
+// Equalization of attention heads: an invertible change of basis in each head leaves the
+// network's function as it is and makes its tensors easier to quantize.
 //
 // Scores are q k^T: for any invertible G, q G and k G^-T give the same. The context is A v, and
 // proj's part for the head W: v G and W G^-T give the same. So each head has two matrices to
@@ -20,19 +20,20 @@
 #include <span>
 
 #include "bitlog2/model.h"
+#include "bitlog2/parallel.h"
 #include "calibrate/matrix.h"
 
-namespace bitlog2::fitting {
-
-/// A symmetric orthogonal matrix with entries of one magnitude, or nearly, and a constant first
-/// column: Hadamard's for powers of two, else Hartley's.
-Matrix spreading(Eigen::Index size);
+namespace bitlog2::calibration {
 
 /// G as above, [n, n], for positive semidefinite A and B.
 Matrix balancing_basis(const Matrix& a, const Matrix& b);
 
 /// Rewrites qkv and proj of `attn` in balanced bases. `qkv` [rows, 3C] is the float network's
 /// output of qkv, `context` [rows, C] what its attention makes of it.
-void transform_heads(Attention& attn, std::span<const float> qkv, std::span<const float> context);
+void equalize_heads(Attention& attn, std::span<const float> qkv, std::span<const float> context);
 
-}  // namespace bitlog2::fitting
+/// Rewrites every attention of `model`, in order of execution, for the float network's values on
+/// `images` [batch, 3, S, S], normalised: the same function of an image.
+void equalize_heads(Model& model, std::span<const float> images, ThreadPool& pool);
+
+}  // namespace bitlog2::calibration

@@ -6,7 +6,7 @@
 #include "bitlog2/parallel.h"
 #include "bitlog2/quantizers.h"
 
-namespace bitlog2::fitting {
+namespace bitlog2::quant {
 
 /// The values that the first and the last code stand for.
 struct Range {
@@ -18,11 +18,11 @@ struct Range {
 /// [rows, channels], channel c's errors weighted by channel_weights[c]; one weight means all.
 Range search_range(std::span<const float> values, std::span<const float> channel_weights, int bits);
 
-/// A quantizer for each range, its zero point whole (so that its ends move a little).
-UniformQuantizer quantizer_of(std::span<const Range> ranges, int bits);
+/// The quantizer of that range, its zero point whole, so that its ends move a little.
+Affine affine_of(const Range& range, int bits);
 
 /// search_range for every column of `values` [rows, columns].
 std::vector<Range> search_columns(std::span<const float> values, std::size_t columns, int bits,
                                   ThreadPool& pool);
 
-}  // namespace bitlog2::fitting
+}  // namespace bitlog2::quant

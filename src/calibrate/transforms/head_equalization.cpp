@@ -1,10 +1,13 @@
-#include "calibrate/head_transforms.h"
+#include "calibrate/transforms/head_equalization.h"
 
-#include <bit>
 #include <cmath>
-#include <numbers>
+#include <map>
 
-namespace bitlog2::fitting {
+#include "calibrate/transforms/hadamard.h"
+#include "model/forward.h"
+#include "simulate/float_ops.h"
+
+namespace bitlog2::calibration {
 namespace {
 
 /// A power of a positive definite matrix, its smallest eigenvalues raised a little.
@@ -42,30 +45,46 @@ void transform_rows(Linear& layer, std::size_t first, const Matrix& basis, const
   copy_to(moved, bias);
 }
 
-}  // namespace
-
-Matrix spreading(Eigen::Index size) {
-  Matrix result(size, size);
-  const bool power = std::has_single_bit(static_cast<std::size_t>(size));
-  for (Eigen::Index i = 0; i < size; ++i) {
-    for (Eigen::Index j = 0; j < size; ++j) {
-      const double angle =
-          2 * std::numbers::pi * static_cast<double>(i * j % size) / static_cast<double>(size);
-      const bool odd = std::popcount(static_cast<std::size_t>(i & j)) % 2 != 0;
-      result(i, j) = power ? (odd ? -1.0 : 1.0) : std::cos(angle) + std::sin(angle);
+/// The float forward pass that equalizes each attention when it reaches it.
+class EqualizingOps : public simulate::FloatOps<simulate::NoQuantization> {
+ public:
+  EqualizingOps(Model& model, std::span<const float> images, simulate::NoQuantization& none,
+                ThreadPool& pool, const LayerObserver& observer)
+      : FloatOps(model.config, images, none, pool, observer) {
+    for (Stage& stage : model.stages) {
+      for (Block& block : stage.blocks) {
+        attentions_[&block.attn.qkv] = &block.attn;
+      }
     }
   }
-  return result / std::sqrt(static_cast<double>(size));
-}
+
+  Tensor linear(const Linear& layer, Tensor x) {
+    if (layer.role == Role::qkv) {
+      Attention& attn = *attentions_.at(&layer);
+      const Tensor qkv = FloatOps::linear(layer, copy(x));
+      const Tensor context = FloatOps::attention(attn, copy(qkv));
+      equalize_heads(attn, qkv.values(), context.values());
+    }
+    return FloatOps::linear(layer, std::move(x));
+  }
+
+  /// The moments are those of all tokens.
+  static bool drops_unread_tokens() { return false; }
+
+ private:
+  std::map<const Linear*, Attention*> attentions_;  // by their qkv
+};
+
+}  // namespace
 
 Matrix balancing_basis(const Matrix& a, const Matrix& b) {
   const Matrix product = power(a, 0.5) * power(b, 0.5);
   const Eigen::BDCSVD<Eigen::MatrixXd> svd(product, Eigen::ComputeFullU | Eigen::ComputeFullV);
   const Vector roots = svd.singularValues().cwiseMax(1e-12).cwiseSqrt();
-  return power(a, -0.5) * svd.matrixU() * roots.asDiagonal() * spreading(a.rows());
+  return power(a, -0.5) * svd.matrixU() * roots.asDiagonal() * hadamard(a.rows());
 }
 
-void transform_heads(Attention& attn, std::span<const float> qkv, std::span<const float> context) {
+void equalize_heads(Attention& attn, std::span<const float> qkv, std::span<const float> context) {
   const std::size_t channels = attn.proj.in_features;
   const std::size_t head_dim = channels / attn.num_heads;
   for (Linear* layer : {&attn.qkv, &attn.proj}) {
@@ -109,4 +128,11 @@ void transform_heads(Attention& attn, std::span<const float> qkv, std::span<cons
   copy_to(bias, attn.proj.bias);
 }
 
-}  // namespace bitlog2::fitting
+void equalize_heads(Model& model, std::span<const float> images, ThreadPool& pool) {
+  const LayerObserver nobody;
+  simulate::NoQuantization none;
+  EqualizingOps ops(model, images, none, pool, nobody);
+  static_cast<void>(forward(model, ops));
+}
+
+}  // namespace bitlog2::calibration

@@ -1,11 +1,10 @@
-#include "calibrate/residual_transform.h"
+#include "calibrate/transforms/residual_rotation.h"
 
 #include <algorithm>
-#include <random>
 
-#include "calibrate/head_transforms.h"
+#include "calibrate/transforms/hadamard.h"
 
-namespace bitlog2::fitting {
+namespace bitlog2::calibration {
 namespace {
 
 /// Moves the affine of `norm` into the layer that reads its outputs.
@@ -42,22 +41,11 @@ void rotate_inputs(LayerNorm& norm, Linear& layer, const Matrix& rotation) {
 
 }  // namespace
 
-Matrix spreading_rotation(std::size_t size) {
-  const Matrix spread = spreading(index(size));
-  Vector signs = Vector::Ones(index(size));
-  std::mt19937 random;  // by default always the same
-  for (std::size_t i = 1; i < size; ++i) {
-    signs[index(i)] = random() % 2 == 0 ? -1.0 : 1.0;
-  }
-  // The first column of `spread` is constant; its sign stays.
-  return spread * signs.asDiagonal() * spread;
-}
-
-void spread_residual_stream(Model& model) {
+void rotate_residual_stream(Model& model) {
   const bool is_vit = model.config.family == Family::vit;
   for (std::size_t s = is_vit ? 0 : 1; s < model.stages.size(); ++s) {
     Stage& stage = model.stages[s];
-    const Matrix rotation = spreading_rotation(stage.channels);
+    const Matrix rotation = random_hadamard(stage.channels);
     if (is_vit) {
       rotate_outputs(model.patch_embed, rotation);
       rotate_rows(model.cls_token, rotation);
@@ -76,8 +64,8 @@ void spread_residual_stream(Model& model) {
     }
   }
   if (is_vit || model.stages.size() > 1) {
-    rotate_inputs(model.norm, model.head, spreading_rotation(model.stages.back().channels));
+    rotate_inputs(model.norm, model.head, random_hadamard(model.stages.back().channels));
   }
 }
 
-}  // namespace bitlog2::fitting
+}  // namespace bitlog2::calibration

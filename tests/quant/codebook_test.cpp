@@ -1,4 +1,4 @@
-// Grids of integers, and BitLog2 with other bits than the published.
+// Codebooks, and BitLog2 with other bits than the published.
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
@@ -11,6 +11,7 @@
 
 #include "bitlog2/error.h"
 #include "bitlog2/quantizers.h"
+#include "quant/attention/bitlog2.h"
 
 namespace bitlog2 {
 namespace {
@@ -38,26 +39,26 @@ double squared_error(const Quantizer& quantizer, std::vector<float> values) {
   return sum;
 }
 
-RC_GTEST_PROP(Grids, EachValueGoesToItsNearestLevel, ()) {
+RC_GTEST_PROP(Codebooks, EachValueGoesToItsNearestLevel, ()) {
   auto chosen = *rc::gen::container<std::set<int>>(rc::gen::inRange(-100, 156));
   RC_PRE(chosen.size() >= 2U);
   const float scale = static_cast<float>(*rc::gen::inRange(1, 1000)) * 1e-3F;
-  const GridQuantizer grid = {scale, {chosen.begin(), chosen.end()}};
+  const Codebook codebook = {scale, {chosen.begin(), chosen.end()}};
   const float x = static_cast<float>(*rc::gen::inRange(-200000, 200000)) * 1e-3F * scale;
   std::vector<float> value = {x};
-  fake_quantize(grid, value);
-  for (const std::int16_t level : grid.levels) {
+  fake_quantize(codebook, value);
+  for (const std::int16_t level : codebook.levels) {
     RC_ASSERT(std::fabs(value[0] - x) <=
               std::fabs(static_cast<float>(level) * scale - x) + 1e-4F * scale);
   }
 }
 
-RC_GTEST_PROP(Grids, CodeBooksDivideTheStepsAmongLevels, ()) {
+RC_GTEST_PROP(Codebooks, DivideTheStepsAmongLevels, ()) {
   const int bits = *rc::gen::inRange(2, 8);
   const int span = *rc::gen::element(170, kLargestLevelSpan);
   auto values = gelu_outputs(*rc::gen::arbitrary<std::uint32_t>());
   values.resize(*rc::gen::inRange<std::size_t>(2, 3000));
-  const auto book = calibrate_code_book(values, std::vector<float>{1.0F}, bits, span);
+  const auto book = calibrate_codebook(values, std::vector<float>{1.0F}, bits, span);
   RC_ASSERT(book.levels.size() == std::size_t{1} << bits);
   RC_ASSERT(book.begins.size() == book.levels.size());
   RC_ASSERT(book.levels.back() - book.levels.front() <= span);
@@ -80,65 +81,62 @@ RC_GTEST_PROP(Grids, CodeBooksDivideTheStepsAmongLevels, ()) {
   }
 }
 
-TEST(Grids, CodeBooksFitAByteAndBeatEvenSteps) {
+TEST(Codebooks, FitAByteAndBeatEvenSteps) {
   const std::vector<float> one = {1.0F};
   ThreadPool pool(1);
   for (int bits = 2; bits <= 8; ++bits) {
     const auto values = gelu_outputs(static_cast<std::uint32_t>(bits));
-    const GridQuantizer book = calibrate_code_book(values, one, bits);
+    const Codebook book = calibrate_codebook(values, one, bits);
     EXPECT_EQ(book.levels.size(), std::size_t{1} << bits);
     EXPECT_TRUE(std::ranges::is_sorted(book.levels, std::less_equal<>()));
     EXPECT_LE(book.levels.back() - book.levels.front(), kLargestLevelSpan);
     if (bits <= 6) {
       EXPECT_LT(squared_error(book, values),
-                squared_error(calibrate_uniform(values, bits, pool), values))
+                squared_error(calibrate_affine(values, bits, pool), values))
           << bits;
     }
   }
 }
 
-TEST(Grids, InfiniteValuesAreRefused) {
+TEST(Codebooks, InfiniteValuesAreRefused) {
   const std::vector<float> values = {0.0F, std::numeric_limits<float>::infinity()};
-  EXPECT_THROW(calibrate_code_book(values, std::vector<float>{1.0F}, 4), Error);
+  EXPECT_THROW(calibrate_codebook(values, std::vector<float>{1.0F}, 4), Error);
 }
 
-TEST(Grids, ConstantsMakeAGrid) {
+TEST(Codebooks, ConstantsAreExact) {
   for (const float constant : {0.0F, 1.5F}) {
     const std::vector<float> values(64, constant);
-    const GridQuantizer book = calibrate_code_book(values, std::vector<float>{1.0F}, 4);
+    const Codebook book = calibrate_codebook(values, std::vector<float>{1.0F}, 4);
     EXPECT_GT(book.scale, 0.0F);
     EXPECT_LT(squared_error(book, values), 1e-6);
   }
 }
 
-RC_GTEST_PROP(BitLog2Grids, NearestIsNearestAndMatchesTheFloats, ()) {
-  BitLog2Grid grid;
-  grid.multiplier = *rc::gen::element(256, 384, 32768, 65536);
-  grid.fraction_bits = *rc::gen::inRange(0, 4);
-  grid.to_nearest = *rc::gen::arbitrary<bool>();
-  const auto m = static_cast<std::uint32_t>(*rc::gen::inRange(0, grid.multiplier));
-  const std::uint32_t rounded = bitlog2_round(grid, m);
-  RC_ASSERT(rounded <= grid.largest());
-  RC_ASSERT(bitlog2_round(grid, rounded) == rounded);
-  if (!grid.to_nearest) {
+RC_GTEST_PROP(BitLog2Levels, NearestIsNearestAndMatchesTheFloats, ()) {
+  quant::BitLog2Levels levels;
+  levels.multiplier = *rc::gen::element(256, 384, 32768, 65536);
+  levels.fraction_bits = *rc::gen::inRange(0, 4);
+  levels.to_nearest = *rc::gen::arbitrary<bool>();
+  const auto m = static_cast<std::uint32_t>(*rc::gen::inRange(0, levels.multiplier));
+  const std::uint32_t rounded = levels.round(m);
+  RC_ASSERT(rounded <= levels.largest());
+  RC_ASSERT(levels.round(rounded) == rounded);
+  if (!levels.to_nearest) {
     RC_ASSERT(rounded <= m);
   } else {
     for (std::uint32_t other : {m, m - m / 16, m + m / 16}) {
       const std::uint32_t level =
-          bitlog2_round(grid, std::min(other, static_cast<std::uint32_t>(grid.multiplier) - 1U));
+          levels.round(std::min(other, static_cast<std::uint32_t>(levels.multiplier) - 1U));
       const auto distance = [&](std::uint32_t to) {
         return std::abs(static_cast<std::int64_t>(m) - static_cast<std::int64_t>(to));
       };
       RC_ASSERT(distance(rounded) <= distance(level));
     }
   }
-  AttentionQuantizer quantizer;
-  quantizer.scheme = find_attention_scheme("BitLog2_Half_16");
-  quantizer.grid = grid;
-  std::vector<float> value = {static_cast<float>(m) / static_cast<float>(grid.multiplier)};
+  std::vector<float> value = {static_cast<float>(m) / static_cast<float>(levels.multiplier)};
   const bool exact =
-      std::floor(value[0] * static_cast<float>(grid.multiplier)) == static_cast<float>(m);
-  fake_quantize(quantizer, value);
+      std::floor(value[0] * static_cast<float>(levels.multiplier)) == static_cast<float>(m);
+  quant::fake_quantize_bitlog2(levels, 1.0F, value);
   if (exact) {
     RC_ASSERT(value[0] == static_cast<float>(rounded));
   }

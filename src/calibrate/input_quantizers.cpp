@@ -1,0 +1,179 @@
+#include "calibrate/input_quantizers.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <vector>
+
+#include "calibrate/norm_coordinates.h"
+#include "calibrate/transforms/pixel_folding.h"
+#include "quant/affine.h"
+#include "quant/range_search.h"
+#include "simulate/simulated.h"
+
+namespace bitlog2::calibration {
+namespace {
+
+using quant::Range;
+
+/// The half range, in standard deviations, of evenly spaced codes, from kMinBits to kMaxBits: about
+/// where their squared error is lowest for a normal distribution, above 5 bits a little wider,
+/// since the tails that cost most there are heavier.
+constexpr std::array kReach = {2.2, 2.2, 2.7, 3.0, 3.6, 3.9, 4.2};
+
+/// GELU's outputs as sums of at most two shifts: its short negative part, and its long tail.
+std::vector<std::int16_t> shift_levels(int bits) {
+  switch (bits) {
+    case 2:
+      return {-1, 0, 4, 16};
+    case 3:
+      return {-2, 0, 2, 4, 8, 16, 32, 64};
+    default:  // more bits do not add codes
+      return {-3, -2, -1, 0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64};
+  }
+}
+
+/// The squared norm of each input channel's weights.
+std::vector<float> channel_weights(const Linear& layer) {
+  std::vector<float> weights(layer.in_features);
+  for (std::size_t i = 0; i < layer.weight.size(); ++i) {
+    weights[i % layer.in_features] += layer.weight[i] * layer.weight[i];
+  }
+  return weights;
+}
+
+Quantizer exact_pixels(const LayerInput&) {
+  return pixel_quantizer();
+}
+
+Quantizer calibrated_pixels(const LayerInput& in) {
+  return calibrate_affine(in.x.values(), kPatchEmbeddingInputBits, in.pool);
+}
+
+Quantizer shift_codebook(const LayerInput& in) {
+  return calibrate_codebook_scale(in.x.values(), channel_weights(in.layer),
+                                  shift_levels(in.settings.a_bits));
+}
+
+Quantizer own_codebook(const LayerInput& in) {
+  return calibrate_codebook(in.x.values(), channel_weights(in.layer), in.settings.a_bits);
+}
+
+/// One codebook suits all channels once they have mean 0 and the same deviation.
+Quantizer standardized_codebook(const LayerInput& in) {
+  standardize(*in.norm, in.layer, in.x);
+  return own_codebook(in);
+}
+
+/// Gives every channel the coordinate in which its range is that of the one quantizer.
+Quantizer one_quantizer_for(const LayerInput& in, std::vector<Range> ranges) {
+  const float qmax = quant::qmax_of(in.settings.a_bits);
+  const float zero = std::floor(qmax / 2);
+  double mean = 0;
+  for (Range& range : ranges) {
+    if (range.low == range.high) {
+      range.low -= 0.5F * qmax;
+      range.high = range.low + qmax;
+    }
+    mean += (range.high - range.low) / qmax;
+  }
+  const auto scale = static_cast<float>(mean / static_cast<double>(ranges.size()));
+  std::vector<Coordinate> coordinates;
+  for (const Range& range : ranges) {
+    const float ratio = (range.high - range.low) / qmax / scale;
+    coordinates.push_back({range.low + zero * scale * ratio, ratio});
+  }
+  change_coordinates(*in.norm, in.layer, coordinates, in.x);
+  return Affine{in.settings.a_bits, {scale}, {zero}};
+}
+
+Quantizer searched_channels(const LayerInput& in) {
+  return one_quantizer_for(
+      in, quant::search_columns(in.x.values(), in.x.channels(), in.settings.a_bits, in.pool));
+}
+
+/// The head has too few rows to search for ranges: as many standard deviations as suit a normal
+/// distribution.
+Quantizer normal_channels(const LayerInput& in) {
+  const double reach = kReach.at(static_cast<std::size_t>(in.settings.a_bits - kMinBits));
+  std::vector<Range> ranges;
+  for (const Spread& spread : spreads_of_channels(in.x)) {
+    ranges.push_back({static_cast<float>(spread.mean - reach * spread.deviation),
+                      static_cast<float>(spread.mean + reach * spread.deviation)});
+  }
+  return one_quantizer_for(in, std::move(ranges));
+}
+
+/// RepQ-ViT's: quantile ranges per channel, then scale reparameterization.
+Quantizer reparameterized_channels(const LayerInput& in) {
+  const Affine channels =
+      calibrate_columns(in.x.values(), in.x.channels(), in.settings.a_bits, in.pool);
+  const LayerNorm before = *in.norm;
+  const Affine found = reparameterize(*in.norm, in.layer, channels);
+  move_affine(before, *in.norm, in.x);
+  return found;
+}
+
+Quantizer searched_range(const LayerInput& in) {
+  return quant::affine_of(
+      quant::search_range(in.x.values(), channel_weights(in.layer), in.settings.a_bits),
+      in.settings.a_bits);
+}
+
+Quantizer quantile_range(const LayerInput& in) {
+  return calibrate_affine(in.x.values(), in.settings.a_bits, in.pool);
+}
+
+bool has_codebook(const LayerInput& in) {  // the head has too few rows, GELU a choice of its own
+  return in.settings.has_codebooks() && in.layer.role != Role::head && in.layer.role != Role::fc2;
+}
+
+struct Choice {
+  bool (*applies)(const LayerInput&);
+  Quantizer (*find)(const LayerInput&);
+};
+
+/// The first that applies is taken.
+constexpr Choice kChoices[] = {
+    {[](const LayerInput& in) {
+       return in.layer.role == Role::patch_embed && in.settings.recipe.pixel_codes_exact;
+     },
+     exact_pixels},
+    {[](const LayerInput& in) { return in.layer.role == Role::patch_embed; }, calibrated_pixels},
+    {[](const LayerInput& in) {
+       return in.layer.role == Role::fc2 &&
+              in.settings.recipe.gelu_quant_scheme == Recipe::GeluScheme::shift;
+     },
+     shift_codebook},
+    {[](const LayerInput& in) {
+       return in.layer.role == Role::fc2 &&
+              in.settings.recipe.gelu_quant_scheme == Recipe::GeluScheme::codebook;
+     },
+     own_codebook},
+    {[](const LayerInput& in) { return has_codebook(in) && in.norm != nullptr; },
+     standardized_codebook},
+    {has_codebook, own_codebook},
+    {[](const LayerInput& in) {
+       return in.layer.role == Role::head && in.settings.recipe.scale_search_output;
+     },
+     normal_channels},
+    {[](const LayerInput& in) {
+       return follows_norm(in.layer.role) && in.settings.recipe.scale_search_output;
+     },
+     searched_channels},
+    {[](const LayerInput& in) { return follows_norm(in.layer.role); }, reparameterized_channels},
+    {[](const LayerInput& in) { return in.settings.recipe.scale_search_output; }, searched_range},
+    {[](const LayerInput&) { return true; }, quantile_range},
+};
+
+}  // namespace
+
+Quantizer quantize_input(const LayerInput& input) {
+  const auto* const choice = std::ranges::find_if(
+      kChoices, [&](const Choice& candidate) { return candidate.applies(input); });
+  Quantizer quantizer = choice->find(input);
+  simulate::fake_quantize_parallel(quantizer, input.x.values(), input.pool);
+  return quantizer;
+}
+
+}  // namespace bitlog2::calibration

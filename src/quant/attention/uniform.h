@@ -1,0 +1,31 @@
+// Evenly spaced attention maps, what the other schemes are compared with.
+#pragma once
+
+#include "quant/attention/bitlog2.h"
+
+namespace bitlog2::quant {
+
+/// 2^bits even steps of [0, 1], rounded down as BitLog2's are: m = min(floor(x * 2^bits),
+/// 2^bits - 1), x^ = m / delta. To the integer runtime it is BitLog2 that keeps every bit of m.
+class Uniform final : public AttentionMethod {
+ public:
+  float calibrate(const AttentionQuantizer& quantizer, std::span<const float> probabilities,
+                  ThreadPool& pool) const override {
+    return calibrate_bitlog2(levels(quantizer.bits), probabilities, pool);
+  }
+  void fake_quantize(const AttentionQuantizer& quantizer,
+                     std::span<float> probabilities) const override {
+    fake_quantize_bitlog2(levels(quantizer.bits), quantizer.delta, probabilities);
+  }
+  IntegerAttention in_integers(int bits, const AttentionOptions&) const override {
+    return {IntegerAttention::Kind::bitlog2, 1U << bits, 0, kAllFractionBits, false};
+  }
+  double unit(float delta) const override { return 1.0 / delta; }
+
+ private:
+  static constexpr int kAllFractionBits = 7;  // below the highest of 8 bits
+
+  static BitLog2Levels levels(int bits) { return {1 << bits, kAllFractionBits, false}; }
+};
+
+}  // namespace bitlog2::quant

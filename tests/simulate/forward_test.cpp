@@ -1,0 +1,62 @@
+// The forward pass says where blocks begin and end.
+#include "model/forward.h"
+
+#include <gtest/gtest.h>
+
+#include "integer/tiny_networks.h"
+#include "simulate/float_ops.h"
+
+namespace bitlog2 {
+namespace {
+
+using simulate::NoQuantization;
+
+class BoundaryOps : public simulate::FloatOps<NoQuantization> {
+ public:
+  using FloatOps::FloatOps;
+
+  void begin_block(const Block& block, const Tensor& x) {
+    begun.push_back(&block);
+    inputs.push_back(copy(x));
+  }
+  void end_block(const Block& block, const Tensor& x) {
+    ended.push_back(&block);
+    outputs.push_back(copy(x));
+  }
+
+  std::vector<const Block*> begun;
+  std::vector<const Block*> ended;
+  std::vector<Tensor> inputs;
+  std::vector<Tensor> outputs;
+};
+
+TEST(BlockBoundaries, AreEveryBlocksInputAndOutput) {
+  ThreadPool pool(1);
+  NoQuantization none;
+  const LayerObserver nobody;
+  for (const char* name : {"vit_nano", "swin_nano"}) {
+    const Model model = testing::nano_model(name);
+    std::vector<const Block*> blocks;
+    for (const Stage& stage : model.stages) {
+      for (const Block& block : stage.blocks) {
+        blocks.push_back(&block);
+      }
+    }
+    const auto images = normalised_batch(testing::random_crops(model.config.img_size, 2, 3),
+                                         model.config.preprocessing);
+    BoundaryOps ops(model.config, images, none, pool, nobody);
+    static_cast<void>(forward(model, ops));
+    EXPECT_EQ(ops.begun, blocks);
+    EXPECT_EQ(ops.ended, blocks);
+    // A block alone, from the input that was told, gives the output that was told.
+    simulate::FloatOps<NoQuantization> alone(model.config, images, none, pool, nobody);
+    for (std::size_t i = 0; i < blocks.size(); ++i) {
+      const bool is_last_of_vit = model.config.family == Family::vit && i + 1 == blocks.size();
+      const auto output = forward_block(*blocks[i], alone, copy(ops.inputs[i]), is_last_of_vit);
+      EXPECT_TRUE(std::ranges::equal(output.values(), ops.outputs[i].values())) << name << i;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace bitlog2
