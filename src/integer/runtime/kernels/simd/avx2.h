@@ -11,9 +11,9 @@
 namespace bitlog2::runtime {
 namespace {
 
-constexpr std::size_t kValues = 8;
-constexpr std::size_t kBytes = 4 * kValues;
-constexpr bool kTablesAreFast = false;  // four permutations and three blends each
+inline constexpr std::size_t kValues = 8;
+inline constexpr std::size_t kBytes = 4 * kValues;
+inline constexpr bool kTablesAreFast = false;  // four permutations and three blends each
 
 inline __m256i load_register(const void* at) {
   return _mm256_loadu_si256(static_cast<const __m256i*>(at));

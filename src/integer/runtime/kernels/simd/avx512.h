@@ -10,11 +10,11 @@
 namespace bitlog2::runtime {
 namespace {
 
-constexpr std::size_t kValues = 16;
-constexpr std::size_t kBytes = 4 * kValues;
-constexpr bool kTablesAreFast = true;
+inline constexpr std::size_t kValues = 16;
+inline constexpr std::size_t kBytes = 4 * kValues;
+inline constexpr bool kTablesAreFast = true;
 
-constexpr __mmask16 kOddLanes = 0xAAAA;
+inline constexpr __mmask16 kOddLanes = 0xAAAA;
 
 inline __mmask16 first_values(std::size_t count) {
   return static_cast<__mmask16>(count >= kValues ? 0xFFFFU : (1U << count) - 1U);

@@ -10,9 +10,9 @@
 namespace bitlog2::runtime {
 namespace {
 
-constexpr std::size_t kValues = 4;
-constexpr std::size_t kBytes = 4 * kValues;
-constexpr bool kTablesAreFast = false;
+inline constexpr std::size_t kValues = 4;
+inline constexpr std::size_t kBytes = 4 * kValues;
+inline constexpr bool kTablesAreFast = false;
 
 // --- 32 bits ---
 

@@ -23,9 +23,9 @@
 namespace bitlog2::runtime {
 namespace {
 
-constexpr std::size_t kValues = kScalarValues;  // of whoever includes this: 4, 8 or 16
-constexpr std::size_t kBytes = 4 * kValues;
-constexpr bool kTablesAreFast = kValues == 16;
+inline constexpr std::size_t kValues = kScalarValues;  // of whoever includes this: 4, 8 or 16
+inline constexpr std::size_t kBytes = 4 * kValues;
+inline constexpr bool kTablesAreFast = kValues == 16;
 
 /// The results of `f` of every lane of some registers.
 template <class To, class F, class From, class... Others>
