@@ -39,8 +39,8 @@ class PassedOver {
 enum class FolderLinks { follow, ignore };
 
 /// The images and, with a '/' at the end, the folders in `folder`, in byte order. Images are
-/// regular files, or links to such, that are called like one or begin like one. Hidden entries do not count.
-/// Folders that file managers and file systems make for themselves are passed over.
+/// regular files, or links to such, that are called like one or begin like one. Hidden entries do
+/// not count. Folders that file managers and file systems make for themselves are passed over.
 std::vector<std::string> list_folder(const std::filesystem::path& folder, FolderLinks links,
                                      PassedOver& passed_over);
 

@@ -60,6 +60,9 @@ FileKind file_kind(std::span<const std::byte> bytes);
 /// convert it: python3 -c ...". `name` is the file's, for the command. Empty for `unknown`.
 std::string describe_foreign_file(std::span<const std::byte> bytes, const std::string& name);
 
+/// The command that makes a safetensors file of the PyTorch checkpoint `name`.
+std::string convert_pytorch(const std::string& name);
+
 /// What a folder holds that was given in place of a file, and what to give: one line.
 std::string describe_folder(const std::filesystem::path& folder);
 

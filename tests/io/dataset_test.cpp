@@ -479,7 +479,8 @@ TEST(DatasetListing, CountsOtherFilesByExtensionOnce) {
   write_text(folder.path() / "val/val.txt", "x.jpg 1\n");
   const auto splits = open_dataset(request(folder.path(), 1000, 1));
   EXPECT_EQ(splits.validation.size(), 1U);
-  EXPECT_THAT(splits.notes, ElementsAre(HasSubstr("passed over: 3 .txt, 1 of other names, 1 .csv")));
+  EXPECT_THAT(splits.notes,
+              ElementsAre(HasSubstr("passed over: 3 .txt, 1 of other names, 1 .csv")));
 }
 
 TEST(DatasetListing, PassesOverWhatIsNoRegularFile) {

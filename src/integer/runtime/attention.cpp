@@ -218,7 +218,8 @@ void Runner::write_context(const Op& op, std::size_t h, const HeadRecord& head,
     const std::size_t left = scratch.head_dim - first;
     const std::size_t channels = left < kPanelWidth ? left : kPanelWidth;
     kernels_.attend_values(rule_, weights, values,
-                   head.value_zero - signed_offset(parts.qmax, head.value_zero), scratch.context);
+                           head.value_zero - signed_offset(parts.qmax, head.value_zero),
+                           scratch.context);
     // Tokens of a window do not follow each other.
     const std::size_t together = op.window == 0 ? queries.size() : 1;
     for (std::size_t i = 0; i < queries.size(); i += together) {

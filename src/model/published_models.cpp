@@ -1,0 +1,78 @@
+// The published models, by their names here and at timm.
+#include <fmt/format.h>
+
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "bitlog2/error.h"
+#include "bitlog2/model.h"
+#include "model/preprocessing.h"
+
+namespace bitlog2 {
+namespace {
+
+ModelConfig vit(std::string name, std::size_t dim, std::size_t heads, double crop_pct) {
+  ModelConfig config;
+  config.name = std::move(name);
+  config.embed_dim = dim;
+  config.num_heads = {heads};
+  config.preprocessing = preprocessing_for(config.img_size, crop_pct);
+  return config;
+}
+
+ModelConfig half_normalised(ModelConfig config) {
+  config.preprocessing.mean = {0.5F, 0.5F, 0.5F};
+  config.preprocessing.std = {0.5F, 0.5F, 0.5F};
+  return config;
+}
+
+ModelConfig swin(std::string name, std::size_t third_stage_depth) {
+  ModelConfig config;
+  config.name = std::move(name);
+  config.family = Family::swin;
+  config.patch_size = 4;
+  config.embed_dim = 96;
+  config.depths = {2, 2, third_stage_depth, 2};
+  config.num_heads = {3, 6, 12, 24};
+  config.layer_norm_eps = 1e-5F;
+  config.preprocessing = preprocessing_for(config.img_size, 0.9);
+  return config;
+}
+
+/// True if timm calls the model of `repository` ("timm/deit_tiny_patch16_224.fb_in1k") by `name`,
+/// with or without the owner and the tag behind the dot.
+bool is_timm_name(std::string_view name, std::string_view repository) {
+  const std::string_view tagged = repository.substr(repository.find('/') + 1);
+  return name == repository || name == tagged || name == tagged.substr(0, tagged.find('.'));
+}
+
+}  // namespace
+
+const std::vector<NamedModel>& named_models() {
+  static const std::vector<NamedModel> models = {
+      {half_normalised(vit("vit_small", 384, 6, 0.9)),
+       "timm/vit_small_patch16_224.augreg_in21k_ft_in1k"},
+      {half_normalised(vit("vit_base", 768, 12, 0.9)),
+       "timm/vit_base_patch16_224.augreg_in21k_ft_in1k"},
+      {vit("deit_tiny", 192, 3, 0.875), "timm/deit_tiny_patch16_224.fb_in1k"},
+      {vit("deit_small", 384, 6, 0.875), "timm/deit_small_patch16_224.fb_in1k"},
+      {vit("deit_base", 768, 12, 0.875), "timm/deit_base_patch16_224.fb_in1k"},
+      {swin("swin_tiny", 6), "timm/swin_tiny_patch4_window7_224.ms_in1k"},
+      {swin("swin_small", 18), "timm/swin_small_patch4_window7_224.ms_in1k"},
+  };
+  return models;
+}
+
+const NamedModel& find_named_model(std::string_view name) {
+  std::string choices;
+  for (const NamedModel& model : named_models()) {
+    if (model.config.name == name || is_timm_name(name, model.repository)) {
+      return model;
+    }
+    choices += (choices.empty() ? "" : ", ") + model.config.name;
+  }
+  throw Error(fmt::format("unknown model '{}'; choose one of {}", name, choices));
+}
+
+}  // namespace bitlog2
