@@ -6,7 +6,7 @@
 #include <numeric>
 #include <vector>
 
-#include "io/target_clones.h"
+#include "base/target_clones.h"
 #include "quant/affine.h"
 
 namespace bitlog2::calibration {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 
-#include "io/target_clones.h"
+#include "base/target_clones.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>

@@ -8,7 +8,7 @@
 #include <numeric>
 
 #include "bitlog2/quantizers.h"
-#include "io/target_clones.h"
+#include "base/target_clones.h"
 #include "quant/loops.h"
 
 namespace bitlog2 {

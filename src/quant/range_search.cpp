@@ -5,7 +5,7 @@
 #include <limits>
 #include <vector>
 
-#include "io/target_clones.h"
+#include "base/target_clones.h"
 #include "quant/affine.h"
 
 namespace bitlog2::quant {

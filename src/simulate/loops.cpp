@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <numbers>
 
-#include "io/target_clones.h"
+#include "base/target_clones.h"
 
 namespace bitlog2::simulate {
 namespace {

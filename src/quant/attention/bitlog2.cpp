@@ -4,7 +4,7 @@
 #include <bit>
 #include <cmath>
 
-#include "io/target_clones.h"
+#include "base/target_clones.h"
 #include "quant/loops.h"
 
 namespace bitlog2::quant {

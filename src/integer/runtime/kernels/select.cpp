@@ -96,16 +96,16 @@ struct Parts {
 };
 
 // Asked before main: a static variable of a function would need the C++ library.
-const Parts parts;
+const Parts kParts;
 
 }  // namespace
 
 std::span<const Kernels* const> available_kernels() {
-  return std::span<const Kernels* const>(parts.tables).first(parts.available);
+  return std::span<const Kernels* const>(kParts.tables).first(kParts.available);
 }
 
 std::span<const Kernels* const> unavailable_kernels() {
-  return std::span<const Kernels* const>(parts.tables).subspan(parts.available);
+  return std::span<const Kernels* const>(kParts.tables).subspan(kParts.available);
 }
 
 }  // namespace bitlog2::runtime
