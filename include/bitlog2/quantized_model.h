@@ -3,13 +3,13 @@
 #pragma once
 
 #include <array>
-#include <compare>
 #include <cstdint>
 #include <map>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <tuple>
 
 #include "bitlog2/model.h"
 #include "bitlog2/parallel.h"
@@ -86,7 +86,10 @@ struct QuantizerKey {
   std::string layer;
   Slot slot = Slot::input;
 
-  auto operator<=>(const QuantizerKey&) const = default;
+  bool operator==(const QuantizerKey&) const = default;
+  bool operator<(const QuantizerKey& other) const {
+    return std::tie(layer, slot) < std::tie(other.layer, other.slot);
+  }
 };
 
 /// Every quantizer of a model. A place that has none is not quantized.

@@ -97,7 +97,8 @@ void find_operand_codebooks(const QuantizationSettings& settings, const Attentio
     Codebook codebook = shared;
     codebook.scale *= root_mean_squares.at(part);
     if (slot == Slot::query && attn.scale_query) {
-      codebook.scale /= std::sqrt(static_cast<float>(channels / attn.num_heads));
+      const std::size_t head_dim = channels / attn.num_heads;
+      codebook.scale /= std::sqrt(static_cast<float>(head_dim));
     }
     quantizers[{attn.name, slot}] = std::move(codebook);
   }

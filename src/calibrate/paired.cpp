@@ -115,8 +115,9 @@ class PairedOps {
   }
 
   Tensor merge_patches(std::size_t grid, const Tensor& x) {
-    return {exact_ops_.merge_patches(grid, x.exact),
-            quantized_ops_.merge_patches(grid, x.quantized)};
+    FloatTensor exact = exact_ops_.merge_patches(grid, x.exact);
+    FloatTensor quantized = quantized_ops_.merge_patches(grid, x.quantized);
+    return {std::move(exact), std::move(quantized)};
   }
   Tensor class_token(const Tensor& x) {
     row_weights_.assign(1, 1.0F);

@@ -53,8 +53,8 @@ void filter_row(const Side& columns, const CropMemory& memory, const std::uint8_
     const std::uint8_t* pixel = input + inputs.first * kChannels;
     std::int32_t sums[kChannels] = {kRounding, kRounding, kRounding};
     for (std::size_t i = 0; i < inputs.count; ++i) {
-      for (std::size_t channel = 0; channel < kChannels; ++channel) {
-        sums[channel] += *pixel++ * weights[i];
+      for (std::int32_t& sum : sums) {
+        sum += *pixel++ * weights[i];
       }
     }
     for (const std::int32_t sum : sums) {

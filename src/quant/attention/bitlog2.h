@@ -24,6 +24,8 @@ struct BitLog2Levels {
 /// x^ = m^ / delta, m = min(floor(x * multiplier), multiplier - 1). delta is the integer in
 /// [largest m^, multiplier - 1] with the lowest mean squared error, in closed form: the error is a
 /// quadratic in 1 / delta.
+// Never deleted through its base, whose destructor is protected.
+// NOLINTNEXTLINE(cppcoreguidelines-virtual-class-destructor)
 class BitLog2 final : public AttentionMethod {
  public:
   /// The published levels.

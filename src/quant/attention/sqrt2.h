@@ -8,6 +8,8 @@ namespace bitlog2::quant {
 /// t = round(-2 log2(x / delta)); 0 if t >= 2^bits, else t is cut to the largest kept code and
 /// x^ = delta * 2^-ceil(t / 2) * (sqrt(2) if t is odd). delta, in (0, 1], is the quantile with the
 /// lowest mean squared error.
+// Never deleted through its base, whose destructor is protected.
+// NOLINTNEXTLINE(cppcoreguidelines-virtual-class-destructor)
 class Sqrt2 final : public AttentionMethod {
  public:
   /// `levels` at 4 bits, zero included: 17, which does not fit a 4-bit code, or 16.

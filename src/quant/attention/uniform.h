@@ -7,6 +7,8 @@ namespace bitlog2::quant {
 
 /// 2^bits even steps of [0, 1], rounded down as BitLog2's are: m = min(floor(x * 2^bits),
 /// 2^bits - 1), x^ = m / delta. To the integer runtime it is BitLog2 that keeps every bit of m.
+// Never deleted through its base, whose destructor is protected.
+// NOLINTNEXTLINE(cppcoreguidelines-virtual-class-destructor)
 class Uniform final : public AttentionMethod {
  public:
   float calibrate(const AttentionQuantizer& quantizer, std::span<const float> probabilities,
