@@ -7,8 +7,8 @@
 #include <limits>
 #include <numeric>
 
-#include "bitlog2/quantizers.h"
 #include "base/target_clones.h"
+#include "bitlog2/quantizers.h"
 #include "quant/loops.h"
 
 namespace bitlog2 {
