@@ -144,7 +144,8 @@ TEST_P(NanoGoldens, ReparameterizationAndLogitsWithTheReferencesParameters) {
   const Nano nano(GetParam());
   ThreadPool pool(2);
   const auto fp32 = nano.goldens.read_floats("fp32.logits");
-  for (const auto& [name, golden] : nano.parameters.at("cases").items()) {
+  for (const auto& [case_name, golden] : nano.parameters.at("cases").items()) {
+    const std::string& name = case_name;  // a lambda can capture this
     const nlohmann::json& initial = golden.at("after_initial_calibration");
     const nlohmann::json& final = golden.at("final");
     const QuantizationSettings settings = testing::settings_of_case(name);
