@@ -97,7 +97,7 @@ void read_metadata(std::span<const std::byte> file) {
   if (bitlog2_open(&network, file.data(), file.size()) != BITLOG2_OK) {
     __builtin_trap();  // both interfaces open the same files
   }
-  for (const std::size_t index : {0, 1, 2, 1000}) {
+  for (const std::size_t index : {0U, 1U, 2U, 1000U}) {
     char name[16];
     const std::size_t length = bitlog2_class_name(&network, index, name, sizeof(name));
     const std::size_t kept = length == BITLOG2_NO_NAME ? 0 : std::min<std::size_t>(length, 15);
