@@ -21,7 +21,7 @@ namespace runtime = bitlog2::runtime;
 
 constexpr std::size_t kLargestArena = 1 << 20;
 constexpr std::size_t kMostOps = 64;
-constexpr std::uint64_t kMostWork = 1 << 22;  // multiplications of one run
+constexpr std::uint64_t kMostWork = 1 << 18;  // multiplications of one run
 
 /// Makes the header's checksum right, if there is a header.
 void repair_checksum(std::span<std::byte> file) {
