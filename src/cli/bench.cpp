@@ -30,7 +30,7 @@ using Clock = std::chrono::steady_clock;
 constexpr std::size_t kCalibrationImages = 4;  // speed does not depend on them
 
 struct BenchOptions {
-  ModelChoice model;
+  ModelSource model;
   std::string quantized;
   SchemeOptions scheme;
   std::vector<std::string> engines = {"integer"};
@@ -191,7 +191,7 @@ class BenchRun {
   explicit BenchRun(const BenchOptions& options)
       : options_(options), isas_(isas_to_measure(options)) {
     check_outputs({options_.json}, options_.quantized.empty()
-                                       ? model_files(options_.model)
+                                       ? files_of(options_.model)
                                        : std::vector<std::filesystem::path>{options_.quantized});
     threads_ =
         options_.threads.empty() ? std::vector<std::size_t>{1, thread_count(0)} : options_.threads;
@@ -241,7 +241,7 @@ class BenchRun {
   }
 
   void load_checkpoint() {
-    LoadedModel loaded = load_chosen_model(options_.model);
+    LoadedModel loaded = load_and_tell(options_.model);
     config_ = loaded.model.config;
     model_ = std::move(loaded.model);
     if (wants("simulate") || wants("integer") || options_.profile) {

@@ -22,7 +22,7 @@ namespace {
 using nlohmann::ordered_json;
 
 struct CompareOptions {
-  ModelChoice model;
+  ModelSource model;
   CalibrationOptions calibration;
   SchemeOptions scheme;
   std::size_t images = 8;
@@ -128,7 +128,7 @@ int compare(const CompareOptions& options) {
   const std::atomic<bool>& stop = catch_interrupt();
   check_outputs({options.json}, files_read(options.model, options.calibration));
   const QuantizationSettings settings = options.scheme.settings();
-  const LoadedModel loaded = load_chosen_model(options.model);
+  const LoadedModel loaded = load_and_tell(options.model);
   ThreadPool pool(thread_count(options.calibration.threads));
   const PreparedData data =
       prepare_data(loaded.model.config, loaded.class_names, options.calibration, pool);

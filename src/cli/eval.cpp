@@ -23,7 +23,7 @@ namespace {
 using nlohmann::ordered_json;
 
 struct EvalOptions {
-  ModelChoice model;
+  ModelSource model;
   std::string quantized;
   CalibrationOptions calibration;
   std::vector<int> w_bits = {4};
@@ -176,7 +176,7 @@ class EvalRun {
 
   void evaluate_checkpoint() {
     const bool calibrates = has_engine("simulate") || has_engine("integer");
-    const LoadedModel loaded = load_chosen_model(options_.model);
+    const LoadedModel loaded = load_and_tell(options_.model);
     open_dataset_for(loaded.model.config, loaded.class_names, calibrates);
     if (has_engine("fp32")) {
       evaluate_row({.engine = "fp32", .scheme = "", .evaluation = {}},

@@ -6,99 +6,14 @@
 #include <thread>
 
 #include "bitlog2/error.h"
-#include "bitlog2/files.h"
-#include "bitlog2/hub.h"
 #include "cli/console.h"
 #include "cli/interrupt.h"
 #include "cli/progress.h"
 
 namespace bitlog2::cli {
-namespace {
-
-std::string model_choices() {
-  std::string choices;
-  for (const NamedModel& model : named_models()) {
-    choices += (choices.empty() ? "" : ", ") + model.config.name;
-  }
-  return choices;
-}
-
-std::filesystem::path find_weights(const ModelChoice& choice) {
-  if (!choice.weights.empty()) {
-    return choice.weights;
-  }
-  if (choice.name.empty()) {
-    throw Error(fmt::format("no model: give --weights FILE.safetensors, or --model, one of {}",
-                            model_choices()));
-  }
-  const std::string& repository = find_named_model(choice.name).repository;
-  if (const auto cached = find_in_hub_cache(repository)) {
-    return *cached;
-  }
-  throw Error(
-      fmt::format("the weights of {} are not on this machine; give --weights FILE, or "
-                  "download them: {}",
-                  choice.name, hub_download_command(repository)));
-}
-
-/// Throws Error for two descriptions of one model.
-void check_choice(const ModelChoice& choice) {
-  if (!choice.name.empty() && !choice.config.empty()) {
-    throw Error("--model and --config both describe the model; leave one out");
-  }
-  if (!choice.name.empty()) {
-    find_named_model(choice.name);  // a wrong name is told before missing weights
-  }
-}
-
-/// The classes' names. Those in a file that do not fit its model are no reason to stop.
-std::vector<std::string> usable_class_names(const Safetensors& weights, const ModelConfig& config) {
-  try {
-    return class_names(weights, config);
-  } catch (const Error& error) {
-    tell(fmt::format("note: {}; the classes have no names", error.what()));
-    return {};
-  }
-}
-
-ModelConfig find_config(const ModelChoice& choice, const Safetensors& weights) {
-  if (!choice.config.empty()) {
-    const FileBytes file(choice.config);
-    const auto* text = reinterpret_cast<const char*>(file.bytes().data());
-    return parse_config({text, file.bytes().size()}, choice.config);
-  }
-  if (!choice.name.empty()) {
-    return find_named_model(choice.name).config;
-  }
-  const auto found = weights.metadata().find("config");
-  if (found != weights.metadata().end()) {
-    return parse_config(found->second, weights.name());
-  }
-  // A file of another library is told as such.
-  const CheckpointFit fit = fit_checkpoint(weights, named_models().front().config);
-  if (!fit.obstacle.empty()) {
-    throw Error(fmt::format("{}: {}", weights.name(), fit.obstacle));
-  }
-  throw Error(
-      fmt::format("{} does not say which model it is; give --model, one of {}, or "
-                  "--config FILE.json (docs/datasets-and-configs.md)",
-                  weights.name(), model_choices()));
-}
-
-}  // namespace
-
-std::vector<std::filesystem::path> model_files(const ModelChoice& choice) {
-  check_choice(choice);
-  std::vector<std::filesystem::path> files = {find_weights(choice)};
-  if (!choice.config.empty()) {
-    files.emplace_back(choice.config);
-  }
-  return files;
-}
-
-std::vector<std::filesystem::path> files_read(const ModelChoice& choice,
+std::vector<std::filesystem::path> files_read(const ModelSource& source,
                                               const CalibrationOptions& options) {
-  std::vector<std::filesystem::path> files = model_files(choice);
+  std::vector<std::filesystem::path> files = files_of(source);
   files.emplace_back(options.dataset);
   if (!options.class_map.empty()) {
     files.emplace_back(options.class_map);
@@ -106,13 +21,10 @@ std::vector<std::filesystem::path> files_read(const ModelChoice& choice,
   return files;
 }
 
-LoadedModel load_chosen_model(const ModelChoice& choice) {
-  check_choice(choice);
-  const Safetensors weights = Safetensors::open(find_weights(choice));
-  const ModelConfig config = find_config(choice, weights);
-  LoadedCheckpoint loaded = load_checkpoint(weights, config);
+LoadedModel load_and_tell(const ModelSource& source) {
+  LoadedModel loaded = load_model(source);
   tell_notes(loaded.notes);
-  return {std::move(loaded.model), usable_class_names(weights, config)};
+  return loaded;
 }
 
 void tell_notes(const std::vector<std::string>& notes) {

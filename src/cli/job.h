@@ -12,24 +12,12 @@
 #include "bitlog2/calibrate.h"
 #include "bitlog2/dataset.h"
 #include "bitlog2/evaluate.h"
+#include "bitlog2/load.h"
 #include "bitlog2/model.h"
 #include "bitlog2/parallel.h"
 #include "bitlog2/safetensors.h"
 
 namespace bitlog2::cli {
-
-/// Which model, as the user says it; any of these may be empty.
-struct ModelChoice {
-  std::string name;     ///< a published name
-  std::string weights;  ///< a checkpoint file
-  std::string config;   ///< a JSON file that describes a model of other sizes
-};
-
-/// A model with its weights, and the names of its classes if they are known.
-struct LoadedModel {
-  Model model;
-  std::vector<std::string> class_names;
-};
 
 /// What calibration needs besides a model.
 struct CalibrationOptions {
@@ -41,19 +29,13 @@ struct CalibrationOptions {
   bool strict = false;
 };
 
-/// The files that load_chosen_model would read. Throws Error as it does where the weights are not
-/// found.
-std::vector<std::filesystem::path> model_files(const ModelChoice& choice);
-
-/// The same, and the dataset's.
-std::vector<std::filesystem::path> files_read(const ModelChoice& choice,
+/// The files that load_model would read, and the dataset's. Throws Error as load_model does where
+/// the weights are not found.
+std::vector<std::filesystem::path> files_read(const ModelSource& source,
                                               const CalibrationOptions& options);
 
-/// Loads what was chosen. The config comes from `choice.config`, else from the published
-/// model's name, else from the checkpoint's metadata; the weights from `choice.weights`,
-/// else from the Hugging Face cache. Throws Error that says what is missing and, for
-/// weights, the command that gets them.
-LoadedModel load_chosen_model(const ModelChoice& choice);
+/// load_model, whose notes are told on stderr.
+LoadedModel load_and_tell(const ModelSource& source);
 
 /// Decoded and cropped calibration images. An image that cannot be read is named on stderr and
 /// replaced, or fatal if `strict`: a smaller batch would be another calibration.

@@ -34,7 +34,7 @@ void add_threads_option(CLI::App& command, std::size_t& threads);
 void refuse_what_the_file_decides(const CLI::App& command, const std::string& quantized);
 
 /// --model, --weights, --config.
-void add_model_options(CLI::App& command, ModelChoice& choice);
+void add_model_options(CLI::App& command, ModelSource& source);
 
 /// --dataset, --class-map, --calib-batchsize, --seed, --threads, --strict.
 void add_calibration_options(CLI::App& command, CalibrationOptions& options);

@@ -25,7 +25,7 @@ using nlohmann::ordered_json;
 
 struct PredictOptions {
   std::string quantized;
-  ModelChoice model;  // where there is no quantized file
+  ModelSource model;  // where there is no quantized file
   std::vector<std::string> images;
   std::size_t top = 5;
   std::size_t threads = 0;
@@ -44,8 +44,9 @@ struct Predictor {
 };
 
 void check_model_choice(const PredictOptions& options) {
-  const ModelChoice& model = options.model;
-  if (options.quantized.empty() == (model.name + model.weights + model.config).empty()) {
+  const ModelSource& model = options.model;
+  if (options.quantized.empty() ==
+      (model.model.empty() && model.weights.empty() && model.config.empty())) {
     throw Error(
         "predict takes either --quantized, a file made by bitlog2 quantize, or a checkpoint: "
         "--model, --weights or both");
@@ -54,7 +55,7 @@ void check_model_choice(const PredictOptions& options) {
 
 Predictor load_predictor(const PredictOptions& options) {
   if (options.quantized.empty()) {
-    LoadedModel loaded = load_chosen_model(options.model);
+    LoadedModel loaded = load_and_tell(options.model);
     return {make_fp32_engine(std::move(loaded.model)), std::move(loaded.class_names)};
   }
   auto engine = IntegerEngine::open(options.quantized);
@@ -155,7 +156,7 @@ Answer answer_image(const Predictor& predictor, const std::filesystem::path& pat
 std::vector<std::filesystem::path> files_read(const PredictOptions& options) {
   std::vector<std::filesystem::path> files(options.images.begin(), options.images.end());
   if (options.quantized.empty()) {
-    const auto model = model_files(options.model);
+    const auto model = files_of(options.model);
     files.insert(files.end(), model.begin(), model.end());
   } else {
     files.emplace_back(options.quantized);

@@ -22,7 +22,7 @@ namespace bitlog2::cli {
 namespace {
 
 struct QuantizeOptions {
-  ModelChoice model;
+  ModelSource model;
   CalibrationOptions calibration;
   SchemeOptions scheme;
   Output output;
@@ -35,7 +35,7 @@ int quantize(const QuantizeOptions& options, const std::atomic<bool>& stop) {
   }
   check_outputs({options.output, options.json}, files_read(options.model, options.calibration));
   const QuantizationSettings settings = options.scheme.settings();
-  const LoadedModel loaded = load_chosen_model(options.model);
+  const LoadedModel loaded = load_and_tell(options.model);
   ThreadPool pool(thread_count(options.calibration.threads));
   const PreparedData data =
       prepare_data(loaded.model.config, loaded.class_names, options.calibration, pool);

@@ -16,7 +16,7 @@ namespace bitlog2::cli {
 namespace {
 
 struct TestQuantOptions {
-  ModelChoice model = {.name = "deit_small", .weights = "", .config = ""};
+  ModelSource model = {.model = "deit_small", .weights = "", .config = ""};
   std::string dataset = "/dataset/imagenet/";
   std::size_t calib_batchsize = 32;
   std::size_t val_batchsize = 200;
@@ -41,7 +41,7 @@ std::string as_namespace(const TestQuantOptions& options) {
   return fmt::format(
       "Namespace(model='{}', dataset='{}', calib_batchsize={}, val_batchsize={}, num_workers={}, "
       "device='{}', print_freq={}, seed={}, w_bits={}, a_bits={}, log_quant_scheme='{}')",
-      printable(options.model.name), printable(options.dataset), options.calib_batchsize,
+      printable(options.model.model), printable(options.dataset), options.calib_batchsize,
       options.val_batchsize, options.num_workers, printable(options.device), options.print_freq,
       options.seed, options.w_bits, options.a_bits, printable(options.log_quant_scheme));
 }
@@ -79,7 +79,7 @@ int test_quant(const TestQuantOptions& options) {
     tell(fmt::format("test_quant: this build runs on the CPU; --device {} is ignored",
                      options.device));
   }
-  const ModelConfig& config = find_named_model(options.model.name).config;
+  const ModelConfig& config = find_named_model(options.model.model).config;
   ThreadPool pool(thread_count(options.threads));
 
   say("Building dataloader ...");
@@ -91,7 +91,7 @@ int test_quant(const TestQuantOptions& options) {
                                              .class_map = options.class_map});
   tell_notes(splits.notes);
   say("Building model ...");
-  const LoadedModel loaded = load_chosen_model(options.model);
+  const LoadedModel loaded = load_and_tell(options.model);
   const std::vector<RgbImage> crops =
       calibration_batch(splits, config.preprocessing, pool, /*strict=*/false);
 
@@ -123,7 +123,7 @@ int main(int argc, char** argv) {
   bitlog2::cli::TestQuantOptions options;
   CLI::App app("The published RepQ-ViT / BitLog2 script's command line.", "test_quant");
   app.option_defaults()->take_last();  // as argparse does
-  app.add_option("--model", options.model.name, "Model")->capture_default_str();
+  app.add_option("--model", options.model.model, "Model")->capture_default_str();
   app.add_option("--dataset", options.dataset, "Path to the dataset")->capture_default_str();
   app.add_option("--calib-batchsize", options.calib_batchsize, "Calibration images")
       ->check(whole_number(1, 4096))
