@@ -28,9 +28,8 @@ ModelConfig half_normalised(ModelConfig config) {
 }
 
 ModelConfig swin(std::string name, std::size_t third_stage_depth) {
-  ModelConfig config;
+  ModelConfig config = config_of(Family::swin);
   config.name = std::move(name);
-  config.family = Family::swin;
   config.patch_size = 4;
   config.embed_dim = 96;
   config.depths = {2, 2, third_stage_depth, 2};

@@ -123,7 +123,7 @@ TEST_P(PublishedModel, HasItsPublishedSizes) {
   EXPECT_EQ(config.depths, expected.depths);
   EXPECT_EQ(config.num_heads, expected.heads);
   EXPECT_EQ(config.window_size, 7U);
-  EXPECT_EQ(config.mlp_ratio, 4U);
+  EXPECT_EQ(config.mlp_ratio, 4);
   EXPECT_EQ(config.num_classes, 1000U);
   EXPECT_EQ(config.layer_norm_eps, is_swin ? 1e-5F : 1e-6F);
   EXPECT_EQ(config.preprocessing.crop, 224);
@@ -223,7 +223,7 @@ TEST(ConfigJson, GivesDefaultsToWhatMayBeLeftOut) {
   EXPECT_THAT(config.num_heads, ElementsAre(3));
   EXPECT_EQ(config.num_classes, 10U);
   EXPECT_EQ(config.layer_norm_eps, 1e-6F);
-  EXPECT_EQ(config.mlp_ratio, 4U);
+  EXPECT_EQ(config.mlp_ratio, 4);
   EXPECT_EQ(config.preprocessing.crop, 32);
   EXPECT_EQ(config.preprocessing.resize, 36);  // floor(32 / 0.875)
   EXPECT_EQ(config.preprocessing.mean, Preprocessing().mean);
@@ -240,7 +240,7 @@ TEST(ConfigJson, ReadsWhatMayBeGiven) {
   EXPECT_EQ(config.window_size, 7U);
   EXPECT_THAT(config.depths, ElementsAre(2, 2));
   EXPECT_THAT(config.num_heads, ElementsAre(2, 4));
-  EXPECT_EQ(config.mlp_ratio, 2U);
+  EXPECT_EQ(config.mlp_ratio, 2);
   EXPECT_EQ(config.preprocessing.resize, 62);
   EXPECT_THAT(config.preprocessing.mean, ElementsAre(0.5F, 0.25F, 0.0F));
   EXPECT_THAT(config.preprocessing.std, ElementsAre(1.0F, 0.5F, 2.0F));
@@ -264,9 +264,8 @@ ModelConfig any_config() {
   const auto size = [](std::size_t low, std::size_t high) {
     return *rc::gen::inRange<std::size_t>(low, high + 1);
   };
-  ModelConfig config;
+  ModelConfig config = config_of(*rc::gen::element(Family::vit, Family::swin));
   config.name = *rc::gen::container<std::string>(rc::gen::inRange('\x01', '\x7f'));
-  config.family = *rc::gen::element(Family::vit, Family::swin);
   const std::size_t stages = config.family == Family::vit ? 1 : size(1, 3);
   config.window_size = size(1, 16);
   config.patch_size = size(1, 16);
@@ -278,7 +277,7 @@ ModelConfig any_config() {
     config.num_heads.push_back(1U << size(0, 3));
   }
   config.embed_dim = 8 * size(1, 20);
-  config.mlp_ratio = size(1, 8);
+  config.mlp_ratio = static_cast<double>(size(1, 8));
   config.num_classes = size(1, 2000);
   config.layer_norm_eps = static_cast<float>(size(1, 1000)) * 1e-7F;
   config.preprocessing.crop = static_cast<int>(config.img_size);
@@ -444,7 +443,7 @@ TEST(ConfigErrors, MeanAndStdOfBytesAreRefusedWithTheValuesToWrite) {
 
 TEST(ConfigErrors, SizesAreWholeNumbersInBounds) {
   for (const char* key : {"img_size", "patch_size", "window_size", "embed_dim", "depths",
-                          "num_heads", "num_classes", "mlp_ratio"}) {
+                          "num_heads"}) {
     for (const json& value :
          {json(0), json(-1), json(4.0), json("4"), json(nullptr), json(true), json(1ULL << 40),
           json(json::object()), json(1e30), json({0, 0}), json({4, "4"})}) {
@@ -454,6 +453,26 @@ TEST(ConfigErrors, SizesAreWholeNumbersInBounds) {
           << value;
     }
   }
+}
+
+TEST(ConfigErrors, CountsMayBeZero) {
+  EXPECT_EQ(parse(with(vit_json(), "num_classes", 0)).num_classes, 0U);
+  EXPECT_THAT(parse_error(with(vit_json(), "num_classes", -1)),
+              HasSubstr("'num_classes' must be a whole number from 0 to"));
+  EXPECT_THAT(parse_error(with(vit_json(), "prefix_tokens", 1000)),
+              HasSubstr("'prefix_tokens' must be a whole number from 0 to 64"));
+}
+
+TEST(ConfigErrors, PartsMustGoTogether) {
+  EXPECT_THAT(parse_error(with(vit_json(), "prefix_tokens", 0)),
+              HasSubstr("pooling 'class_token' reads 1 class tokens, but prefix_tokens is 0"));
+  EXPECT_THAT(parse_error(with(swin_json(), "pooling", "map")), HasSubstr("a swin has no"));
+  EXPECT_THAT(parse_error(with(vit_json(), "projection", 8)),
+              HasSubstr("projection is of a model without classes"));
+  EXPECT_THAT(parse_error(with(vit_json(), "pooling", "max")),
+              HasSubstr("unknown pooling 'max'; choose one of class_token"));
+  EXPECT_THAT(parse_error(with(vit_json(), "embed_norm", 1)),
+              HasSubstr("'embed_norm' must be true or false"));
 }
 
 TEST(ConfigErrors, ListsHaveAtLeastOneEntryAndNotTooMany) {
