@@ -47,6 +47,7 @@ from torch import nn
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 OUT = ROOT / "tests" / "data" / "architectures"
 SIZE = 32  # of the pictures that most models see
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LIBRARIES = {"timm": timm.__version__, "transformers": hf.__version__,
              "torchvision": torchvision.__version__, "torch": torch.__version__}
 
@@ -92,12 +93,22 @@ def random_value(name, parameter, rng):
     raise SystemExit(f"no rule for parameter {name} {shape} of {parent}")
 
 
-def randomize(model, seed):
-    """Random weights; each depends on the seed and the parameter's name alone."""
+def is_embedding(name):
+    return any(part in name for part in ("embeddings.cls", "embeddings.class", "embeddings.patch",
+                                         "embeddings.position", "patch_embed.proj", "pos_embed",
+                                         "cls_token"))
+
+
+def randomize(model, seed, scale=1):
+    """Random weights; each depends on the seed and the parameter's name alone.
+
+    `scale` is that of the embeddings: where it is small, the norm's epsilon matters.
+    """
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             rng = np.random.default_rng(zlib.crc32(f"{seed}/{name}".encode()))
             value = np.asarray(random_value(name, parameter, rng), np.float32)
+            value *= np.float32(scale if is_embedding(name) else 1)
             parameter.copy_(torch.from_numpy(value))
     return model.eval()
 
@@ -221,7 +232,7 @@ def torchvision_preprocessing(resize, interpolation):
         picture = functional.resize(picture, resize * size // SIZE, interpolation)
         return np.asarray(functional.center_crop(picture, size))
 
-    return Preprocessing(pixels, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225],
+    return Preprocessing(pixels, list(IMAGENET_MEAN), list(IMAGENET_STD),
                          f"torchvision: shorter side {resize}, crop {SIZE}, {interpolation.value}")
 
 
@@ -229,7 +240,7 @@ def imagenet_default():
     """What timm does where nothing else is said: shorter side / 0.875, bicubic, crop."""
     return timm_preprocessing(dict(
         input_size=(3, SIZE, SIZE), interpolation="bicubic", crop_pct=0.875, crop_mode="center",
-        mean=timm.data.IMAGENET_DEFAULT_MEAN, std=timm.data.IMAGENET_DEFAULT_STD))
+        mean=IMAGENET_MEAN, std=IMAGENET_STD))
 
 
 # timm -----------------------------------------------------------------------------------------
@@ -263,12 +274,12 @@ NANO = dict(img_size=SIZE, patch_size=4, embed_dim=32, depth=2, num_heads=2, mlp
 
 
 def timm_folder(name, architecture, special, classes=10, sizes=(SIZE,), crop=SIZE, shape=NANO,
-                **arguments):
+                scale=1, **arguments):
     """A folder as timm's push_to_hf_hub writes it, loaded again as `local-dir:`."""
     model = timm.create_model(architecture, num_classes=classes,
                               pretrained_cfg_overlay=dict(input_size=(3, crop, crop)),
                               **(shape | arguments))
-    randomize(model, name)
+    randomize(model, name, scale)
 
     def save(folder):
         timm.models.save_for_hf(model, folder, safe_serialization=True)
@@ -348,8 +359,10 @@ def tower(model):
 def hf_forward(model, x):
     """What the whole model returns, its encoder's output, and what its classifier is given."""
     seen = {}
-    hooks = [tower(model).register_forward_hook(
-        lambda module, given, result: seen.update(encoder=result))]
+    hooks = []
+    if hasattr(model, "classifier"):
+        hooks.append(tower(model).register_forward_hook(
+            lambda module, given, result: seen.update(encoder=result)))
     if isinstance(getattr(model, "classifier", None), nn.Module):
         hooks.append(model.classifier.register_forward_hook(
             lambda module, given, result: seen.update(native=given[0])))
@@ -357,7 +370,7 @@ def hf_forward(model, x):
     result = model(x) if interpolates else model(x, interpolate_pos_encoding=True)
     for hook in hooks:
         hook.remove()
-    return result, seen["encoder"] if "encoder" in seen else result, seen.get("native")
+    return result, seen.get("encoder", result), seen.get("native")
 
 
 def hf_outputs(model, x, prefix=1, pooled="native"):
@@ -405,6 +418,12 @@ def squash(processor_class, **settings):
 def crop(processor_class, resize=40, size=SIZE, **settings):
     return processor_class(size={"shortest_edge": resize}, crop_size={"height": size, "width": size},
                            **settings)
+
+
+def dino_crop(resize=40, size=SIZE):
+    """As the published DINOv2 models have it."""
+    return crop(hf.BitImageProcessorPil, resize, size, image_mean=list(IMAGENET_MEAN),
+                image_std=list(IMAGENET_STD))
 
 
 def hf_folder(name, model_class, config, processor, special, outputs=hf_outputs, sizes=(SIZE,),
@@ -489,7 +508,7 @@ def torchvision_swin(name, special):
 
     return Case("torchvision", "SwinTransformer", "torch zip", special,
                 lambda folder: torch.save(model.state_dict(), folder / "model.pth"), outputs,
-                torchvision_preprocessing(37, torchvision.transforms.InterpolationMode.BICUBIC))
+                torchvision_preprocessing(33, torchvision.transforms.InterpolationMode.BICUBIC))
 
 
 # Names of the first implementations ------------------------------------------------------------
@@ -547,7 +566,6 @@ def facebook_dinov2(state, depth):
                       ("embeddings.position_embeddings", "pos_embed"),
                       ("encoder.layer.", "blocks."), ("attention.output.dense", "attn.proj"),
                       ("layer_scale1.lambda1", "ls1.gamma"), ("layer_scale2.lambda1", "ls2.gamma"),
-                      ("mlp.weights_in", "mlp.w12"), ("mlp.weights_out", "mlp.w3"),
                       ("layernorm.", "norm."))(state)
     for block in range(depth):
         for kind in ("weight", "bias"):
@@ -591,17 +609,21 @@ SWIN = dict(img_size=SIZE, patch_size=4, window_size=4, embed_dim=16, depths=(2,
             num_heads=(1, 2), mlp_ratio=2)
 
 
+def window_index(window):
+    """Swin's relative_position_index, [window^2, window^2]."""
+    line = torch.arange(window)
+    flat = torch.stack(torch.meshgrid(line, line, indexing="ij")).flatten(1)
+    apart = flat[:, :, None] - flat[:, None] + window - 1
+    return apart[0] * (2 * window - 1) + apart[1]
+
+
 def microsoft_swin(state):
     """timm's names -> Microsoft's: merging belongs to the stage before; buffers are saved."""
     result = renamed(("layers.1.downsample", "layers.0.downsample"),
                      ("head.fc", "head"))(state)
-    coordinates = torch.stack(torch.meshgrid(torch.arange(4), torch.arange(4), indexing="ij"))
-    flat = coordinates.flatten(1)
-    apart = (flat[:, :, None] - flat[:, None]).permute(1, 2, 0) + 3
-    index = apart[..., 0] * 7 + apart[..., 1]
     for stage, depth in enumerate(SWIN["depths"]):
         for block in range(depth):
-            result[f"layers.{stage}.blocks.{block}.attn.relative_position_index"] = index.clone()
+            result[f"layers.{stage}.blocks.{block}.attn.relative_position_index"] = window_index(4)
     mask = torch.zeros(1, 8, 8, 1)
     count = 0
     for rows in (slice(0, -4), slice(-4, -2), slice(-2, None)):
@@ -627,16 +649,123 @@ def swin_pth(name, special, wrap, rename):
 
 def container(special, kind, save, dtype=None):
     """One small classifier in many containers; the weights are the same in all."""
-    config = hf.ViTConfig(**(HF_NANO | dict(num_hidden_layers=1)), **labels(5))
+    config = hf.ViTConfig(**(HF_SHALLOW | dict(intermediate_size=16)), **labels(5))
     processor = squash(hf.ViTImageProcessorPil)
     return hf_folder("container", hf.ViTForImageClassification, config, processor, special,
                      container=kind, save=save, dtype=dtype)
 
 
 def save_bin(model, folder, **options):
+    """As transformers 4 wrote pytorch_model.bin; q, k and v are views of one storage here."""
     model.config.architectures = [type(model).__name__]
     model.config.save_pretrained(folder)
-    torch.save(disk_state(model), folder / "pytorch_model.bin", **options)
+    state = disk_state(model)
+    names = [key for key in state if ".attention.attention." in key and key.endswith("weight")]
+    whole = torch.cat([state[key] for key in names])
+    views = dict(zip(names, whole.split(state[names[0]].shape[0])))
+    torch.save(state | views, folder / "pytorch_model.bin", **options)
+
+
+def old_folder(name, model_class, config, rename, processor_class, processor, special, outputs,
+               scale=1):
+    """pytorch_model.bin, config.json and preprocessor_config.json as transformers 4 left them.
+
+    `rename`: today's names and tensors -> those of then. `processor`: the JSON of then.
+    """
+    model = as_f16(randomize(model_class(config), name, scale))
+
+    def save(folder):
+        torch.save(rename(half(disk_state(model))), folder / "pytorch_model.bin")
+        values = model.config.to_dict() | {"architectures": [model_class.__name__],
+                                           "torch_dtype": "float16",
+                                           "transformers_version": "4.19.0"}
+        values.pop("dtype", None)
+        write_json(folder / "config.json", values)
+        write_json(folder / "preprocessor_config.json", processor)
+
+    @functools.cache
+    def loaded():
+        with tempfile.TemporaryDirectory() as folder:
+            save(pathlib.Path(folder))
+            other = model_class.from_pretrained(folder, attn_implementation="eager")
+            return other.to(torch.float32).eval()
+
+    with tempfile.TemporaryDirectory() as folder:
+        write_json(pathlib.Path(folder) / "preprocessor_config.json", processor)
+        today = processor_class.from_pretrained(folder)
+    return Case("transformers", model_class.__name__, "torch zip, as transformers 4", special, save,
+                lambda x, size: outputs(loaded(), x), hf_preprocessing(today, SIZE))
+
+
+def write_json(path, value):
+    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+
+def old_processor(kind, mean=IMAGENET_MEAN, std=IMAGENET_STD, size=SIZE, **settings):
+    """preprocessor_config.json before transformers 4.25: a size is a number."""
+    return dict(do_normalize=True, do_resize=True, feature_extractor_type=kind,
+                image_mean=list(mean), image_std=list(std), size=size) | settings
+
+
+def with_prefix(prefix):
+    return lambda state: {prefix + key: value for key, value in state.items()}
+
+
+def with_position_ids(state):
+    state = with_prefix("vision_model.")(state)
+    count = state["vision_model.embeddings.position_embedding.weight"].shape[0]
+    return state | {"vision_model.embeddings.position_ids": torch.arange(count)[None]}
+
+
+def with_indices(state):
+    """relative_position_index beside each relative position bias table of a window of 4."""
+    end = "relative_position_bias_table"
+    return state | {key.replace(end, "relative_position_index"): window_index(4)
+                    for key in state if key.endswith(end)}
+
+
+def with_beit_indices(state):
+    """BEiT's: three more distances, from and to the class token; patches of 8."""
+    grid = 4
+    distances = (2 * grid - 1) ** 2
+    index = torch.zeros(grid * grid + 1, grid * grid + 1, dtype=torch.int64)
+    index[1:, 1:] = window_index(grid)
+    index[0, :], index[:, 0], index[0, 0] = distances, distances + 1, distances + 2
+    end = "relative_position_bias_table"
+    return state | {key.replace(end, "relative_position_index"): index
+                    for key in state if key.endswith(end)}
+
+
+def lightning_checkpoint(state):
+    """What PyTorch Lightning saves; some tensors are transposed views."""
+    state = {"model." + key: value.t().contiguous().t() if "fc1.weight" in key else value
+             for key, value in state.items()}
+    return {"epoch": 3, "global_step": 400, "pytorch-lightning_version": "2.5.0",
+            "state_dict": state, "loops": {"fit_loop": {"state_dict": {}}},
+            "callbacks": {"ModelCheckpoint{'monitor': None}": {"best_model_path": "best.ckpt"}},
+            "optimizer_states": [], "lr_schedulers": [],
+            "hyper_parameters": {"lr": 1e-3, "name": "vit_tiny_patch16_224"}}
+
+
+def dino_checkpoint(state):
+    """What DINO saves: student, teacher with a projection head, and the loss's state."""
+    teacher = with_prefix("backbone.")(state)
+    teacher |= {"head.mlp.0.weight": torch.full((4, 64), 0.5), "head.mlp.0.bias": torch.ones(4)}
+    student = with_prefix("module.")(teacher)
+    student["module.backbone.cls_token"] = torch.zeros(1, 1, 64)
+    return {"student": student, "teacher": teacher, "epoch": 100,
+            "args": argparse.Namespace(arch="vit_small", out_dim=4),
+            "dino_loss": {"center": torch.zeros(1, 4)}}
+
+
+def timm_checkpoint(state):
+    """What timm's train.py saves; timm loads the average (`state_dict_ema`) where there is one."""
+    last = dict(state) | {"cls_token": torch.zeros(1, 1, 64)}
+    return {"epoch": 9, "arch": "vit_tiny_patch16_224", "state_dict": last, "version": 2,
+            "optimizer": {"state": {}, "param_groups": [{"lr": 0.1, "params": [0, 1]}]},
+            "args": argparse.Namespace(model="vit_tiny_patch16_224", opt="adamw"),
+            "amp_scaler": {"scale": 65536.0, "growth_factor": 2.0}, "state_dict_ema": dict(state),
+            "metric": 71.5}
 
 
 # The table of cases ---------------------------------------------------------------------------
@@ -688,8 +817,8 @@ def cases():
     add("timm_vit_fc_norm", timm_folder, "vit_tiny_patch16_224",
         "mean of the patches, `fc_norm` behind it, no `norm`", global_pool="avg",
         depth=1)
-    add("timm_vit_no_head", timm_folder, "vit_tiny_patch16_224", "num_classes=0", classes=0,
-        depth=1)
+    add("timm_vit_no_head", timm_folder, "vit_tiny_patch16_224", "num_classes=0; small embeddings: eps 1e-6 matters",
+        classes=0, depth=1, scale=1 / 128)
     add("timm_vit_pth", timm_pth, "vit_tiny_patch16_224", "a bare state_dict")
     add("timm_deit", timm_folder, "deit_tiny_patch16_224", "ImageNet mean and std, crop_pct 0.9",
         depth=1)
@@ -736,21 +865,22 @@ def cases():
     add("timm_dinov2", timm_folder, "vit_small_patch14_dinov2", "LayerScale, positions for 40",
         classes=0, depth=1, img_size=40, crop=40, init_values=0.5, sizes=(SIZE, 40))
     add("timm_dinov2_reg4", timm_folder, "vit_small_patch14_reg4_dinov2",
-        "4 registers, positions of patches only; a head", img_size=40, crop=40, init_values=0.5,
+        "4 registers, positions of patches only; a head", depth=1, img_size=40, crop=40, init_values=0.5,
         sizes=(SIZE, 40))
     add("transformers_dinov2_classifier", hf_folder, hf.Dinov2ForImageClassification,
-        dino(hf.Dinov2Config), crop(hf.BitImageProcessorPil),
+        dino(hf.Dinov2Config), dino_crop(),
         "classifier on [class; mean of patches]; positions for 40, run at 32", sizes=(SIZE, 40))
     add("transformers_dinov2_model", hf_folder, hf.Dinov2Model,
-        dino(hf.Dinov2Config, native=84, patch_size=14, num_hidden_layers=1),
-        crop(hf.BitImageProcessorPil, 64, 56), "patch 14, positions for 84, run at 56",
+        dino(hf.Dinov2Config, native=84, patch_size=14, num_hidden_layers=1, hidden_size=16,
+             num_attention_heads=1),
+        dino_crop(64, 56), "patch 14, positions for 84, run at 56",
         sizes=(56,), native=56)
     add("transformers_dinov2_reg4_classifier", hf_folder, hf.Dinov2WithRegistersForImageClassification,
-        dino(hf.Dinov2WithRegistersConfig), crop(hf.BitImageProcessorPil),
+        dino(hf.Dinov2WithRegistersConfig, num_hidden_layers=1), dino_crop(),
         "4 registers; positions interpolated with antialiasing", sizes=(SIZE, 40),
         outputs=functools.partial(hf_outputs, prefix=5))
     add("transformers_dinov2_reg1_model", hf_folder, hf.Dinov2WithRegistersModel,
-        dino(hf.Dinov2WithRegistersConfig, num_register_tokens=1, num_hidden_layers=1), crop(hf.BitImageProcessorPil),
+        dino(hf.Dinov2WithRegistersConfig, num_register_tokens=1, num_hidden_layers=1), dino_crop(),
         "1 register", outputs=functools.partial(hf_outputs, prefix=2))
     add("dinov2_original_pth", dinov2_pth, False,
         "facebookresearch/dinov2's names; positions interpolated with its offset of 0.1; F16",
@@ -770,9 +900,10 @@ def cases():
         hf.CLIPVisionConfig(**clip_vision(num_hidden_layers=1)), crop(hf.CLIPImageProcessorPil, SIZE),
         "quick GELU, no projection", outputs=clip_outputs)
     add("timm_clip", timm_folder, "vit_base_patch16_clip_224",
-        "`norm_pre`, GELU; the head is the projection", classes=12)
+        "`norm_pre`, GELU; the head is the projection", classes=12, depth=1)
     add("timm_clip_quickgelu", timm_folder, "vit_base_patch16_clip_quickgelu_224",
-        "quick GELU, which only the architecture's name says", classes=12, depth=1)
+        "quick GELU and eps 1e-5, which matters; only the architecture's name says so",
+        classes=12, depth=1, scale=1 / 128)
 
     # SigLIP
     add("transformers_siglip", hf_folder, hf.SiglipModel,
@@ -789,25 +920,24 @@ def cases():
 
     # BEiT
     add("timm_beit", timm_folder, "beit_base_patch16_224",
-        "relative position bias, q_bias and v_bias, gamma_1, fc_norm", sizes=bigger)
+        "relative position bias, q_bias and v_bias, gamma_1, fc_norm", depth=1, sizes=bigger)
     add("timm_beitv2", timm_folder, "beitv2_base_patch16_224", "as BEiT, ImageNet mean and std",
         depth=1)
     add("transformers_beit_classifier", hf_folder, hf.BeitForImageClassification, beit(),
         squash(hf.BeitImageProcessorPil), "lambda_1, a norm in the pooler; eps 1e-12",
         sizes=bigger)
     add("transformers_beit_model", hf_folder, hf.BeitModel,
-        beit(num_hidden_layers=1, use_relative_position_bias=False, use_shared_relative_position_bias=True,
-             use_mean_pooling=False, use_absolute_position_embeddings=True),
-        squash(hf.BeitImageProcessorPil),
-        "a shared relative position bias, absolute positions, the class token pooled",
+        beit(num_hidden_layers=1, use_relative_position_bias=False,
+             use_shared_relative_position_bias=True, use_mask_token=True),
+        squash(hf.BeitImageProcessorPil), "one relative position bias for all blocks; no head",
         outputs=functools.partial(hf_outputs, pooled="pooler"))
 
     # Swin
     add("timm_swin", timm_folder, "swin_tiny_patch4_window7_224",
-        "downsample begins a stage; head.fc", shape=SWIN)
+        "downsample begins a stage; head.fc", shape=SWIN, sizes=(SIZE, 64))
     add("timm_swin_in22k", timm_folder, "swin_base_patch4_window7_224",
-        "patch 2: windows are shifted in both stages", shape=SWIN, patch_size=2,
-        depths=(2, 2))
+        "patch 2: windows are shifted in both stages; small embeddings: eps 1e-5 matters",
+        shape=SWIN, patch_size=2, depths=(2, 2), scale=1 / 128)
     add("swin_original_pth", swin_pth,
         "Microsoft's names below `model`: downsample ends a stage, attn_mask and "
         "relative_position_index are saved", wrap=lambda state: {"model": state},
@@ -816,25 +946,71 @@ def cases():
         "timm before 0.9: downsample ends a stage, `head.weight`", wrap=lambda state: state,
         rename=renamed(("layers.1.downsample", "layers.0.downsample"), ("head.fc", "head")))
     add("transformers_swin_classifier", hf_folder, hf.SwinForImageClassification, hf_swin(),
-        squash(hf.ViTImageProcessorPil, resample=3, image_mean=[0.485, 0.456, 0.406],
-               image_std=[0.229, 0.224, 0.225]), "query, key and value apart; eps 1e-5",
+        squash(hf.ViTImageProcessorPil, resample=3, image_mean=list(IMAGENET_MEAN),
+               image_std=list(IMAGENET_STD)), "query, key and value apart; eps 1e-5",
         outputs=functools.partial(hf_outputs, prefix=0))
     add("transformers_swin_model", hf_folder, hf.SwinModel, hf_swin(patch_size=2),
         squash(hf.ViTImageProcessorPil, resample=3), "no head; patch 2",
         outputs=functools.partial(hf_outputs, prefix=0))
     add("torchvision_swin", torchvision_swin, "features.1.0.attn.qkv, features.2.reduction")
 
+    # transformers 4
+    add("transformers_vit_old", old_folder, hf.ViTForImageClassification,
+        vit(num_hidden_layers=1), lambda state: state, hf.ViTImageProcessorPil,
+        old_processor("ViTFeatureExtractor", [0.5] * 3, [0.5] * 3),
+        "`size` a number, no `resample`; small embeddings: eps 1e-12 matters; F16", hf_outputs,
+        scale=1 / 128)
+    add("transformers_deit_old", old_folder, hf.DeiTForImageClassification,
+        hf.DeiTConfig(**HF_SHALLOW, **labels(10)), lambda state: state, hf.DeiTImageProcessorPil,
+        old_processor("DeiTFeatureExtractor", size=36, do_center_crop=True, crop_size=SIZE,
+                      resample=3), "`size` and `crop_size` numbers; F16",
+        functools.partial(hf_outputs, prefix=2))
+    add("transformers_clip_vision_old", old_folder, hf.CLIPVisionModel,
+        hf.CLIPVisionConfig(**clip_vision(num_hidden_layers=1)), with_position_ids,
+        hf.CLIPImageProcessorPil,
+        old_processor("CLIPFeatureExtractor", timm.data.OPENAI_CLIP_MEAN,
+                      timm.data.OPENAI_CLIP_STD, resample=3, do_center_crop=True, crop_size=SIZE),
+        "`vision_model.` before all names, position_ids; `size` a number: the shorter side; "
+        "small embeddings: eps 1e-5 matters; F16", clip_outputs, scale=1 / 128)
+    add("transformers_siglip_vision_old", old_folder, hf.SiglipVisionModel,
+        hf.SiglipVisionConfig(**HF_SHALLOW), with_prefix("vision_model."),
+        hf.SiglipImageProcessorPil,
+        dict(do_normalize=True, do_rescale=True, do_resize=True, image_mean=[0.5] * 3,
+             image_processor_type="SiglipImageProcessor", image_std=[0.5] * 3,
+             processor_class="SiglipProcessor", resample=3, rescale_factor=1 / 255,
+             size=dict(height=SIZE, width=SIZE)),
+        "`vision_model.` before all names; F16", siglip_outputs)
+    add("transformers_beit_old", old_folder, hf.BeitForImageClassification,
+        beit(num_hidden_layers=1, patch_size=8), with_beit_indices, hf.BeitImageProcessorPil,
+        old_processor("BeitFeatureExtractor", [0.5] * 3, [0.5] * 3, resample=2,
+                      do_center_crop=False, crop_size=SIZE),
+        "relative_position_index is saved; F16", hf_outputs)
+    add("transformers_swin_old", old_folder, hf.SwinForImageClassification, hf_swin(),
+        with_indices, hf.ViTImageProcessorPil, old_processor("ViTFeatureExtractor", resample=3),
+        "relative_position_index is saved; F16", functools.partial(hf_outputs, prefix=0))
+
+    # Checkpoints of training scripts
+    add("pth_lightning", timm_pth, "vit_tiny_patch16_224",
+        "`state_dict` with `model.` before all names, strides; F16", wrap=lightning_checkpoint,
+        half_size=True, file="last.ckpt")
+    add("pth_dino_teacher", timm_pth, "vit_tiny_patch16_224",
+        "`teacher` with `backbone.` before all names, beside `student`; F16", classes=0,
+        wrap=dino_checkpoint, half_size=True, file="checkpoint.pth")
+    add("pth_timm_ema", timm_pth, "vit_tiny_patch16_224",
+        "`state_dict_ema` beside `state_dict`; F16", wrap=timm_checkpoint, half_size=True,
+        file="model_best.pth.tar")
+
     # SwiGLU, rotary positions
     add("transformers_dinov2_swiglu", hf_folder, hf.Dinov2Model,
-        dino(hf.Dinov2Config, use_swiglu_ffn=True, num_hidden_layers=1), crop(hf.BitImageProcessorPil),
+        dino(hf.Dinov2Config, use_swiglu_ffn=True, num_hidden_layers=1), dino_crop(),
         "SwiGLU: mlp.weights_in holds both branches")
     add("timm_dinov2_swiglu", timm_folder, "vit_giant_patch14_dinov2",
         "SwiGLUPacked", classes=0, init_values=0.5, depth=1, mlp_ratio=3)
     add("transformers_dinov3", hf_folder, hf.DINOv3ViTModel,
         hf.DINOv3ViTConfig(**HF_SHALLOW, num_register_tokens=4),
         squash(hf.DINOv3ViTImageProcessorPil) if hasattr(hf, "DINOv3ViTImageProcessorPil")
-        else squash(hf.ViTImageProcessorPil, image_mean=[0.485, 0.456, 0.406],
-                    image_std=[0.229, 0.224, 0.225]), "rotary positions, registers, no key bias",
+        else squash(hf.ViTImageProcessorPil, image_mean=list(IMAGENET_MEAN),
+                    image_std=list(IMAGENET_STD)), "rotary positions, registers, no key bias",
         outputs=functools.partial(hf_outputs, prefix=5), sizes=bigger)
     add("timm_dinov3", timm_folder, "vit_small_patch16_dinov3",
         "rotary positions, registers, LayerScale", classes=0, depth=1, init_values=0.5)
@@ -893,7 +1069,10 @@ Python. Each folder holds a tiny model with random weights, saved as its library
 | `S.embedding_native` | F32: what the library gives as the embedding, or its classifier's input |
 
 Its metadata has library, class, mean, std, the preprocessing in words, and `hints`: what no file
-of the case says. Where `fc_norm` stands behind the pooling, the last norm of the tokens is none.
+of the case says. Where `fc_norm` stands behind the pooling, there is no last norm of the tokens.
+At a size other than the file's, resize and crop keep the file's proportion, and positions are
+interpolated as the library does it. Files that hold F16 or BF16 are computed with in F32. Models
+in bare files have one head of width 64, as nothing in the file says how many heads there are.
 
 | case | class | container | special | sizes |
 |---|---|---|---|---|
@@ -901,7 +1080,7 @@ of the case says. Where `fc_norm` stands behind the pooling, the last norm of th
 
 
 def write_readme(folder, table):
-    rows = [f"| {name} | {case.class_name} | {case.container} | {case.special} | "
+    rows = [f"| `{name}` | {case.class_name} | {case.container} | {case.special} | "
             f"{', '.join(map(str, case.sizes))} |\n" for name, case in sorted(table.items())]
     versions = ", ".join(f"{name} {version}" for name, version in LIBRARIES.items())
     (folder / "README.md").write_text(README + "".join(rows) +
@@ -958,19 +1137,27 @@ def check():
 def tensors_of(path):
     if path.suffix == ".safetensors":
         return safetensors.torch.load_file(path)
-    value = torch.load(path, weights_only=False)
-    if "model" in value:
-        print(f"    (keys beside model: {sorted(set(value) - {'model'})})")
-        value = value["model"]
-    return value
+    return dict(flattened(torch.load(path, weights_only=False)))
+
+
+def flattened(value, prefix=""):
+    """Tensors by their names; those inside dictionaries have [..] before."""
+    for key, inner in value.items():
+        if isinstance(inner, torch.Tensor):
+            yield f"{prefix}{key}", inner
+        elif isinstance(inner, dict):
+            yield from flattened(inner, f"{prefix}[{key}] ")
+        else:
+            yield f"{prefix}{key} = {str(inner)[:60]}", None
 
 
 def list_tensors():
     for path in sorted(OUT.rglob("*")):
-        if path.suffix in (".safetensors", ".pth", ".bin"):
+        if path.suffix in (".safetensors", ".pth", ".bin", ".ckpt", ".tar"):
             print(f"== {path.relative_to(OUT)}")
             for key, value in sorted(tensors_of(path).items()):
-                print(f"    {key} {str(value.dtype).removeprefix('torch.')} {list(value.shape)}")
+                about = "" if value is None else f"{value.dtype} {list(value.shape)}"
+                print(f"    {key} {about.removeprefix('torch.')}")
 
 
 def main():
