@@ -145,7 +145,8 @@ def cases():
         outputs=clip_outputs)
     add("transformers_clip_vision_projection", hf_folder, hf.CLIPVisionModelWithProjection,
         hf.CLIPVisionConfig(**clip_vision(hidden_act="gelu", num_hidden_layers=1)),
-        crop(hf.CLIPImageProcessorPil, SIZE), "GELU, a projection", outputs=clip_outputs, sizes=bigger)
+        crop(hf.CLIPImageProcessorPil, SIZE), "GELU, a projection", outputs=clip_outputs,
+        sizes=bigger)
     add("transformers_clip_vision", hf_folder, hf.CLIPVisionModel,
         hf.CLIPVisionConfig(**clip_vision(num_hidden_layers=1)),
         crop(hf.CLIPImageProcessorPil, SIZE), "quick GELU, no projection", outputs=clip_outputs)
