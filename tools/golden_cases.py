@@ -17,8 +17,8 @@ from PIL import Image
 
 SIZE = 32  # of the pictures that most models see
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-LIBRARIES = {"timm": timm.__version__, "transformers": hf.__version__,
-             "torchvision": torchvision.__version__, "torch": torch.__version__}
+LIBRARIES = {library.__name__: library.__version__.split("+")[0]
+             for library in (timm, hf, torchvision, torch)}
 
 # Pictures and weights -------------------------------------------------------------------------
 
