@@ -207,6 +207,15 @@ void check_keys(const json& object, const std::string& where) {
   }
 }
 
+using Channels = std::array<float, 3>;
+
+constexpr float kLargestPixel = 255;
+
+/// Whether these, which are not negative, are of pixels of 0 to 255. A zero fits any range.
+bool is_of_bytes(const Channels& values) {
+  return std::ranges::max(values) > 2;
+}
+
 /// Reads one JSON object's members; every failure names the file and the key.
 class ConfigReader {
  public:
@@ -237,14 +246,15 @@ class ConfigReader {
     return result;
   }
 
-  double number(const char* key, double low, double high) const {
+  template <class Number>
+  Number number(const char* key, Number low, Number high) const {
     const json& value = member(key);
     if (!value.is_number()) {
       fail(fmt::format("'{}' must be a number", key));
     }
-    const double result = value.get<double>();
+    const auto result = value.get<Number>();
     if (!(result >= low && result <= high)) {
-      fail(fmt::format("'{}' is {}, outside {} to {}", key, result, low, high));
+      fail(fmt::format("'{}' is {}, outside {} to {}", key, value.dump(), low, high));
     }
     return result;
   }
@@ -257,18 +267,17 @@ class ConfigReader {
     return value.get<std::string>();
   }
 
-  std::array<float, 3> per_channel(const char* key, float low) const {
+  /// Three numbers from `low` to 1, or to 255: check_range knows what to say of those.
+  Channels per_channel(const char* key, float low) const {
     const json& value = member(key);
-    std::array<float, 3> result = {};
-    if (!value.is_array() || value.size() != result.size()) {
-      fail(fmt::format("'{}' needs three numbers", key));
+    Channels result = {};
+    bool fits = value.is_array() && value.size() == result.size();
+    for (std::size_t i = 0; fits && i < result.size(); ++i) {
+      result[i] = value[i].is_number() ? value[i].get<float>() : -1.0F;
+      fits = result[i] >= low && result[i] <= kLargestPixel;
     }
-    for (std::size_t i = 0; i < result.size(); ++i) {
-      if (!value[i].is_number() || !(value[i].get<float>() >= low) ||
-          !(value[i].get<float>() <= 1e3F)) {
-        fail(fmt::format("'{}' needs three numbers from {} to 1000", key, low));
-      }
-      result[i] = value[i].get<float>();
+    if (!fits || (std::ranges::max(result) > 1 && !is_of_bytes(result))) {
+      fail(fmt::format("'{}' needs three numbers from {} to 1", key, low));
     }
     return result;
   }
@@ -287,13 +296,6 @@ class ConfigReader {
   const json& object_;
   const std::string& where_;
 };
-
-using Channels = std::array<float, 3>;
-
-/// Whether these cannot be meant for pixels of 0 to 1. A zero fits any range.
-bool is_of_bytes(const Channels& values) {
-  return std::ranges::any_of(values, [](float value) { return std::abs(value) > 2; });
-}
 
 std::string of_unit_range(const char* key, const Channels& values) {
   return fmt::format("\"{}\": [{:.6g}, {:.6g}, {:.6g}]", key, values[0] / 255, values[1] / 255,
@@ -396,17 +398,17 @@ ModelConfig parse_config(std::string_view json_text, const std::string& where) {
   config.depths = reader.sizes(reader.has("depths") ? "depths" : "depth", kMaxBlocks);
   config.num_heads = reader.sizes("num_heads");
   config.num_classes = reader.size("num_classes", 1 << 20);
-  config.layer_norm_eps = static_cast<float>(reader.number("layer_norm_eps", 1e-12F, 1));
+  config.layer_norm_eps = reader.number("layer_norm_eps", 1e-12F, 1.0F);
   if (config.family == Family::swin) {
     config.window_size = reader.size("window_size", kMaxWindow);
   }
   if (reader.has("mlp_ratio")) {
     config.mlp_ratio = reader.size("mlp_ratio", 1 << 6);
   }
-  const double crop_pct = reader.has("crop_pct") ? reader.number("crop_pct", 0.1, 1) : 0.875;
+  const double crop_pct = reader.has("crop_pct") ? reader.number("crop_pct", 0.1, 1.0) : 0.875;
   config.preprocessing = preprocessing_for(config.img_size, crop_pct);
   if (reader.has("mean")) {
-    config.preprocessing.mean = reader.per_channel("mean", -1e3F);
+    config.preprocessing.mean = reader.per_channel("mean", 0.0F);
   }
   if (reader.has("std")) {
     config.preprocessing.std = reader.per_channel("std", 1e-6F);
