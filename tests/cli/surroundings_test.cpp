@@ -318,9 +318,7 @@ TEST_F(Cli, AFifoAmongTheFilesIsNotWaitedFor) {
        {Arguments{"inspect", fifo.string()},
         Arguments{"eval", "--weights", fifo.string(), "--dataset", dataset().string()},
         Arguments{"eval", "--dataset", fifo.string()} + model,
-        Arguments{"eval", "--quantized", fifo.string(), "--dataset", dataset().string()},
-        Arguments{"eval", "--class-map", fifo.string(), "--dataset", path("folders").string()} +
-            model}) {
+        Arguments{"eval", "--quantized", fifo.string(), "--dataset", dataset().string()}}) {
     const Outcome outcome = run(arguments);
     EXPECT_EQ(outcome.exit_code, 1);
     EXPECT_THAT(complaints(outcome).back(), HasSubstr(fifo.string()));
@@ -350,6 +348,29 @@ TEST_F(Cli, AStreamWithoutEndIsRefused) {
   const Outcome outcome = run({"predict", "--weights", nano_path("vit").string(), "/dev/zero"});
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_THAT(complaint(outcome), HasSubstr("/dev/zero: does not end within"));
+}
+
+TEST_F(Cli, NoLinkLeadsToAnImageTwice) {
+  const fs::path png = testing::fixtures() / "images" / "rgb_8.png";
+  fs::create_directories(path("images/b/deep"));
+  fs::create_directories(path("elsewhere"));
+  for (const char* name : {"images/top.png", "images/b/deep/in.png", "elsewhere/out.png"}) {
+    fs::copy(png, path(name));
+  }
+  fs::create_symlink(".", path("images/loop"));
+  fs::create_symlink("b", path("images/a"));  // before what it leads to
+  fs::create_symlink("b/deep", path("images/c"));
+  fs::create_symlink("../elsewhere", path("images/d"));
+  fs::create_symlink("../elsewhere", path("images/e"));
+  fs::create_symlink("..", path("images/f"));
+  const Outcome outcome = run(
+      {"predict", "--weights", nano_path("vit").string(), "--top", "1", path("images").string()});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  std::vector<std::string> names = lines_of(outcome.out);
+  std::erase_if(names, [](const std::string& line) { return line.starts_with(' '); });
+  EXPECT_THAT(names,
+              ElementsAre(path("images/b/deep/in.png").string(), path("images/d/out.png").string(),
+                          path("images/top.png").string()));
 }
 
 // ---- Nothing evaluated ------------------------------------------------------------------
