@@ -131,7 +131,7 @@ int ablate(const AblateOptions& options) {
     document["interrupted"] = true;
   }
   write_json(options.json, document);
-  return stop ? kInterruptedExit : 0;
+  return stop ? interrupted_exit() : 0;
 }
 
 }  // namespace

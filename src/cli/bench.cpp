@@ -206,7 +206,7 @@ class BenchRun {
       results_.push_back({{"interrupted", true}});
     }
     write_json(options_.json, results_);
-    return stop_ ? kInterruptedExit : 0;
+    return stop_ ? interrupted_exit() : 0;
   }
 
  private:

@@ -149,7 +149,7 @@ class EvalRun {
     write_results();
     if (stop_) {
       tell("bitlog2: interrupted; the results hold what was reached");
-      return kInterruptedExit;
+      return interrupted_exit();
     }
     return 0;
   }

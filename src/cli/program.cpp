@@ -92,7 +92,7 @@ int run_program(CLI::App& app, int argc, char** argv, const std::function<int()>
     return exit_code;
   } catch (const Interrupted&) {
     tell(program + ": interrupted");
-    return kInterruptedExit;
+    return interrupted_exit();
   } catch (const std::bad_alloc&) {
     tell(fmt::format("{}: error: out of memory{}", program, memory_advice(chosen_command(app))));
   } catch (const std::exception& error) {

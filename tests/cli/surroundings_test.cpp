@@ -410,15 +410,16 @@ TEST_F(Cli, AnInterruptedRowWithoutImagesHasNoNumbers) {
 
 TEST_F(Cli, EveryCommandWritesWhatItReachedWhenItIsInterrupted) {
   testing::write_dataset(path("many.safetensors"), 20'000, 2, 8);
+  int signal = SIGINT;
   const auto interrupted = [&](const Arguments& arguments, const std::string& sign) {
     const fs::path file = path("reached.json");
     fs::remove(file);
     Program program("bitlog2", arguments + Arguments{"--json", file.string()}, surroundings());
     EXPECT_TRUE(program.wait_for_error_output(sign) || program.wait_for_output(sign));
     std::this_thread::sleep_for(std::chrono::milliseconds(300));
-    program.interrupt();
+    program.interrupt(signal);
     const Outcome outcome = program.finish();
-    EXPECT_EQ(outcome.exit_code, 130) << arguments[0];
+    EXPECT_EQ(outcome.exit_code, 128 + signal) << arguments[0];
     return json::parse(read_text(file), nullptr, false);
   };
   const Arguments model = {"--weights", nano_path("vit").string()};
@@ -429,6 +430,55 @@ TEST_F(Cli, EveryCommandWritesWhatItReachedWhenItIsInterrupted) {
   EXPECT_EQ(interrupted(Arguments{"compare", "--images", "20000"} + many, "calibrating on")
                 .back()["interrupted"],
             true);
+  // What a scheduler sends.
+  signal = SIGTERM;
+  EXPECT_EQ(interrupted(Arguments{"ablate"} + many, "calibrating on")["interrupted"], true);
+  EXPECT_EQ(interrupted(Arguments{"eval"} + many, "calibrating on").back()["interrupted"], true);
+}
+
+TEST_F(Cli, ASecondSignalEndsTheProgram) {
+  ASSERT_EQ(mkfifo(path("pipe").c_str(), 0600), 0);
+  Program program(
+      "bitlog2",
+      {"predict", "--threads", "1", "--weights", nano_path("vit").string(), path("pipe").string()},
+      surroundings());
+  // With a writer, the pipe opens, but does not end.
+  const int writer = open(path("pipe").c_str(), O_WRONLY);
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  program.interrupt();
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  program.interrupt(SIGTERM);
+  EXPECT_EQ(program.finish().exit_code, 143);
+  close(writer);
+}
+
+TEST_F(Cli, AWaitForAPipeEndsAsInterrupted) {
+  ASSERT_EQ(mkfifo(path("pipe").c_str(), 0600), 0);
+  Program program("bitlog2",
+                  {"predict", "--threads", "1", "--weights", nano_path("vit").string(), "--json",
+                   path("p.json").string(), path("pipe").string()},
+                  surroundings());
+  std::this_thread::sleep_for(std::chrono::milliseconds(500));  // until it waits
+  program.interrupt(SIGTERM);
+  const Outcome outcome = program.finish();
+  EXPECT_EQ(outcome.exit_code, 143) << outcome.err;
+  EXPECT_EQ(json::parse(read_text(path("p.json")), nullptr, false),
+            json::array({json({{"interrupted", true}})}));
+}
+
+TEST_F(Cli, TestQuantEndsOnSigterm) {
+  testing::write_dataset(path("many.safetensors"), 20'000, 2, 8);
+  testing::write_random_model(path("deit.safetensors"), find_named_model("deit_tiny").config);
+  Program program(
+      "test_quant",
+      {"--model", "deit_tiny", "--weights", path("deit.safetensors").string(), "--dataset",
+       path("many.safetensors").string(), "--calib-batchsize", "1", "--device", "cpu"},
+      surroundings());
+  ASSERT_TRUE(program.wait_for_output("Performing initial quantization"));
+  program.interrupt(SIGTERM);
+  const Outcome outcome = program.finish();
+  EXPECT_EQ(outcome.exit_code, 143);
+  EXPECT_THAT(outcome.err, HasSubstr("test_quant: interrupted"));
 }
 
 // ---- Arguments --------------------------------------------------------------------------
