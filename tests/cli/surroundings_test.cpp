@@ -124,6 +124,18 @@ TEST_F(Limited, MemoryThatDoesNotSufficeIsOneLineWithAnOptionOfTheCommand) {
   };
   EXPECT_EQ(refused(eval("vit")),
             "bitlog2: error: out of memory; a smaller --calib-batchsize or --threads needs less");
+  // Only what can help: less than 1 is none, and float32 does not calibrate.
+  const auto advice = [&](const Arguments& more) {
+    return refused(
+        Arguments{"eval", "--weights", nano_path("vit").string(), "--dataset", dataset().string()} +
+        more);
+  };
+  EXPECT_EQ(advice({"--threads", "1", "--calib-batchsize", "6"}),
+            "bitlog2: error: out of memory; a smaller --calib-batchsize needs less");
+  EXPECT_EQ(advice({"--threads", "1", "--calib-batchsize", "1"}), "bitlog2: error: out of memory");
+  EXPECT_EQ(advice({"--threads", "1", "--engine", "fp32"}), "bitlog2: error: out of memory");
+  EXPECT_EQ(advice({"--threads", "2", "--engine", "fp32"}),
+            "bitlog2: error: out of memory; a smaller --threads needs less");
   EXPECT_THAT(refused(predict), AnyOf(HasSubstr("out of memory; a smaller --threads needs less"),
                                       HasSubstr("rgb_8.png")));
 }
@@ -434,6 +446,20 @@ TEST_F(Cli, EveryCommandWritesWhatItReachedWhenItIsInterrupted) {
   signal = SIGTERM;
   EXPECT_EQ(interrupted(Arguments{"ablate"} + many, "calibrating on")["interrupted"], true);
   EXPECT_EQ(interrupted(Arguments{"eval"} + many, "calibrating on").back()["interrupted"], true);
+}
+
+TEST_F(Cli, BenchDoesNotMeasureToItsEndWhenItIsInterrupted) {
+  const auto start = std::chrono::steady_clock::now();
+  Program program("bitlog2",
+                  {"bench", "--seconds", "300", "--weights", nano_path("vit").string(), "--json",
+                   path("b.json").string()},
+                  surroundings());
+  ASSERT_TRUE(program.wait_for_output("ceiling"));
+  program.interrupt(SIGTERM);
+  EXPECT_EQ(program.finish().exit_code, 143);
+  EXPECT_EQ(json::parse(read_text(path("b.json")), nullptr, false),
+            json::array({json({{"interrupted", true}})}));
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(100));
 }
 
 TEST_F(Cli, ASecondSignalEndsTheProgram) {
