@@ -144,7 +144,7 @@ std::vector<std::string> parser_order(int argc, const char* const* argv, const C
         check_is_input(given[i + 1]);
       }
       const std::string target = named ? given[++i] : kStandardOutput;
-      words.push_back("--json");
+      words.emplace_back("--json");
       words.push_back(target);
     } else {
       words.push_back(known_spelling(*command, given[i]));
