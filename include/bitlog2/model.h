@@ -86,7 +86,8 @@ struct NamedModel {
 const std::vector<NamedModel>& named_models();
 
 /// The published model called `name`, here or by timm: "deit_tiny", "deit_tiny_patch16_224", with
-/// or without timm's tag and "timm/". Throws Error listing the choices if there is no such model.
+/// or without timm's tag, "timm/" and "hf_hub:", in any case, hyphens for underscores. Throws Error
+/// that lists the choices and suggests the nearest if there is no such model.
 const NamedModel& find_named_model(std::string_view name);
 
 /// A config from JSON text (`where` is for messages): keys family, img_size, patch_size,

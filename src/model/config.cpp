@@ -119,13 +119,6 @@ void check_keys(const json& object, const std::string& where) {
   }
 }
 
-using Channels = std::array<float, 3>;
-
-/// Whether these cannot be meant for pixels of 0 to 1. A zero fits any range.
-bool is_of_bytes(const Channels& values) {
-  return std::ranges::any_of(values, [](float value) { return std::abs(value) > 2; });
-}
-
 std::string of_unit_range(const char* key, const Channels& values) {
   return fmt::format("\"{}\": [{:.6g}, {:.6g}, {:.6g}]", key, values[0] / 255, values[1] / 255,
                      values[2] / 255);
@@ -273,18 +266,18 @@ ModelConfig parse_config(std::string_view json_text, const std::string& where) {
   config.depths = reader.sizes(reader.has("depths") ? "depths" : "depth", kMaxBlocks);
   config.num_heads = reader.sizes("num_heads");
   config.num_classes = reader.count("num_classes", 1 << 20);
-  config.layer_norm_eps = static_cast<float>(reader.number("layer_norm_eps", 1e-12F, 1));
+  config.layer_norm_eps = reader.number("layer_norm_eps", 1e-12F, 1.0F);
   if (config.family == Family::swin) {
     config.window_size = reader.size("window_size", kMaxWindow);
   }
   if (reader.has("mlp_ratio")) {
-    config.mlp_ratio = reader.number("mlp_ratio", 1.0 / 64, 64);
+    config.mlp_ratio = reader.number("mlp_ratio", 1.0 / 64, 64.0);
   }
   read_variant(reader, config);
-  const double crop_pct = reader.has("crop_pct") ? reader.number("crop_pct", 0.1, 1) : 0.875;
+  const double crop_pct = reader.has("crop_pct") ? reader.number("crop_pct", 0.1, 1.0) : 0.875;
   config.preprocessing = preprocessing_for(config.img_size, crop_pct);
   if (reader.has("mean")) {
-    config.preprocessing.mean = reader.per_channel("mean", -1e3F);
+    config.preprocessing.mean = reader.per_channel("mean", 0.0F);
   }
   if (reader.has("std")) {
     config.preprocessing.std = reader.per_channel("std", 1e-6F);

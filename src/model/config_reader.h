@@ -31,6 +31,15 @@ std::string_view name_of(const std::array<Choice<Value>, size>& choices, Value v
   return found == choices.end() ? "" : found->name;
 }
 
+using Channels = std::array<float, 3>;
+
+inline constexpr float kLargestPixel = 255;
+
+/// Whether these, which are not negative, are of pixels of 0 to 255. A zero fits any range.
+inline bool is_of_bytes(const Channels& values) {
+  return std::ranges::max(values) > 2;
+}
+
 /// Reads one JSON object's members; every failure names the file and the key.
 class ConfigReader {
  public:
@@ -66,14 +75,15 @@ class ConfigReader {
     return result;
   }
 
-  double number(const char* key, double low, double high) const {
+  template <class Number>
+  Number number(const char* key, Number low, Number high) const {
     const nlohmann::json& value = member(key);
     if (!value.is_number()) {
       fail(fmt::format("'{}' must be a number", key));
     }
-    const double result = value.get<double>();
+    const auto result = value.get<Number>();
     if (!(result >= low && result <= high)) {
-      fail(fmt::format("'{}' is {}, outside {} to {}", key, result, low, high));
+      fail(fmt::format("'{}' is {}, outside {} to {}", key, value.dump(), low, high));
     }
     return result;
   }
@@ -108,18 +118,17 @@ class ConfigReader {
     return found->value;
   }
 
-  std::array<float, 3> per_channel(const char* key, float low) const {
+  /// Three numbers from `low` to 1, or to 255: check_range knows what to say of those.
+  Channels per_channel(const char* key, float low) const {
     const nlohmann::json& value = member(key);
-    std::array<float, 3> result = {};
-    if (!value.is_array() || value.size() != result.size()) {
-      fail(fmt::format("'{}' needs three numbers", key));
+    Channels result = {};
+    bool fits = value.is_array() && value.size() == result.size();
+    for (std::size_t i = 0; fits && i < result.size(); ++i) {
+      result[i] = value[i].is_number() ? value[i].get<float>() : -1.0F;
+      fits = result[i] >= low && result[i] <= kLargestPixel;
     }
-    for (std::size_t i = 0; i < result.size(); ++i) {
-      if (!value[i].is_number() || !(value[i].get<float>() >= low) ||
-          !(value[i].get<float>() <= 1e3F)) {
-        fail(fmt::format("'{}' needs three numbers from {} to 1000", key, low));
-      }
-      result[i] = value[i].get<float>();
+    if (!fits || (std::ranges::max(result) > 1 && !is_of_bytes(result))) {
+      fail(fmt::format("'{}' needs three numbers from {} to 1", key, low));
     }
     return result;
   }

@@ -201,7 +201,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(NamedModels, AreListedWhenTheNameIsUnknown) {
   EXPECT_EQ(named_models().size(), 7U);
-  for (const char* name : {"deit_huge", "", "DEIT_TINY", "deit_tiny "}) {
+  for (const char* name : {"deit_huge", "", "hf_hub:", "deit_tiny "}) {
     const std::string message = error_of([&] { find_named_model(name); });
     EXPECT_THAT(message, StartsWith(fmt::format("unknown model '{}'", name)));
     for (const NamedModel& model : named_models()) {
@@ -233,7 +233,7 @@ TEST(ConfigJson, GivesDefaultsToWhatMayBeLeftOut) {
 TEST(ConfigJson, ReadsWhatMayBeGiven) {
   json object = swin_json();
   object.update({{"name", "little swin"}, {"mlp_ratio", 2}, {"crop_pct", 0.9}});
-  object.update({{"mean", {0.5, 0.25, 0}}, {"std", {1, 0.5, 2}}});
+  object.update({{"mean", {0.5, 0.25, 0}}, {"std", {1, 0.5, 0.25}}});
   const ModelConfig config = parse(object);
   EXPECT_EQ(config.name, "little swin");
   EXPECT_EQ(config.family, Family::swin);
@@ -243,7 +243,7 @@ TEST(ConfigJson, ReadsWhatMayBeGiven) {
   EXPECT_EQ(config.mlp_ratio, 2);
   EXPECT_EQ(config.preprocessing.resize, 62);
   EXPECT_THAT(config.preprocessing.mean, ElementsAre(0.5F, 0.25F, 0.0F));
-  EXPECT_THAT(config.preprocessing.std, ElementsAre(1.0F, 0.5F, 2.0F));
+  EXPECT_THAT(config.preprocessing.std, ElementsAre(1.0F, 0.5F, 0.25F));
 }
 
 TEST(ConfigJson, KeepsEveryResize) {
@@ -283,8 +283,8 @@ ModelConfig any_config() {
   config.preprocessing.crop = static_cast<int>(config.img_size);
   config.preprocessing.resize = static_cast<int>(config.img_size + size(0, config.img_size));
   for (std::size_t channel = 0; channel < 3; ++channel) {
-    config.preprocessing.mean[channel] = static_cast<float>(size(0, 1000)) / 999.0F;
-    config.preprocessing.std[channel] = static_cast<float>(size(1, 1000)) / 999.0F;
+    config.preprocessing.mean[channel] = static_cast<float>(size(0, 1000)) / 1000.0F;
+    config.preprocessing.std[channel] = static_cast<float>(size(1, 1000)) / 1000.0F;
   }
   return config;
 }
@@ -506,6 +506,25 @@ TEST(ConfigErrors, NumbersAreInBounds) {
   }
 }
 
+TEST(ConfigErrors, BoundsAreTheShortestNumbers) {
+  EXPECT_THAT(parse_error(with(vit_json(), "layer_norm_eps", 2.5)),
+              HasSubstr("'layer_norm_eps' is 2.5, outside 1e-12 to 1"));
+  EXPECT_THAT(parse_error(with(vit_json(), "layer_norm_eps", 1e300)), HasSubstr("is 1e+300,"));
+  EXPECT_THAT(parse_error(with(vit_json(), "crop_pct", 0.01)),
+              HasSubstr("'crop_pct' is 0.01, outside 0.1 to 1"));
+}
+
+TEST(ConfigErrors, MeanAndStdThatNoPixelsHaveAreRefused) {
+  for (const json& value : {json({-0.3, 1.4, 1}), json({-0.3, 0.4, 0.5}), json({0.5, 0.5, 1.5}),
+                            json({-100, 116, 103}), json({123, 116, 300})}) {
+    EXPECT_THAT(parse_error(with(vit_json(), "mean", value)),
+                HasSubstr("'mean' needs three numbers from 0 to 1"))
+        << value;
+  }
+  EXPECT_THAT(parse_error(with(vit_json(), "std", {1, 1.5, 1})),
+              HasSubstr("'std' needs three numbers from 1e-06 to 1"));
+}
+
 TEST(ConfigErrors, ChannelsHaveThreeNumbers) {
   for (const char* key : {"mean", "std"}) {
     for (const json& value : {json(0.5), json({0.5, 0.5}), json({1, 1, 1, 1}), json({1, 1, "1"}),
@@ -548,15 +567,34 @@ TEST(ConfigErrors, ModelsTooLargeToBeMeantAreRefused) {
 }
 
 TEST(NamedModels, AreKnownByTimmsNames) {
-  for (const char* name : {"deit_tiny", "deit_tiny_patch16_224", "deit_tiny_patch16_224.fb_in1k",
-                           "timm/deit_tiny_patch16_224.fb_in1k"}) {
+  for (const char* name :
+       {"deit_tiny", "deit_tiny_patch16_224", "deit_tiny_patch16_224.fb_in1k",
+        "timm/deit_tiny_patch16_224.fb_in1k", "timm/deit_tiny_patch16_224",
+        "hf_hub:timm/deit_tiny_patch16_224.fb_in1k", "hf-hub:timm/deit_tiny_patch16_224.fb_in1k",
+        "hf-hub:timm/deit_tiny_patch16_224"}) {
     EXPECT_EQ(find_named_model(name).config.name, "deit_tiny") << name;
   }
   EXPECT_EQ(find_named_model("swin_tiny_patch4_window7_224").config.name, "swin_tiny");
-  for (const char* name : {"deit_tiny_distilled_patch16_224", "deit_tiny_patch16", "timm/deit_tiny",
-                           "deit_tiny_patch16_224.other", ""}) {
+  for (const char* name : {"deit_tiny_distilled_patch16_224", "deit_tiny_patch16",
+                           "deit_tiny_patch16_224.other", "google/vit-base-patch16-224", ""}) {
     EXPECT_THROW(find_named_model(name), Error) << name;
   }
+}
+
+TEST(NamedModels, AreKnownInUpperCaseAndWithHyphens) {
+  for (const char* name : {"deit-tiny", "DeiT_Tiny", "DEIT-TINY", "deit-tiny-patch16-224"}) {
+    EXPECT_EQ(find_named_model(name).config.name, "deit_tiny") << name;
+  }
+}
+
+TEST(NamedModels, TheNearestIsSuggested) {
+  const auto message = [](const char* name) { return error_of([&] { find_named_model(name); }); };
+  EXPECT_THAT(message("deit_tinny"), HasSubstr("did you mean deit_tiny?"));
+  EXPECT_THAT(message("swint_small"), HasSubstr("did you mean swin_small?"));
+  EXPECT_THAT(message("facebook/deit-tiny-patch16-224"), HasSubstr("did you mean deit_tiny?"));
+  EXPECT_THAT(message("hf_hub:timm/vit_base_patch16_224.other"),
+              HasSubstr("did you mean vit_base?"));
+  EXPECT_THAT(message("resnet50"), Not(HasSubstr("did you mean")));
 }
 
 }  // namespace
