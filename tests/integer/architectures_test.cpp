@@ -101,5 +101,42 @@ INSTANTIATE_TEST_SUITE_P(Tiny, Architectures,
                                   std::to_string(std::get<2>(test.param));
                          });
 
+// --- sizes -----------------------------------------------------------------------------------
+
+/// As many tokens as a model with patches of 14 makes of 518 pixels.
+ModelConfig many_patches(const char* name) {
+  ModelConfig config = testing::tiny_architecture(name);
+  config.patch_size = 2;
+  config.img_size = 37 * config.patch_size;
+  config.preprocessing.crop = static_cast<int>(config.img_size);
+  config.preprocessing.resize = config.preprocessing.crop;
+  return config;
+}
+
+class ManyPatches : public ::testing::TestWithParam<std::tuple<const char*, const char*>> {};
+
+TEST_P(ManyPatches, RunInLittleMemory) {
+  const auto [name, scheme] = GetParam();
+  const Model model = testing::random_model(many_patches(name));
+  const auto crops = random_crops(model.config.img_size, 1, 5);
+  ThreadPool pool(1);
+  const QuantizedModel quantized =
+      calibrate(model, {8, 8, find_attention_scheme(scheme)}, crops, pool).quantized;
+  const auto engine = IntegerEngine::from_bytes(lower(quantized, {}), "many patches");
+  const auto simulated = make_simulated_engine(quantized)->logits(crops);
+  EXPECT_LT(relative_l2(engine->logits(crops), simulated), 0.1);
+  EXPECT_EQ(engine->saturations(), 0U);
+  // A bias for every pair of tokens alone would take more.
+  EXPECT_LT(engine->arena_bytes(), std::size_t{1} << 21);
+}
+
+INSTANTIATE_TEST_SUITE_P(Tiny, ManyPatches,
+                         ::testing::Combine(::testing::Values("registers", "beit", "siglip"),
+                                            ::testing::Values("BitLog2_Half_16", "Sqrt2_17")),
+                         [](const auto& test) {
+                           return std::string(std::get<0>(test.param)) + "_" +
+                                  std::get<1>(test.param);
+                         });
+
 }  // namespace
 }  // namespace bitlog2

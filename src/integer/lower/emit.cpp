@@ -77,7 +77,7 @@ void Emitter::set_weights(Op& op, const Linear& layer, const ActivationCodes& in
       }
       codes[c * layer.in_features + i] = static_cast<std::uint8_t>(code);
       sum += code - zero_point;
-      is_zero = is_zero && code == zero_point;
+      is_zero = is_zero && row[i] == 0.0F;
     }
     // What one step of the integer sum is worth. A row of zeros, whose scale says nothing, must
     // not take bits from the others.
