@@ -20,12 +20,41 @@ struct RgbImage {
   std::vector<std::uint8_t> pixels;
 };
 
+/// The filters of Pillow's Image.resize.
+enum class Filter : std::uint8_t { bicubic, nearest, box, bilinear, hamming, lanczos };
+
+/// timm's and Pillow's names, in the order of Filter.
+inline constexpr std::array<std::string_view, 6> kFilterNames = {"bicubic",  "nearest", "box",
+                                                                 "bilinear", "hamming", "lanczos"};
+
+/// The filter of one of kFilterNames. Throws Error, with the choices, for another name.
+Filter find_filter(std::string_view name);
+
+/// The filter of a number of Pillow's Image.Resampling, as transformers' `resample` has it: 0
+/// nearest, 1 lanczos, 2 bilinear, 3 bicubic, 4 box, 5 hamming. Throws Error for another.
+Filter filter_from_pillow(int resample);
+
+/// What a resize keeps.
+enum class ResizeMode : std::uint8_t {
+  shorter,  ///< the proportions: the shorter side becomes `resize` pixels
+  squash,   ///< nothing: both sides become `resize` pixels
+};
+
+/// Where a centre crop begins, and where an image that is smaller than the crop lies in its zeros.
+enum class CropRounding : std::uint8_t {
+  torchvision,   ///< halves go to the even pixel; in zeros, half a pixel to the left and top
+  transformers,  ///< halves are rounded down; in zeros, half a pixel to the right and bottom
+};
+
 /// How a model wants its input.
 struct Preprocessing {
-  int resize = 256;  ///< the shorter side after resizing, pixels: floor(crop / crop_pct)
+  int resize = 256;  ///< a side after resizing, pixels: floor(crop / crop_pct)
   int crop = 224;    ///< side of the centre crop, pixels
   std::array<float, 3> mean = {0.485F, 0.456F, 0.406F};  ///< of channels in [0, 1]
   std::array<float, 3> std = {0.229F, 0.224F, 0.225F};
+  Filter filter = Filter::bicubic;
+  ResizeMode resize_mode = ResizeMode::shorter;
+  CropRounding crop_rounding = CropRounding::torchvision;
 };
 
 /// The most pixels that an image may have.

@@ -1,5 +1,8 @@
 // Pillow's bicubic resize, torchvision's centre crop and normalisation, to the last bit.
 // Nothing here may reorder Pillow's arithmetic: a crop's bytes are part of the accuracy.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <array>
 #include <cassert>
@@ -7,18 +10,20 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string_view>
 #include <vector>
 
+#include "bitlog2/error.h"
 #include "bitlog2/image.h"
 #include "io/pixel_filter.h"
 
 namespace bitlog2 {
 namespace {
 
-using resize::Filter;
 using resize::kChannels;
 using resize::kWeightBits;
 using resize::Run;
+using resize::SideFilter;
 
 constexpr double kBicubicSupport = 2.0;
 
@@ -50,14 +55,14 @@ Run inputs_around(double center, double support, int input_size) {
 }
 
 /// The filter of `outputs` when a side of `input_size` becomes `output_size`.
-Filter bicubic_filter(int input_size, std::int64_t output_size, const Run& outputs) {
+SideFilter bicubic_filter(int input_size, std::int64_t output_size, const Run& outputs) {
   const double scale = static_cast<double>(input_size) / static_cast<double>(output_size);
   const double stretch = std::max(scale, 1.0);
   const double inverse_stretch = 1.0 / stretch;
   const double support = kBicubicSupport * stretch;
   const auto output_count = static_cast<std::size_t>(outputs.count);
 
-  Filter filter;
+  SideFilter filter;
   // A multiple of 4, as row filters want it.
   filter.stride = (static_cast<std::size_t>(std::ceil(support)) * 2 + 1 + 3) / 4 * 4;
   filter.weights.resize(output_count * filter.stride);
@@ -84,8 +89,8 @@ Filter bicubic_filter(int input_size, std::int64_t output_size, const Run& outpu
 /// not be empty.
 RgbImage resize_region(const RgbImage& image, std::int64_t width, std::int64_t height,
                        const Run& columns, const Run& rows) {
-  const Filter horizontal = bicubic_filter(image.width, width, columns);
-  const Filter vertical = bicubic_filter(image.height, height, rows);
+  const SideFilter horizontal = bicubic_filter(image.width, width, columns);
+  const SideFilter vertical = bicubic_filter(image.height, height, rows);
 
   const auto first_row = static_cast<std::size_t>(vertical.inputs.front().first);
   const auto end_row = static_cast<std::size_t>(vertical.inputs.back().first) +
@@ -146,6 +151,27 @@ RgbImage place(const RgbImage& image, int left, int top, int side) {
 }
 
 }  // namespace
+
+Filter find_filter(std::string_view name) {
+  const auto* const found = std::ranges::find(kFilterNames, name);
+  if (found == kFilterNames.end()) {
+    throw Error(
+        fmt::format("unknown filter '{}'; choose one of {}", name, fmt::join(kFilterNames, ", ")));
+  }
+  return static_cast<Filter>(found - kFilterNames.begin());
+}
+
+Filter filter_from_pillow(int resample) {
+  constexpr std::array<Filter, 6> kNumbers = {Filter::nearest, Filter::lanczos, Filter::bilinear,
+                                              Filter::bicubic, Filter::box,     Filter::hamming};
+  if (resample < 0 || resample >= static_cast<int>(kNumbers.size())) {
+    throw Error(fmt::format(
+        "unknown resample {}; Pillow's are 0 nearest, 1 lanczos, 2 bilinear, 3 bicubic, 4 box and "
+        "5 hamming",
+        resample));
+  }
+  return kNumbers[static_cast<std::size_t>(resample)];
+}
 
 RgbImage resize_bicubic(const RgbImage& image, int width, int height) {
   return resize_region(image, width, height, {0, width}, {0, height});

@@ -12,6 +12,7 @@
 #include "bitlog2/error.h"
 #include "bitlog2/model.h"
 #include "io/nearest_word.h"
+#include "model/config_text.h"
 #include "model/preprocessing.h"
 
 namespace bitlog2 {
@@ -32,115 +33,16 @@ double crop_share(const Preprocessing& preprocessing) {
   return std::floor(crop / share) < preprocessing.resize ? std::nextafter(share, 0.0) : share;
 }
 
-// ---- The text -----------------------------------------------------------------------------
-
-/// What is wrong at byte `at` of `text`, in plain words. `told` is the JSON library's message,
-/// which speaks of a grammar.
-std::string plain_reason(std::string_view text, std::size_t at, std::string_view told) {
-  const auto says = [&](std::string_view part) {
-    return told.find(part) != std::string_view::npos;
-  };
-  const char letter = at < text.size() ? text[at] : '\0';
-  if (says("unexpected end of input")) {
-    return "the text ends too early; is a } or ] missing?";
-  }
-  if (says("UTF-8")) {
-    return "this is not UTF-8; save the file as UTF-8";
-  }
-  if (says("invalid string")) {
-    return "this text in quotes is not closed, or holds a character that must be escaped";
-  }
-  if (letter == '\'') {
-    return "texts and keys stand in double quotes";
-  }
-  if (letter == '/' || letter == '#') {
-    return "JSON has no comments; a key that begins with _ may hold one";
-  }
-  if (says("expected end of input")) {
-    return "something follows the closing }";
-  }
-  if (says("; expected '}'") || says("; expected ']'")) {
-    return "a comma is missing before this";
-  }
-  if (says("; expected ':'")) {
-    return "a colon is missing before this";
-  }
-  if (says("while parsing object key")) {
-    return letter == '}' ? "a comma stands before this }"
-                         : "a key in double quotes must stand here";
-  }
-  if (letter == '}' || letter == ']' || letter == ',') {
-    return "a value is missing before this";
-  }
-  return "this is no value of JSON (a number, true, false, null, or a text in double quotes)";
-}
-
-/// Where the token ends whose last byte is `at`, its first byte, as far as a quote tells.
-std::size_t token_begin(std::string_view text, std::size_t at) {
-  if (at == 0 || at >= text.size() || text[at] != '"') {
-    return at;
-  }
-  const std::size_t quote = text.rfind('"', at - 1);
-  return quote == std::string_view::npos || text.find('\n', quote) < at ? at : quote;
-}
-
-std::string syntax_error(std::string_view text, const json::parse_error& error) {
-  const std::string_view told = error.what();
-  const std::size_t last = std::min(error.byte == 0 ? 0 : error.byte - 1, text.size());
-  const std::size_t at = told.find("unexpected string literal") == std::string_view::npos
-                             ? last
-                             : token_begin(text, last);
-  const std::string_view before = text.substr(0, at);
-  const std::size_t line_begin = before.rfind('\n') + 1;  // npos + 1 is 0
-  const auto is_letter = [](char byte) {
-    return (static_cast<unsigned char>(byte) & 0xC0) != 0x80;
-  };
-  return fmt::format("line {}, column {}: {}", 1 + std::ranges::count(before, '\n'),
-                     1 + std::ranges::count_if(before.substr(line_begin), is_letter),
-                     plain_reason(text, at, told));
-}
-
-/// The JSON object that `text` holds.
-json parse_object(std::string_view text, const std::string& where) {
-  const auto fail = [&](const std::string& what) {
-    return Error(fmt::format("{}: config: {}", where, what));
-  };
-  if (text.starts_with("\xef\xbb\xbf")) {
-    text.remove_prefix(3);
-  }
-  if (text.starts_with("\xff\xfe") || text.starts_with("\xfe\xff")) {
-    throw fail("the text is UTF-16; save it as UTF-8");
-  }
-  if (text.find_first_not_of(" \t\r\n") == std::string_view::npos) {
-    throw fail("the text is empty; a JSON object is needed");
-  }
-  std::set<std::string> keys;
-  const auto check_key = [&](int depth, json::parse_event_t event, json& parsed) {
-    if (event == json::parse_event_t::key && depth == 1 &&
-        !keys.insert(parsed.get<std::string>()).second) {
-      throw fail(fmt::format("'{}' is there twice", parsed.get<std::string>()));
-    }
-    return true;
-  };
-  try {
-    json object = json::parse(text, check_key);
-    if (object.is_object()) {
-      return object;
-    }
-  } catch (const json::parse_error& error) {
-    throw fail("not valid JSON, " + syntax_error(text, error));
-  } catch (const json::exception&) {  // a number of 400 digits
-    throw fail("a number is too large");
-  }
-  throw fail("not a JSON object");
-}
-
 // ---- Its keys -----------------------------------------------------------------------------
 
-constexpr std::array<std::string_view, 15> kKeys = {
-    "name",      "family",      "img_size",  "patch_size",  "embed_dim",
-    "depth",     "depths",      "num_heads", "num_classes", "layer_norm_eps",
-    "mlp_ratio", "window_size", "mean",      "std",         "crop_pct"};
+constexpr std::array<std::string_view, 18> kKeys = {
+    "name",   "family",    "img_size",    "patch_size",     "embed_dim",   "depth",
+    "depths", "num_heads", "num_classes", "layer_norm_eps", "mlp_ratio",   "window_size",
+    "mean",   "std",       "crop_pct",    "interpolation",  "resize_mode", "crop_rounding"};
+
+// In the orders of ResizeMode and of CropRounding.
+constexpr std::array<std::string_view, 2> kResizeModeNames = {"shorter", "squash"};
+constexpr std::array<std::string_view, 2> kCropRoundingNames = {"torchvision", "transformers"};
 
 /// Refuses the configurations that other libraries keep beside their weights.
 void check_is_ours(const json& object, const std::string& where) {
@@ -257,6 +159,17 @@ class ConfigReader {
     return value.get<std::string>();
   }
 
+  /// The place of a text among `names`.
+  std::size_t choice(const char* key, std::span<const std::string_view> names) const {
+    const std::string word = text(key);
+    const auto found = std::ranges::find(names, word);
+    if (found == names.end()) {
+      fail(fmt::format("unknown {} '{}'; choose {}", key, word.substr(0, 64),
+                       fmt::join(names, ", ")));
+    }
+    return static_cast<std::size_t>(found - names.begin());
+  }
+
   std::array<float, 3> per_channel(const char* key, float low) const {
     const json& value = member(key);
     std::array<float, 3> result = {};
@@ -326,6 +239,29 @@ void check_range(const ConfigReader& reader, const Preprocessing& preprocessing)
   }
 }
 
+Preprocessing read_preprocessing(const ConfigReader& reader, std::size_t img_size) {
+  const double crop_pct = reader.has("crop_pct") ? reader.number("crop_pct", 0.1, 1) : 0.875;
+  Preprocessing result = preprocessing_for(img_size, crop_pct);
+  if (reader.has("mean")) {
+    result.mean = reader.per_channel("mean", -1e3F);
+  }
+  if (reader.has("std")) {
+    result.std = reader.per_channel("std", 1e-6F);
+  }
+  if (reader.has("interpolation")) {
+    result.filter = static_cast<Filter>(reader.choice("interpolation", kFilterNames));
+  }
+  if (reader.has("resize_mode")) {
+    result.resize_mode = static_cast<ResizeMode>(reader.choice("resize_mode", kResizeModeNames));
+  }
+  if (reader.has("crop_rounding")) {
+    result.crop_rounding =
+        static_cast<CropRounding>(reader.choice("crop_rounding", kCropRoundingNames));
+  }
+  check_range(reader, result);
+  return result;
+}
+
 void check_swin_grid(const ConfigReader& reader, const ModelConfig& config) {
   std::size_t grid = config.img_size / config.patch_size;
   for (std::size_t stage = 0; stage < config.depths.size(); ++stage) {
@@ -378,7 +314,7 @@ void check_consistency(const ConfigReader& reader, const ModelConfig& config) {
 }  // namespace
 
 ModelConfig parse_config(std::string_view json_text, const std::string& where) {
-  const json object = parse_object(json_text, where);
+  const json object = parse_config_object(json_text, where);
   check_keys(object, where);
   const ConfigReader reader(object, where);
   ModelConfig config;
@@ -403,15 +339,7 @@ ModelConfig parse_config(std::string_view json_text, const std::string& where) {
   if (reader.has("mlp_ratio")) {
     config.mlp_ratio = reader.size("mlp_ratio", 1 << 6);
   }
-  const double crop_pct = reader.has("crop_pct") ? reader.number("crop_pct", 0.1, 1) : 0.875;
-  config.preprocessing = preprocessing_for(config.img_size, crop_pct);
-  if (reader.has("mean")) {
-    config.preprocessing.mean = reader.per_channel("mean", -1e3F);
-  }
-  if (reader.has("std")) {
-    config.preprocessing.std = reader.per_channel("std", 1e-6F);
-  }
-  check_range(reader, config.preprocessing);
+  config.preprocessing = read_preprocessing(reader, config.img_size);
   check_consistency(reader, config);
   return config;
 }
@@ -434,6 +362,18 @@ std::string config_to_json(const ModelConfig& config) {
   };
   if (config.family == Family::swin) {
     object["window_size"] = config.window_size;
+  }
+  // Only what differs from the defaults: files of before these keys keep their bytes.
+  const Preprocessing& preprocessing = config.preprocessing;
+  const auto place = [](auto value) { return static_cast<std::size_t>(value); };
+  if (preprocessing.filter != Filter::bicubic) {
+    object["interpolation"] = kFilterNames[place(preprocessing.filter)];
+  }
+  if (preprocessing.resize_mode != ResizeMode::shorter) {
+    object["resize_mode"] = kResizeModeNames[place(preprocessing.resize_mode)];
+  }
+  if (preprocessing.crop_rounding != CropRounding::torchvision) {
+    object["crop_rounding"] = kCropRoundingNames[place(preprocessing.crop_rounding)];
   }
   return object.dump();
 }
