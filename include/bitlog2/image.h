@@ -1,5 +1,5 @@
-// Images from files to the model's input crop, byte for byte as Pillow and
-// torchvision do it.
+// Images from files to the model's input crop, byte for byte as Pillow, torchvision and
+// transformers do it.
 #pragma once
 
 #include <array>
@@ -82,14 +82,13 @@ RgbImage decode_image(std::span<const std::byte> bytes, const std::string& name,
 /// Reads and decodes a file, or a pipe or device to its end (FileBytes). Throws Error.
 RgbImage read_image(const std::filesystem::path& path);
 
-/// Pillow's antialiased bicubic resize (a = -0.5) to width x height, in its 8-bit fixed
-/// point. No side of either may be zero.
-RgbImage resize_bicubic(const RgbImage& image, int width, int height);
+/// Pillow's Image.resize, antialiased but for `nearest`, rows before columns as up to Pillow 12.3
+/// (13: columns first where far more height than width is lost). No side of either may be zero.
+RgbImage resize_image(const RgbImage& image, int width, int height, Filter filter);
 
-/// Resizes the shorter side to `preprocessing.resize` (the longer to
-/// int(resize * long / short)), then cuts the centre crop, with torchvision's rounding.
-/// Returns [crop, crop, 3]; where the resized image is smaller than the crop, zeros
-/// surround it, as in torchvision. No side may be zero.
+/// Resizes the shorter side to `preprocessing.resize` (the longer to int(resize * long / short)),
+/// or both, then cuts the centre crop. Returns [crop, crop, 3]; where the resized image is
+/// smaller than the crop, zeros surround it. No side may be zero.
 RgbImage resize_and_crop(const RgbImage& image, const Preprocessing& preprocessing);
 
 /// (pixel / 255 - mean) / std in float32, to planes: `crop` [S, S, 3] becomes `planes`

@@ -440,7 +440,7 @@ TEST(ConfigErrors, UnknownKeysAreNamedWithTheNearestKnownOne) {
   EXPECT_THAT(message("image_size"), HasSubstr("did you mean 'img_size'?"));
   EXPECT_THAT(message("embed_dims"), HasSubstr("did you mean 'embed_dim'?"));
   EXPECT_THAT(message("num_class"), HasSubstr("did you mean 'num_classes'?"));
-  for (const char* key : {"interpolation", "q", "", "x_y_z"}) {
+  for (const char* key : {"input_size", "q", "", "x_y_z"}) {
     EXPECT_THAT(message(key),
                 AllOf(HasSubstr(fmt::format("unknown key '{}'", key)), Not(HasSubstr("did you"))));
   }
