@@ -52,7 +52,7 @@ void check_choice(const ModelChoice& choice) {
 }
 
 /// The classes' names. Those in a file that do not fit its model are no reason to stop.
-std::vector<std::string> usable_class_names(const Safetensors& weights, const ModelConfig& config) {
+std::vector<std::string> usable_class_names(const TensorFile& weights, const ModelConfig& config) {
   try {
     return class_names(weights, config);
   } catch (const Error& error) {
@@ -61,7 +61,7 @@ std::vector<std::string> usable_class_names(const Safetensors& weights, const Mo
   }
 }
 
-ModelConfig find_config(const ModelChoice& choice, const Safetensors& weights) {
+ModelConfig find_config(const ModelChoice& choice, const TensorFile& weights) {
   if (!choice.config.empty()) {
     const FileBytes file(choice.config);
     const auto* text = reinterpret_cast<const char*>(file.bytes().data());
@@ -108,7 +108,7 @@ std::vector<std::filesystem::path> files_read(const ModelChoice& choice,
 
 LoadedModel load_chosen_model(const ModelChoice& choice) {
   check_choice(choice);
-  const Safetensors weights = Safetensors::open(find_weights(choice));
+  const TensorFile weights = open_tensors(find_weights(choice));
   const ModelConfig config = find_config(choice, weights);
   LoadedCheckpoint loaded = load_checkpoint(weights, config);
   tell_notes(loaded.notes);
