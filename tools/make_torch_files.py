@@ -1,6 +1,7 @@
 """Makes tests/data/torch, checkpoints as torch.save writes them, and fuzz/corpus/torch.
 
-Beside them, expected.safetensors holds the values of the tensors that are read, as float32.
+Beside them, expected.safetensors holds the values of the tensors that are read, as float32. The
+old format names storages by their addresses: those files differ from run to run.
 
 Needs torch 2.15.0 and NumPy 2.4.6 (pip install torch==2.15.0 numpy==2.4.6).
 """
@@ -116,6 +117,19 @@ def training_state():
     }
 
 
+def nano_vit():
+    """The tensors of tests/data/nano/vit_nano.safetensors."""
+    content = (ROOT / "tests" / "data" / "nano" / "vit_nano.safetensors").read_bytes()
+    length = struct.unpack("<Q", content[:8])[0]
+    result = {}
+    for name, entry in json.loads(content[8:8 + length]).items():
+        if name != "__metadata__":
+            first, last = (8 + length + offset for offset in entry["data_offsets"])
+            values = np.frombuffer(content[first:last], {"F32": "<f4"}[entry["dtype"]])
+            result[name] = torch.from_numpy(values.reshape(entry["shape"]).copy())
+    return result
+
+
 def tar_of_torch_0_1(path):
     """The first members of the oldest format."""
     with tarfile.open(path, "w:", format=tarfile.PAX_FORMAT) as archive:
@@ -155,6 +169,9 @@ def make_tests():
     save({"repeated": torch.ones(1).expand(10 ** 12)}, "repeated_too_often.pth")
     tar_of_torch_0_1(OUT / "tar.pth")
     big_endian(OUT / "protocol_3.pth", OUT / "big_endian.pth")
+
+    save({"model": {f"module.{name}": value for name, value in nano_vit().items()}, "epoch": 1},
+         "vit_nano.pth")
 
     shards = OUT / "shards"
     shards.mkdir()

@@ -68,8 +68,8 @@ int error_of_stream(void* /*opaque*/, void* /*stream*/) {
 }  // namespace
 
 struct ZipArchive::State {
-  State(std::span<const std::byte> bytes, const std::string& archive)
-      : name(archive), stream{bytes}, decompressible(bytes.size()) {
+  State(std::span<const std::byte> bytes, std::string archive)
+      : name(std::move(archive)), stream{bytes}, decompressible(bytes.size()) {
     zlib_filefunc64_def functions = {open_stream, read_stream,  nullptr,         tell_stream,
                                      seek_stream, close_stream, error_of_stream, &stream};
     file = unzOpen2_64(nullptr, &functions);

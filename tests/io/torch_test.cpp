@@ -257,6 +257,28 @@ TEST(TorchFiles, ModelsThatWereSavedWholeAreRefused) {
                     EndsWith("save model.state_dict() in its place")));
 }
 
+TEST(TorchFiles, SourcesOfClassesInOldFilesArePassedOver) {
+  const std::string source = "(X\6\0\0\0moduleca\nNet\nX\1\0\0\0fX\1\0\0\0stQ"s;
+  EXPECT_THAT(open_error_of_bytes(legacy_file(source + ")\x81")), HasSubstr("refused: "));
+  EXPECT_THAT(open_error_of_bytes(legacy_file("ca\nNet\n" + source + "0)\x81")),
+              HasSubstr("refused: a.Net;"));
+}
+
+TEST(TorchFiles, PartsOfStoragesInOldFilesAreRead) {
+  // Of torch before 0.4: elements 1 to 3 of storage '0', in which the tensor begins at the second.
+  std::string file = legacy_file(
+      "}X\1\0\0\0a"
+      "ctorch._utils\n_rebuild_tensor\n((X\7\0\0\0storagectorch.cuda\nFloatStorage\n"
+      "X\1\0\0\0000X\6\0\0\0cuda:0K\4X\1\0\0\0001K\1K\3\x87tQK\1K\2\x85K\1\x85tRs"s);
+  file.pop_back();
+  file += "X\1\0\0\0000a.\4\0\0\0\0\0\0\0"s;
+  for (const float value : {1.0F, 2.0F, 3.0F, 4.0F}) {
+    file.append(reinterpret_cast<const char*>(&value), sizeof(value));
+  }
+  const TensorFile read(torch::read_legacy(std::as_bytes(std::span(file)), "x"));
+  EXPECT_THAT(read.read_floats("a"), ElementsAre(3.0F, 4.0F));
+}
+
 TEST(TorchFiles, OfTheOldestFormatAreNamed) {
   EXPECT_THAT(open_error(file_of("tar.pth")), HasSubstr("before torch 0.1.10; load it in Python"));
 }

@@ -124,7 +124,7 @@ class LegacyReader {
   void find_storages(const PickleGraph& graph, const PickleGraph& keys) {
     std::map<std::string_view, std::size_t> element_bytes;
     for (ValueId id = 0; id < graph.size(); ++id) {
-      if (graph[id].kind == ValueKind::persistent) {
+      if (is_storage(graph, id)) {
         const Storage storage = read_storage(graph, id, fmt::format("{}: a tensor", name_));
         element_bytes.emplace(storage.key, storage.element_bytes);
       }

@@ -54,7 +54,7 @@ class PickleGraph {
   std::string global_name(ValueId id) const;
 
  private:
-  friend class PickleMachine;
+  friend class PickleStack;
   std::deque<Value> values_;
   std::deque<std::vector<ValueId>> item_lists_ = {{}};
   ValueId root_ = 0;

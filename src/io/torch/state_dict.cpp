@@ -45,6 +45,7 @@ std::string list_of(const std::vector<std::string>& names) {
 
 std::vector<std::string> quoted(const std::vector<std::string_view>& names) {
   std::vector<std::string> result;
+  result.reserve(names.size());
   for (const std::string_view name : names) {
     result.push_back(fmt::format("'{}'", name));
   }

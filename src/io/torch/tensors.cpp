@@ -160,6 +160,13 @@ std::optional<Constructor> tensor_constructor(const PickleGraph& graph, ValueId 
   return std::nullopt;
 }
 
+std::span<const ValueId> persistent_parts(const PickleGraph& graph, ValueId id) {
+  const Value& value = graph[id];
+  return value.kind == ValueKind::persistent && graph[value.first].kind == ValueKind::tuple
+             ? graph.items(value.first)
+             : std::span<const ValueId>();
+}
+
 bool is_allowed(std::string_view name) {
   return std::ranges::find(kAllowed, name) != kAllowed.end();
 }
@@ -191,15 +198,17 @@ bool is_tensor(const PickleGraph& graph, ValueId id) {
   return tensor_constructor(graph, id).has_value();
 }
 
+bool is_storage(const PickleGraph& graph, ValueId id) {
+  const auto parts = persistent_parts(graph, id);
+  return parts.size() >= 5 && graph[parts[0]].text == "storage"sv &&
+         graph[parts[2]].kind == ValueKind::text;
+}
+
 Storage read_storage(const PickleGraph& graph, ValueId id, const std::string& where) {
-  const Value& value = graph[id];
-  const auto parts =
-      value.kind == ValueKind::persistent && graph[value.first].kind == ValueKind::tuple
-          ? graph.items(value.first)
-          : std::span<const ValueId>();
-  if (parts.size() < 5 || graph[parts[2]].kind != ValueKind::text) {
+  if (!is_storage(graph, id)) {
     fail(where, "has no storage");
   }
+  const auto parts = persistent_parts(graph, id);
   const ElementType* type = element_type(graph.global_name(parts[1]));
   if (type == nullptr) {
     fail(where, fmt::format("has a storage of the unknown type '{}'", graph.global_name(parts[1])));

@@ -42,6 +42,9 @@ bool is_tensor(const PickleGraph& graph, ValueId id);
 /// make no tensor.
 Tensor read_tensor(const PickleGraph& graph, ValueId id, const std::string& where);
 
+/// Whether a persistent value names a storage. Old files name the sources of classes, too.
+bool is_storage(const PickleGraph& graph, ValueId id);
+
 /// The storage that a persistent value names; throws Error beginning with `where` if it names none.
 Storage read_storage(const PickleGraph& graph, ValueId id, const std::string& where);
 
