@@ -257,7 +257,7 @@ struct CheckpointFit {
   bool fits() const { return obstacle.empty() && misfits.empty(); }
 };
 
-CheckpointFit fit_checkpoint(const Safetensors& file, const ModelConfig& config);
+CheckpointFit fit_checkpoint(const TensorFile& file, const ModelConfig& config);
 
 /// A model with its weights, and CheckpointFit's notes, each with the file's name.
 struct LoadedCheckpoint {
@@ -267,14 +267,14 @@ struct LoadedCheckpoint {
 
 /// Loads a checkpoint. Throws Error saying what to do, or naming the first tensors that do not
 /// fit.
-LoadedCheckpoint load_checkpoint(const Safetensors& file, const ModelConfig& config);
+LoadedCheckpoint load_checkpoint(const TensorFile& file, const ModelConfig& config);
 
 /// load_checkpoint, for who wants no notes.
-Model load_model(const Safetensors& file, const ModelConfig& config);
+Model load_model(const TensorFile& file, const ModelConfig& config);
 
 /// The class names in a file's metadata (`class_names` or `label_names`, a JSON array, or
 /// `id2label`, a JSON object from class index to name), else ImageNet's if `config` is called
 /// like a published model, else none. Throws Error for names that are not one for each class.
-std::vector<std::string> class_names(const Safetensors& file, const ModelConfig& config);
+std::vector<std::string> class_names(const TensorFile& file, const ModelConfig& config);
 
 }  // namespace bitlog2

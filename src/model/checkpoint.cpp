@@ -65,7 +65,7 @@ bool is_counter(const std::string& name, const TensorView& tensor) {
 /// A checkpoint's tensors by their names without wrappers.
 class UnwrappedNames {
  public:
-  explicit UnwrappedNames(const Safetensors& file) {
+  explicit UnwrappedNames(const TensorFile& file) {
     for (const auto& [name, tensor] : file.tensors()) {
       const std::size_t length = wrapper_length(name);
       const std::string prefix = name.substr(0, length);
@@ -152,7 +152,7 @@ constexpr auto kOtherNamings =
                            {"Transformer/encoderblock_", "JAX's (big_vision)"}});
 
 /// What makes the file no checkpoint of any model here; empty if nothing does.
-std::string find_obstacle(const Safetensors& file, const UnwrappedNames& names) {
+std::string find_obstacle(const TensorFile& file, const UnwrappedNames& names) {
   const auto format = file.metadata().find("format");
   if (format != file.metadata().end() && format->second == "bitlog2") {
     return "it is a quantized model already; run it with bitlog2 eval --quantized or bitlog2 "
@@ -284,7 +284,7 @@ std::string message_of(const CheckpointFit& fit, const std::string& model) {
   return text;
 }
 
-CheckpointFit fit_names(const Safetensors& file, const UnwrappedNames& names,
+CheckpointFit fit_names(const TensorFile& file, const UnwrappedNames& names,
                         const ModelConfig& config) {
   CheckpointFit fit;
   fit.obstacle = find_obstacle(file, names);
@@ -358,11 +358,11 @@ bool is_published(const ModelConfig& config) {
 
 }  // namespace
 
-CheckpointFit fit_checkpoint(const Safetensors& file, const ModelConfig& config) {
+CheckpointFit fit_checkpoint(const TensorFile& file, const ModelConfig& config) {
   return fit_names(file, UnwrappedNames(file), config);
 }
 
-LoadedCheckpoint load_checkpoint(const Safetensors& file, const ModelConfig& config) {
+LoadedCheckpoint load_checkpoint(const TensorFile& file, const ModelConfig& config) {
   const UnwrappedNames names(file);
   const CheckpointFit fit = fit_names(file, names, config);
   if (!fit.fits()) {
@@ -372,17 +372,19 @@ LoadedCheckpoint load_checkpoint(const Safetensors& file, const ModelConfig& con
   for_each_parameter(result.model, [&](const Parameter& parameter) {
     parameter.values = file.read_floats(names.in_file(name_in_checkpoint(names, parameter.name)));
   });
-  for (const std::string& note : fit.notes) {
-    result.notes.push_back(fmt::format("{}: {}", file.name(), note));
+  for (const auto* notes : {&file.notes(), &fit.notes}) {
+    for (const std::string& note : *notes) {
+      result.notes.push_back(fmt::format("{}: {}", file.name(), note));
+    }
   }
   return result;
 }
 
-Model load_model(const Safetensors& file, const ModelConfig& config) {
+Model load_model(const TensorFile& file, const ModelConfig& config) {
   return load_checkpoint(file, config).model;
 }
 
-std::vector<std::string> class_names(const Safetensors& file, const ModelConfig& config) {
+std::vector<std::string> class_names(const TensorFile& file, const ModelConfig& config) {
   for (const char* key : {"class_names", "label_names", "id2label"}) {
     const auto found = file.metadata().find(key);
     if (found == file.metadata().end()) {

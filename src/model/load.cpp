@@ -6,7 +6,7 @@
 #include "bitlog2/error.h"
 #include "bitlog2/files.h"
 #include "bitlog2/hub.h"
-#include "bitlog2/safetensors.h"
+#include "bitlog2/tensors.h"
 
 namespace bitlog2 {
 namespace {
@@ -48,7 +48,7 @@ void check_source(const ModelSource& source) {
 }
 
 /// The classes' names. Those in a file that do not fit its model are no reason to stop.
-std::vector<std::string> usable_class_names(const Safetensors& weights, const ModelConfig& config,
+std::vector<std::string> usable_class_names(const TensorFile& weights, const ModelConfig& config,
                                             std::vector<std::string>& notes) {
   try {
     return class_names(weights, config);
@@ -58,7 +58,7 @@ std::vector<std::string> usable_class_names(const Safetensors& weights, const Mo
   }
 }
 
-ModelConfig find_config(const ModelSource& source, const Safetensors& weights) {
+ModelConfig find_config(const ModelSource& source, const TensorFile& weights) {
   if (!source.config.empty()) {
     const FileBytes file(source.config);
     const auto* text = reinterpret_cast<const char*>(file.bytes().data());
@@ -95,7 +95,7 @@ std::vector<std::filesystem::path> files_of(const ModelSource& source) {
 
 LoadedModel load_model(const ModelSource& source) {
   check_source(source);
-  const Safetensors weights = Safetensors::open(find_weights(source));
+  const TensorFile weights = open_tensors(find_weights(source));
   const ModelConfig config = find_config(source, weights);
   LoadedCheckpoint checkpoint = load_checkpoint(weights, config);
   LoadedModel loaded = {std::move(checkpoint.model), {}, std::move(checkpoint.notes)};
