@@ -7,6 +7,7 @@
 
 #include "bitlog2/model.h"
 
+#pragma GCC visibility push(default)
 namespace bitlog2 {
 
 /// Which model, as the user says it; any of these may be empty.
@@ -33,3 +34,4 @@ std::vector<std::filesystem::path> files_of(const ModelSource& source);
 LoadedModel load_model(const ModelSource& source);
 
 }  // namespace bitlog2
+#pragma GCC visibility pop

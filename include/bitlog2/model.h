@@ -15,6 +15,7 @@
 #include "bitlog2/image.h"
 #include "bitlog2/safetensors.h"
 
+#pragma GCC visibility push(default)
 namespace bitlog2 {
 
 enum class Family { vit, swin };
@@ -207,3 +208,4 @@ Model load_model(const Safetensors& file, const ModelConfig& config);
 std::vector<std::string> class_names(const Safetensors& file, const ModelConfig& config);
 
 }  // namespace bitlog2
+#pragma GCC visibility pop

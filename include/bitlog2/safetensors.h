@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#pragma GCC visibility push(default)
 namespace bitlog2 {
 
 class MappedFile;
@@ -89,3 +90,4 @@ void write_safetensors(const std::filesystem::path& path, std::span<const Tensor
 float half_to_float(std::uint16_t half);
 
 }  // namespace bitlog2
+#pragma GCC visibility pop

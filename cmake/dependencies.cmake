@@ -1,0 +1,22 @@
+# What the C++ library is built with. BITLOG2_IMAGE_LIBRARIES are those that decode images;
+# bitlog2Config.cmake.in finds them again for who links the static library.
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+find_package(fmt REQUIRED)
+find_package(nlohmann_json 3.11 REQUIRED)
+find_package(Eigen3 3.4 REQUIRED NO_MODULE)
+pkg_check_modules(OPENBLAS REQUIRED openblas)
+
+set(BITLOG2_IMAGE_MODULES libjpeg spng)
+if(BITLOG2_WEBP)
+  list(APPEND BITLOG2_IMAGE_MODULES libwebp libwebpdemux)
+endif()
+if(BITLOG2_TIFF)
+  list(APPEND BITLOG2_IMAGE_MODULES libtiff-4>=4.5)
+endif()
+pkg_check_modules(BITLOG2_IMAGE REQUIRED IMPORTED_TARGET ${BITLOG2_IMAGE_MODULES})
+set(BITLOG2_IMAGE_LIBRARIES PkgConfig::BITLOG2_IMAGE)
+if(BITLOG2_GIF)
+  find_package(GIF 5.1 REQUIRED)
+  list(APPEND BITLOG2_IMAGE_LIBRARIES GIF::GIF)
+endif()
