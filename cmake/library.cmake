@@ -71,6 +71,7 @@ function(bitlog2_install_library name package)
   string(REPLACE ">=" " >= " image_modules "${image_modules}")
   # Where the prefix is, seen from the file, so that the installed tree can be moved.
   file(RELATIVE_PATH prefix ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
+  string(REGEX REPLACE "/$" "" prefix ${prefix})
   configure_file(${PROJECT_SOURCE_DIR}/cmake/${package}.pc.in ${packages}/${package}.pc @ONLY)
   install(FILES ${packages}/${package}.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig
           COMPONENT ${package})
