@@ -44,6 +44,9 @@ struct NamedModel {
 /// The published models, in the order in which they are listed to users.
 const std::vector<NamedModel>& named_models();
 
+/// Their names, separated by commas.
+std::string model_names();
+
 /// The published model called `name`, here or by timm: "deit_tiny", "deit_tiny_patch16_224", with
 /// or without timm's tag and "timm/". Throws Error listing the choices if there is no such model.
 const NamedModel& find_named_model(std::string_view name);

@@ -79,9 +79,7 @@ void refuse_what_the_file_decides(const CLI::App& command, const std::string& qu
 }
 
 void add_model_options(CLI::App& command, ModelSource& source) {
-  command.add_option("--model", source.model,
-                     "A published model: deit_tiny, deit_small, deit_base, vit_small, vit_base, "
-                     "swin_tiny, swin_small");
+  command.add_option("--model", source.model, "A published model: " + model_names());
   command.add_option("--weights", source.weights,
                      "Checkpoint, .safetensors (default: the model's in the Hugging Face cache)");
   command.add_option("--config", source.config, "JSON file that describes a model of other sizes");

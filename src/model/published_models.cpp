@@ -64,15 +64,21 @@ const std::vector<NamedModel>& named_models() {
   return models;
 }
 
+std::string model_names() {
+  std::string names;
+  for (const NamedModel& model : named_models()) {
+    names += (names.empty() ? "" : ", ") + model.config.name;
+  }
+  return names;
+}
+
 const NamedModel& find_named_model(std::string_view name) {
-  std::string choices;
   for (const NamedModel& model : named_models()) {
     if (model.config.name == name || is_timm_name(name, model.repository)) {
       return model;
     }
-    choices += (choices.empty() ? "" : ", ") + model.config.name;
   }
-  throw Error(fmt::format("unknown model '{}'; choose one of {}", name, choices));
+  throw Error(fmt::format("unknown model '{}'; choose one of {}", name, model_names()));
 }
 
 }  // namespace bitlog2
