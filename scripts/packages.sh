@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # To be sourced: Debian and Ubuntu packages, and commands that say nothing unless they fail.
 
 # Runs a command without a word; when it fails, shows what it printed.
@@ -38,6 +39,9 @@ ensure_packages() {
   echo "installing ${missing[*]}" >&2
   local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive
     apt-get -qq -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0)
-  quietly "${apt[@]}" update && quietly "${apt[@]}" install -y --no-install-recommends "${missing[@]}" ||
-    { echo "apt-get cannot install them" >&2; exit 1; }
+  if ! quietly "${apt[@]}" update ||
+    ! quietly "${apt[@]}" install -y --no-install-recommends "${missing[@]}"; then
+    echo "apt-get cannot install them" >&2
+    exit 1
+  fi
 }
