@@ -25,6 +25,9 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#ifdef __GNUC__
+#pragma GCC visibility push(default) /* what a shared library exports */
+#endif
 
 /* The version of this header. */
 #define BITLOG2_RUNTIME_VERSION_MAJOR 0
@@ -210,6 +213,9 @@ bitlog2_status bitlog2_resize_and_crop(const bitlog2_preprocessing* preprocessin
                                        size_t stride, void* memory, size_t memory_size,
                                        uint8_t* crop);
 
+#ifdef __GNUC__
+#pragma GCC visibility pop
+#endif
 #ifdef __cplusplus
 }
 #endif

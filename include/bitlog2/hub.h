@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#pragma GCC visibility push(default)
 namespace bitlog2 {
 
 /// The newest snapshot's model.safetensors of `repository` ("timm/deit_tiny_...") in the
@@ -16,3 +17,4 @@ std::optional<std::filesystem::path> find_in_hub_cache(const std::string& reposi
 std::string hub_download_command(const std::string& repository);
 
 }  // namespace bitlog2
+#pragma GCC visibility pop

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#pragma GCC visibility push(default)
 namespace bitlog2 {
 
 /// 8-bit RGB, rows top to bottom, [height, width, 3].
@@ -96,3 +97,4 @@ RgbImage resize_and_crop(const RgbImage& image, const Preprocessing& preprocessi
 void normalise(const RgbImage& crop, const Preprocessing& preprocessing, std::span<float> planes);
 
 }  // namespace bitlog2
+#pragma GCC visibility pop

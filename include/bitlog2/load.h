@@ -7,14 +7,14 @@
 
 #include "bitlog2/model.h"
 
+#pragma GCC visibility push(default)
 namespace bitlog2 {
 
 /// Which model, as the user says it; any of these may be empty.
 struct ModelSource {
   std::string model;              ///< a published name (find_named_model)
   std::filesystem::path weights;  ///< a checkpoint file; else the one in the Hugging Face cache
-  std::filesystem::path
-      config;  ///< a JSON file for parse_config, where no name describes the model
+  std::filesystem::path config;   ///< a JSON file, where no name describes the model
 };
 
 /// A model with its weights.
@@ -33,3 +33,4 @@ std::vector<std::filesystem::path> files_of(const ModelSource& source);
 LoadedModel load_model(const ModelSource& source);
 
 }  // namespace bitlog2
+#pragma GCC visibility pop

@@ -16,6 +16,7 @@
 #include "bitlog2/image.h"
 #include "bitlog2/safetensors.h"
 
+#pragma GCC visibility push(default)
 namespace bitlog2 {
 
 enum class Family { vit, swin };
@@ -84,6 +85,9 @@ struct NamedModel {
 
 /// The published models, in the order in which they are listed to users.
 const std::vector<NamedModel>& named_models();
+
+/// Their names, separated by commas.
+std::string model_names();
 
 /// The published model called `name`, here or by timm: "deit_tiny", "deit_tiny_patch16_224", with
 /// or without timm's tag, "timm/" and "hf_hub:", in any case, hyphens for underscores. Throws Error
@@ -278,3 +282,4 @@ Model load_model(const TensorFile& file, const ModelConfig& config);
 std::vector<std::string> class_names(const TensorFile& file, const ModelConfig& config);
 
 }  // namespace bitlog2
+#pragma GCC visibility pop

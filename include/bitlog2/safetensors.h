@@ -12,6 +12,7 @@
 
 #include "bitlog2/tensors.h"
 
+#pragma GCC visibility push(default)
 namespace bitlog2 {
 
 /// The tensors of a file that can be of no other format: a quantized model, a dataset.
@@ -45,3 +46,4 @@ void write_safetensors(const std::filesystem::path& path, std::span<const Tensor
                        const std::map<std::string, std::string>& metadata);
 
 }  // namespace bitlog2
+#pragma GCC visibility pop

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#pragma GCC visibility push(default)
 namespace bitlog2 {
 
 /// Element types that this project reads or writes; `other` is any other dtype, of a format or
@@ -80,3 +81,4 @@ TensorFile open_tensors(const std::filesystem::path& path);
 float half_to_float(std::uint16_t half);
 
 }  // namespace bitlog2
+#pragma GCC visibility pop

@@ -160,9 +160,7 @@ void hide_kept_options(CLI::App& app) {
 }
 
 void add_model_options(CLI::App& command, ModelSource& source) {
-  command.add_option("--model", source.model,
-                     "A published model: deit_tiny, deit_small, deit_base, vit_small, vit_base, "
-                     "swin_tiny, swin_small");
+  command.add_option("--model", source.model, "A published model: " + model_names());
   command.add_option(
       "--weights", source.weights,
       "Checkpoint: .safetensors, .pth, .bin or an index of shards (default: the model's in "

@@ -11,21 +11,13 @@
 namespace bitlog2 {
 namespace {
 
-std::string model_choices() {
-  std::string choices;
-  for (const NamedModel& model : named_models()) {
-    choices += (choices.empty() ? "" : ", ") + model.config.name;
-  }
-  return choices;
-}
-
 std::filesystem::path find_weights(const ModelSource& source) {
   if (!source.weights.empty()) {
     return source.weights;
   }
   if (source.model.empty()) {
     throw Error(fmt::format("no model: give --weights FILE.safetensors, or --model, one of {}",
-                            model_choices()));
+                            model_names()));
   }
   const std::string& repository = find_named_model(source.model).repository;
   if (const auto cached = find_in_hub_cache(repository)) {
@@ -79,7 +71,7 @@ ModelConfig find_config(const ModelSource& source, const TensorFile& weights) {
   throw Error(
       fmt::format("{} does not say which model it is; give --model, one of {}, or "
                   "--config FILE.json (docs/datasets-and-configs.md)",
-                  weights.name(), model_choices()));
+                  weights.name(), model_names()));
 }
 
 }  // namespace

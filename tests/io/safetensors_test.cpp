@@ -15,6 +15,7 @@
 #include <limits>
 
 #include "bitlog2/error.h"
+#include "error_of.h"
 #include "reference.h"
 #include "tensors.h"
 
@@ -24,9 +25,9 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
+using testing::error_of;
 using ::testing::HasSubstr;
 using testing::make_tensor;
-using ::testing::Not;
 using testing::OwnedTensor;
 using testing::safetensors_bytes;
 using ::testing::StartsWith;
@@ -34,19 +35,6 @@ using testing::TemporaryFolder;
 using testing::write_tensors;
 
 constexpr const char* kName = "folder/weights.safetensors";
-
-/// The Error's text, which must be one line; fails if there is none.
-template <class Action>
-std::string error_of(Action action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    EXPECT_THAT(error.what(), Not(HasSubstr("\n")));
-    return error.what();
-  }
-  ADD_FAILURE() << "no Error";
-  return "";
-}
 
 /// A file in memory, opened.
 class Parsed {

@@ -7,8 +7,8 @@
 #include <functional>
 #include <limits>
 
-#include "bitlog2/error.h"
 #include "bitlog2/model.h"
+#include "error_of.h"
 #include "reference.h"
 #include "tensors.h"
 
@@ -18,24 +18,12 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
+using testing::error_of;
 using ::testing::HasSubstr;
 using testing::make_tensor;
 using ::testing::Not;
 using testing::OwnedTensor;
 using ::testing::StartsWith;
-
-/// The Error's text, which must be one line; fails if there is none.
-template <class Action>
-std::string error_of(Action action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    EXPECT_THAT(error.what(), Not(HasSubstr("\n")));
-    return error.what();
-  }
-  ADD_FAILURE() << "no Error";
-  return "";
-}
 
 Safetensors nano(const std::string& family) {
   return Safetensors::open(testing::fixtures() / "nano" / (family + "_nano.safetensors"));

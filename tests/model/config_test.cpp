@@ -9,6 +9,7 @@
 
 #include "bitlog2/error.h"
 #include "bitlog2/model.h"
+#include "error_of.h"
 
 namespace bitlog2 {
 namespace {
@@ -16,24 +17,12 @@ namespace {
 using nlohmann::json;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
+using testing::error_of;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
 
 constexpr const char* kWhere = "folder/config.json";
-
-/// The Error's text, which must be one line; fails if there is none.
-template <class Action>
-std::string error_of(Action action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    EXPECT_THAT(error.what(), Not(HasSubstr("\n")));
-    return error.what();
-  }
-  ADD_FAILURE() << "no Error";
-  return "";
-}
 
 ModelConfig parse(const json& object) {
   return parse_config(object.dump(), kWhere);
