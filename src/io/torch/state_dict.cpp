@@ -169,8 +169,9 @@ class Finder {
                        list_of(quoted(keys))));
     }
     if (keys.empty()) {
-      fail(fmt::format("it holds no dict of tensors{}; {}", refusals("; refused: "),
-                       kSaveStateDict));
+      const auto refused = refused_calls(graph_);
+      fail(fmt::format("it holds no dict of tensors{}{}; {}",
+                       refused.empty() ? "" : "; refused: ", list_of(refused), kSaveStateDict));
     }
     return keys;
   }
@@ -198,11 +199,6 @@ class Finder {
     }
   }
 
-  std::string refusals(std::string_view before) const {
-    const auto names = refused_calls(graph_);
-    return names.empty() ? "" : fmt::format("{}{}", before, list_of(names));
-  }
-
   void take_tensors(const Dict& dict, StateDict& result) const {
     std::vector<std::string> passed_over;
     for (const auto& [key, value] : dict.values) {
@@ -219,9 +215,10 @@ class Finder {
       result.notes.push_back(
           fmt::format("passed over, as they are no plain tensors: {}", list_of(passed_over)));
     }
-    const std::string refused = refusals("refused: ");
+    const auto refused = refused_calls(graph_);
     if (!refused.empty()) {
-      result.notes.push_back(refused + " (no tensor needs them; nothing was called)");
+      result.notes.push_back(
+          fmt::format("refused: {} (no tensor needs them; nothing was called)", list_of(refused)));
     }
   }
 
