@@ -244,6 +244,15 @@ void for_each_norm_pair(Model& model, const std::function<void(LayerNorm&, Linea
 /// Every linear layer, the patch embedding included, in order of execution.
 void for_each_linear(Model& model, const std::function<void(Linear&)>& visit);
 
+/// How position embeddings become those of another image size: how
+/// torch.nn.functional.interpolate is called, always bicubic.
+enum class PositionResize : std::uint8_t {
+  antialias,      ///< timm; transformers' DINOv2 with registers
+  plain,          ///< transformers
+  offset,         ///< the original DINOv2: the scale is of 0.1 tokens more a side
+  align_corners,  ///< torchvision
+};
+
 /// How well a checkpoint fits a model. Current and older timm names both fit, with or without
 /// the prefixes that wrappers put before them ("module."); buffers that the model computes
 /// itself, and counters, are ignored.
@@ -271,7 +280,9 @@ struct LoadedCheckpoint {
 
 /// Loads a checkpoint. Throws Error saying what to do, or naming the first tensors that do not
 /// fit.
-LoadedCheckpoint load_checkpoint(const TensorFile& file, const ModelConfig& config);
+/// Positions are resized by `position_resize`; without it they must be for the config's image size.
+LoadedCheckpoint load_checkpoint(const TensorFile& file, const ModelConfig& config,
+                                 std::optional<PositionResize> position_resize = {});
 
 /// load_checkpoint, for who wants no notes.
 Model load_model(const TensorFile& file, const ModelConfig& config);

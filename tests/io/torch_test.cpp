@@ -207,7 +207,7 @@ TEST(TorchFiles, OfTrainingScriptsSayWhichWeightsWereTaken) {
     const TensorFile file = open_tensors(file_of(name));
     EXPECT_THAT(names_of(file), ElementsAre("0.bias", "0.weight"));
     EXPECT_THAT(file.notes(),
-                ElementsAre("its weights are taken from 'model'; it also has 'model_ema'",
+                ElementsAre("its weights are taken from 'model_ema'; it also has 'model'",
                             AllOf(StartsWith("refused: "), HasSubstr("argparse.Namespace"),
                                   HasSubstr("pathlib"), HasSubstr("nothing was called"))));
   }

@@ -320,15 +320,16 @@ TEST(ConfigJson, DoesNotSayWhatIsUsual) {
 
 TEST(ConfigErrors, UnknownChoicesOfAResizeAreRefused) {
   EXPECT_EQ(parse_error(with(vit_json(), "interpolation", "cubic")),
-            fmt::format("{}: config: unknown interpolation 'cubic'; choose bicubic, nearest, box, "
-                        "bilinear, hamming, lanczos",
+            fmt::format("{}: config: unknown filter 'cubic'; choose one of bicubic, nearest, "
+                        "box, bilinear, hamming, lanczos",
+                        kWhere));
+  EXPECT_EQ(parse_error(with(vit_json(), "resize_mode", "center")),
+            fmt::format("{}: config: unknown resize_mode 'center'; choose one of shorter, squash",
                         kWhere));
   EXPECT_EQ(
-      parse_error(with(vit_json(), "resize_mode", "center")),
-      fmt::format("{}: config: unknown resize_mode 'center'; choose one of shorter, squash", kWhere));
-  EXPECT_EQ(parse_error(with(vit_json(), "crop_rounding", "up")),
-            fmt::format("{}: config: unknown crop_rounding 'up'; choose one of torchvision, transformers",
-                        kWhere));
+      parse_error(with(vit_json(), "crop_rounding", "up")),
+      fmt::format("{}: config: unknown crop_rounding 'up'; choose one of torchvision, transformers",
+                  kWhere));
   EXPECT_EQ(parse_error(with(vit_json(), "crop_rounding", 1)),
             fmt::format("{}: config: 'crop_rounding' must be a string", kWhere));
 }
@@ -473,8 +474,8 @@ TEST(ConfigErrors, MeanAndStdOfBytesAreRefusedWithTheValuesToWrite) {
 }
 
 TEST(ConfigErrors, SizesAreWholeNumbersInBounds) {
-  for (const char* key : {"img_size", "patch_size", "window_size", "embed_dim", "depths",
-                          "num_heads"}) {
+  for (const char* key :
+       {"img_size", "patch_size", "window_size", "embed_dim", "depths", "num_heads"}) {
     for (const json& value :
          {json(0), json(-1), json(4.0), json("4"), json(nullptr), json(true), json(1ULL << 40),
           json(json::object()), json(1e30), json({0, 0}), json({4, "4"})}) {

@@ -22,11 +22,12 @@ constexpr std::size_t kMostTensors = 100'000;
 constexpr std::size_t kMostNamed = 16;  // in a message
 constexpr int kDeepest = 4;             // of dicts in dicts
 
-/// Under which weights are saved; the first that is there is taken.
+/// Under which weights are saved; the first that is there is taken. Averaged weights come first, as
+/// in timm: they are what a training evaluates.
 constexpr auto kKeys = std::to_array<std::string_view>(
-    {"model", "state_dict", "model_state_dict", "module", "net", "network", "weights", "params",
-     "teacher", "student", "model_ema", "state_dict_ema", "ema_state_dict", "ema_model", "ema",
-     "params_ema"});
+    {"state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema", "params_ema", "model",
+     "state_dict", "model_state_dict", "module", "net", "network", "weights", "params", "teacher",
+     "student"});
 
 constexpr auto kSaveStateDict = "save model.state_dict() in its place";
 
