@@ -9,6 +9,7 @@
 #include "bitlog2/parallel.h"
 #include "bitlog2/quantized_model.h"
 
+#pragma GCC visibility push(default)
 namespace bitlog2 {
 
 struct Calibration {
@@ -34,3 +35,4 @@ Calibration calibrate(Model model, const QuantizationSettings& settings,
 Model in_recipe_coordinates(Model model, const Recipe& recipe);
 
 }  // namespace bitlog2
+#pragma GCC visibility pop

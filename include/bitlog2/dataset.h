@@ -16,6 +16,7 @@
 #include "bitlog2/parallel.h"
 #include "bitlog2/safetensors.h"
 
+#pragma GCC visibility push(default)
 namespace bitlog2 {
 
 /// A list of labelled images that are read when asked for. Cheap to copy.
@@ -133,3 +134,4 @@ std::span<const ImageNetClass> imagenet_classes();
 int imagenet_class_index(std::string_view wnid);
 
 }  // namespace bitlog2
+#pragma GCC visibility pop

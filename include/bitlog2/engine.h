@@ -12,6 +12,7 @@
 #include "bitlog2/parallel.h"
 #include "bitlog2/quantized_model.h"
 
+#pragma GCC visibility push(default)
 namespace bitlog2 {
 
 /// Runs batches of images, from any number of threads at once.
@@ -54,3 +55,4 @@ std::vector<float> run_simulated(const Model& weights_quantized, const Quantizer
                                  const LayerObserver& observer = {});
 
 }  // namespace bitlog2
+#pragma GCC visibility pop

@@ -3,6 +3,7 @@
 
 #include <stdexcept>
 
+#pragma GCC visibility push(default)
 namespace bitlog2 {
 
 /// Bad input, in one line that says what, where and what to do. Thrown by io and
@@ -13,3 +14,4 @@ class Error : public std::runtime_error {
 };
 
 }  // namespace bitlog2
+#pragma GCC visibility pop

@@ -13,6 +13,7 @@
 #include "bitlog2/engine.h"
 #include "bitlog2/parallel.h"
 
+#pragma GCC visibility push(default)
 namespace bitlog2 {
 
 struct Accuracy {
@@ -71,3 +72,4 @@ Evaluation evaluate(const Engine& engine, const Dataset& dataset, ThreadPool& po
                     const EvaluationOptions& options);
 
 }  // namespace bitlog2
+#pragma GCC visibility pop

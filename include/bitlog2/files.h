@@ -7,6 +7,7 @@
 #include <span>
 #include <string_view>
 
+#pragma GCC visibility push(default)
 namespace bitlog2 {
 
 /// Pages of memory that are this object's alone, given back at its end.
@@ -70,3 +71,4 @@ void write_file_atomically(const std::filesystem::path& path, std::span<const st
 void write_file_atomically(const std::filesystem::path& path, std::string_view text);
 
 }  // namespace bitlog2
+#pragma GCC visibility pop

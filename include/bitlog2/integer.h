@@ -13,6 +13,7 @@
 #include "bitlog2/engine.h"
 #include "bitlog2/quantized_model.h"
 
+#pragma GCC visibility push(default)
 namespace bitlog2 {
 
 /// What a quantized file says of itself in its metadata.
@@ -97,3 +98,4 @@ class IntegerEngine final : public Engine {
 };
 
 }  // namespace bitlog2
+#pragma GCC visibility pop

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 
+#pragma GCC visibility push(default)
 namespace bitlog2 {
 
 /// A pool of `threads` threads, the calling one included; one thread means none is started
@@ -31,3 +32,4 @@ class ThreadPool {
 };
 
 }  // namespace bitlog2
+#pragma GCC visibility pop

@@ -16,6 +16,7 @@
 #include "bitlog2/quantizers.h"
 #include "bitlog2/recipe.h"
 
+#pragma GCC visibility push(default)
 namespace bitlog2 {
 
 inline constexpr int kMinBits = 2;
@@ -127,3 +128,4 @@ Model with_quantized_weights(const QuantizedModel& quantized);
 std::string quantizers_to_json(const Quantizers& quantizers);
 
 }  // namespace bitlog2
+#pragma GCC visibility pop

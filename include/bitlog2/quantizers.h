@@ -13,6 +13,7 @@
 
 #include "bitlog2/parallel.h"
 
+#pragma GCC visibility push(default)
 namespace bitlog2 {
 
 // --- affine -------------------------------------------------------------------------
@@ -144,3 +145,4 @@ std::size_t channel_count(const Quantizer& quantizer);
 void fake_quantize(const Quantizer& quantizer, std::span<float> values, std::size_t channel = 0);
 
 }  // namespace bitlog2
+#pragma GCC visibility pop

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#pragma GCC visibility push(default)
 namespace bitlog2 {
 
 /// The parts that calibration may add to RepQ-ViT. With none of them, which is the recipe
@@ -124,3 +125,4 @@ std::string recipe_to_json(const Recipe& recipe);
 Recipe parse_recipe(std::string_view json_text, const std::string& where);
 
 }  // namespace bitlog2
+#pragma GCC visibility pop

@@ -8,10 +8,11 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string_view>
+#include <vector>
 
 #include "bitlog2/error.h"
 #include "bitlog2/model.h"
-#include "bitlog2/safetensors.h"
+#include "bitlog2/tensors.h"
 #include "cli/commands.h"
 #include "cli/console.h"
 #include "cli/options.h"
@@ -46,12 +47,12 @@ std::string shape_text(const TensorView& tensor) {
 }
 
 /// A value of the metadata, or "?".
-std::string metadata_or_unknown(const Safetensors& file, const char* key) {
+std::string metadata_or_unknown(const TensorFile& file, const char* key) {
   const auto found = file.metadata().find(key);
   return found == file.metadata().end() ? "?" : found->second;
 }
 
-bool is_quantized(const Safetensors& file) {
+bool is_quantized(const TensorFile& file) {
   return metadata_or_unknown(file, "format") == "bitlog2";
 }
 
@@ -64,7 +65,7 @@ struct Findings {
   CheckpointFit fit;                  ///< to the first that it fits, or to the nearest
 };
 
-void read_config(const Safetensors& file, Findings& findings) {
+void read_config(const TensorFile& file, Findings& findings) {
   const auto own = file.metadata().find("config");
   if (own == file.metadata().end()) {
     return;
@@ -78,7 +79,7 @@ void read_config(const Safetensors& file, Findings& findings) {
 
 /// Compares the file with the models that could be meant: its own config's, if it has one, else
 /// the published ones.
-Findings examine(const Safetensors& file) {
+Findings examine(const TensorFile& file) {
   Findings findings;
   read_config(file, findings);
   if (is_quantized(file)) {
@@ -112,12 +113,19 @@ Findings examine(const Safetensors& file) {
   return findings;
 }
 
-std::uint64_t count_elements(const Safetensors& file) {
+std::uint64_t count_elements(const TensorFile& file) {
   std::uint64_t count = 0;
   for (const auto& [name, tensor] : file.tensors()) {
     count += tensor.element_count;
   }
   return count;
+}
+
+/// About the file, and about how its tensors fit.
+std::vector<std::string> all_notes(const TensorFile& file, const Findings& findings) {
+  std::vector<std::string> notes = file.notes();
+  notes.insert(notes.end(), findings.fit.notes.begin(), findings.fit.notes.end());
+  return notes;
 }
 
 void print_fit(const Findings& findings) {
@@ -144,7 +152,7 @@ void print_fit(const Findings& findings) {
   }
 }
 
-void print_text(const Safetensors& file, const Findings& findings) {
+void print_text(const TensorFile& file, const Findings& findings) {
   for (const auto& [name, tensor] : file.tensors()) {
     print(fmt::format("{:<64} {:<5} {}\n", printable(name), printable(tensor.dtype_name),
                       shape_text(tensor)));
@@ -157,7 +165,7 @@ void print_text(const Safetensors& file, const Findings& findings) {
     print(fmt::format("the metadata's config cannot be used: {}\n",
                       printable(findings.config_error)));
   }
-  for (const std::string& note : findings.fit.notes) {
+  for (const std::string& note : all_notes(file, findings)) {
     print(fmt::format("{}\n", printable(note)));
   }
   if (is_quantized(file)) {
@@ -172,7 +180,7 @@ void print_text(const Safetensors& file, const Findings& findings) {
   print_fit(findings);
 }
 
-ordered_json to_json(const Safetensors& file, const Findings& findings) {
+ordered_json to_json(const TensorFile& file, const Findings& findings) {
   ordered_json document;
   document["tensors"] = ordered_json::object();
   for (const auto& [name, tensor] : file.tensors()) {
@@ -186,7 +194,7 @@ ordered_json to_json(const Safetensors& file, const Findings& findings) {
   document["obstacle"] = findings.fit.obstacle;
   document["misfits"] = findings.fit.misfits;
   document["advice"] = findings.fit.advice;
-  document["notes"] = findings.fit.notes;
+  document["notes"] = all_notes(file, findings);
   document["config_error"] = findings.config_error;
   return document;
 }
@@ -201,12 +209,15 @@ void add_inspect(CLI::App& app, std::function<int()>& run) {
   const auto options = std::make_shared<Options>();
   CLI::App* command =
       app.add_subcommand("inspect", "List a checkpoint's tensors and say which model it is");
-  command->add_option("file", options->file, "A .safetensors file")->required();
+  command
+      ->add_option("file", options->file,
+                   "A checkpoint: .safetensors, .pth, .bin, or an index of shards")
+      ->required();
   add_json_option(*command, options->json, "Write what the file holds");
   command->callback([options, &run] {
     run = [options] {
       check_outputs({options->json}, {options->file});
-      const Safetensors file = Safetensors::open(options->file);
+      const TensorFile file = open_tensors(options->file);
       const Findings findings = examine(file);
       if (!options->json.to_stdout()) {
         print_text(file, findings);

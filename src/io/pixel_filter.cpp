@@ -14,7 +14,8 @@ namespace {
 
 constexpr std::int32_t kHalf = 1 << (kWeightBits - 1);
 
-void filter_row_anywhere(const std::uint8_t* input, const Filter& filter, std::uint8_t* output) {
+void filter_row_anywhere(const std::uint8_t* input, const SideFilter& filter,
+                         std::uint8_t* output) {
   const auto rounded = [](std::int32_t sum) {
     return static_cast<std::uint8_t>(std::clamp(sum >> kWeightBits, 0, 255));
   };
@@ -37,10 +38,26 @@ void filter_row_anywhere(const std::uint8_t* input, const Filter& filter, std::u
   }
 }
 
+BITLOG2_TARGET_CLONES void filter_rows_by_clones(const std::uint8_t* input,
+                                                 std::span<const std::int32_t> weights,
+                                                 std::span<std::int32_t> sums,
+                                                 std::uint8_t* output) {
+  std::fill(sums.begin(), sums.end(), kHalf);
+  for (const std::int32_t weight : weights) {
+    for (std::size_t i = 0; i < sums.size(); ++i) {
+      sums[i] += input[i] * weight;
+    }
+    input += sums.size();
+  }
+  for (std::size_t i = 0; i < sums.size(); ++i) {
+    output[i] = static_cast<std::uint8_t>(std::clamp(sums[i] >> kWeightBits, 0, 255));
+  }
+}
+
 #if defined(__x86_64__)
 
 /// Four inputs at a time, their weights in two halves of 16 bits: w = upper * 2^11 + lower.
-[[gnu::target("avx2")]] void filter_row_avx2(const std::uint8_t* input, const Filter& filter,
+[[gnu::target("avx2")]] void filter_row_avx2(const std::uint8_t* input, const SideFilter& filter,
                                              std::uint8_t* output) {
   constexpr int kLowerBits = 11;
   constexpr std::size_t kTogether = 4;
@@ -100,19 +117,9 @@ std::span<const RowFilter> row_filters() {
 #endif
 }
 
-BITLOG2_TARGET_CLONES void filter_rows(const std::uint8_t* input,
-                                       std::span<const std::int32_t> weights,
-                                       std::span<std::int32_t> sums, std::uint8_t* output) {
-  std::fill(sums.begin(), sums.end(), kHalf);
-  for (const std::int32_t weight : weights) {
-    for (std::size_t i = 0; i < sums.size(); ++i) {
-      sums[i] += input[i] * weight;
-    }
-    input += sums.size();
-  }
-  for (std::size_t i = 0; i < sums.size(); ++i) {
-    output[i] = static_cast<std::uint8_t>(std::clamp(sums[i] >> kWeightBits, 0, 255));
-  }
+void filter_rows(const std::uint8_t* input, std::span<const std::int32_t> weights,
+                 std::span<std::int32_t> sums, std::uint8_t* output) {
+  filter_rows_by_clones(input, weights, sums, output);
 }
 
 }  // namespace bitlog2::resize

@@ -101,20 +101,26 @@ const std::vector<NamedModel>& named_models() {
   return models;
 }
 
+std::string model_names() {
+  std::string names;
+  for (const NamedModel& model : named_models()) {
+    names += (names.empty() ? "" : ", ") + model.config.name;
+  }
+  return names;
+}
+
 const NamedModel& find_named_model(std::string_view name) {
   const std::string wanted = folded(name);
-  std::string choices;
   for (const NamedModel& model : named_models()) {
     if (model.config.name == wanted || is_timm_name(wanted, model.repository)) {
       return model;
     }
-    choices += (choices.empty() ? "" : ", ") + model.config.name;
   }
   const NamedModel* nearest = nearest_model(wanted);
   throw Error(fmt::format(
       "unknown model '{}'; {}choose one of {}", name,
       nearest == nullptr ? "" : fmt::format("did you mean {}? Else ", nearest->config.name),
-      choices));
+      model_names()));
 }
 
 }  // namespace bitlog2

@@ -93,7 +93,7 @@ inline float maximum(std::span<const float> row) {
   return std::bit_cast<float>(ordered(largest));
 }
 
-}  // namespace
+namespace clones {
 
 BITLOG2_TARGET_CLONES void gelu(std::span<float> values) {
   constexpr float kSqrtHalf = std::numbers::sqrt2_v<float> / 2;
@@ -119,19 +119,6 @@ BITLOG2_TARGET_CLONES void quick_gelu(std::span<float> values) {
 BITLOG2_TARGET_CLONES void tanh(std::span<float> values) {
   for (float& value : values) {
     value = hyperbolic_tangent(value);
-  }
-}
-
-void activate(Activation function, std::span<float> values) {
-  switch (function) {
-    case Activation::gelu:
-      return gelu(values);
-    case Activation::gelu_tanh:
-      return gelu_tanh(values);
-    case Activation::quick_gelu:
-      return quick_gelu(values);
-    case Activation::tanh:
-      return tanh(values);
   }
 }
 
@@ -173,6 +160,43 @@ BITLOG2_TARGET_CLONES void add(std::span<float> values, std::span<const float> o
   for (std::size_t i = 0; i < values.size(); ++i) {
     values[i] += others[i];
   }
+}
+
+}  // namespace clones
+}  // namespace
+
+void gelu(std::span<float> values) {
+  clones::gelu(values);
+}
+
+void activate(Activation function, std::span<float> values) {
+  switch (function) {
+    case Activation::gelu:
+      return clones::gelu(values);
+    case Activation::gelu_tanh:
+      return clones::gelu_tanh(values);
+    case Activation::quick_gelu:
+      return clones::quick_gelu(values);
+    case Activation::tanh:
+      return clones::tanh(values);
+  }
+}
+
+void softmax(std::span<float> row) {
+  clones::softmax(row);
+}
+
+void layer_norm(std::span<const float> row, std::span<const float> gamma,
+                std::span<const float> beta, float eps, std::span<float> output) {
+  clones::layer_norm(row, gamma, beta, eps, output);
+}
+
+void scale(std::span<float> values, float factor) {
+  clones::scale(values, factor);
+}
+
+void add(std::span<float> values, std::span<const float> others) {
+  clones::add(values, others);
 }
 
 }  // namespace bitlog2::simulate

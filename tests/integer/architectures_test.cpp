@@ -29,7 +29,7 @@ std::vector<std::string> names() {
 
 using Case = std::tuple<std::string, std::string, int>;  // architecture, recipe, bits
 
-class Architectures : public ::testing::TestWithParam<Case> {
+class ArchitecturesInIntegers : public ::testing::TestWithParam<Case> {
  protected:
   int bits() const { return std::get<2>(GetParam()); }
 
@@ -40,7 +40,7 @@ class Architectures : public ::testing::TestWithParam<Case> {
   std::vector<std::byte> file_ = lower(quantized_, {});
 };
 
-TEST_P(Architectures, AreAsCloseAsTheSimulatedEngine) {
+TEST_P(ArchitecturesInIntegers, AreAsCloseAsTheSimulatedEngine) {
   const auto crops = random_crops(model_.config.img_size, 32, 5);
   const auto fp32 = make_fp32_engine(model_)->logits(crops);
   const auto simulated = make_simulated_engine(quantized_)->logits(crops);
@@ -58,7 +58,7 @@ TEST_P(Architectures, AreAsCloseAsTheSimulatedEngine) {
   EXPECT_EQ(engine->saturations(), 0U);
 }
 
-TEST_P(Architectures, GiveTheSameBitsWithEveryInstructionSetAndThreadGroup) {
+TEST_P(ArchitecturesInIntegers, GiveTheSameBitsWithEveryInstructionSetAndThreadGroup) {
   const auto crops = random_crops(model_.config.img_size, 2, 6);
   const auto portable = IntegerEngine::from_bytes(file_, "tiny", "portable");
   for (const std::string& isa : available_isas()) {
@@ -73,7 +73,7 @@ TEST_P(Architectures, GiveTheSameBitsWithEveryInstructionSetAndThreadGroup) {
   }
 }
 
-TEST_P(Architectures, ShowLayersThatTheSimulatedEngineHas) {
+TEST_P(ArchitecturesInIntegers, ShowLayersThatTheSimulatedEngineHas) {
   const RgbImage crop = random_crops(model_.config.img_size, 1, 6)[0];
   std::set<std::string> simulated;
   ThreadPool serial(1);
@@ -92,7 +92,7 @@ TEST_P(Architectures, ShowLayersThatTheSimulatedEngineHas) {
   EXPECT_FALSE(engine->profile(crop).empty());
 }
 
-INSTANTIATE_TEST_SUITE_P(Tiny, Architectures,
+INSTANTIATE_TEST_SUITE_P(Tiny, ArchitecturesInIntegers,
                          ::testing::Combine(::testing::ValuesIn(names()),
                                             ::testing::Values("repq", "best"),
                                             ::testing::Values(4, 8)),

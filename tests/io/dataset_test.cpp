@@ -16,7 +16,7 @@
 #include <random>
 #include <set>
 
-#include "bitlog2/error.h"
+#include "error_of.h"
 #include "io/dataset_classes.h"
 #include "io/imagenet_devkit.h"
 #include "reference.h"
@@ -27,6 +27,7 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
+using testing::error_of;
 using ::testing::HasSubstr;
 using testing::TemporaryFolder;
 
@@ -73,19 +74,6 @@ std::vector<std::string> names(const Dataset& dataset) {
     result.push_back(dataset.name(i));
   }
   return result;
-}
-
-/// The Error's text, which must be one line; fails if there is none.
-template <class Action>
-std::string error_of(Action action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    EXPECT_THAT(error.what(), Not(HasSubstr("\n")));
-    return error.what();
-  }
-  ADD_FAILURE() << "no Error";
-  return "";
 }
 
 std::string open_error(const DatasetRequest& wanted) {
