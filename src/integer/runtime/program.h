@@ -142,8 +142,8 @@ constexpr std::uint32_t mean_grid(const Op& op) {
 /// attention with a bias and without windows: patches per side of the square of patches behind the
 /// class token, to which all others have a distance.
 constexpr std::uint32_t biased_grid(const Op& op) {
-  std::uint32_t grid = 0;
-  while (std::uint64_t{grid + 1} * (grid + 1) < attended_tokens(op)) {
+  std::uint32_t grid = 1;
+  while (std::uint64_t{grid} * grid + 1 < attended_tokens(op)) {
     ++grid;
   }
   return grid;

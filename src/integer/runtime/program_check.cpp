@@ -209,7 +209,7 @@ class Checker {
 
   bool has_room_for_biases(const Op& op) const {
     const std::uint64_t grid = op.window != 0 ? 0 : biased_grid(op);
-    const bool is_square = op.window != 0 || (grid > 0 && grid * grid + 1 == attended_tokens(op));
+    const bool is_square = op.window != 0 || grid * grid + 1 == attended_tokens(op);
     return is_square && in_file(op.score_bias, std::uint64_t{4} * op.heads * score_biases(op), 4);
   }
 
