@@ -3,9 +3,12 @@
 // not of the product; the runtime and the bare program must never depend on it.
 //
 //   make_proof_inputs CHECKPOINT SCHEME BITS RECIPE FOLDER [DATASET]
+//   make_proof_inputs random:NAME SCHEME BITS RECIPE FOLDER
+//   make_proof_inputs architectures
 //
 // writes FOLDER/network.safetensors, FOLDER/crops.bin and FOLDER/host_logits.txt. Without a
-// data set, calibration images and crops are drawn with a fixed seed.
+// data set, calibration images and crops are drawn with a fixed seed. random:NAME is a small model
+// with random weights; the last form lists the names.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -17,6 +20,7 @@
 #include <random>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "bitlog2/calibrate.h"
@@ -25,6 +29,7 @@
 #include "bitlog2/error.h"
 #include "bitlog2/files.h"
 #include "bitlog2/integer.h"
+#include "integer/architectures.h"
 
 namespace bitlog2 {
 namespace {
@@ -91,14 +96,22 @@ void write_logits(const std::filesystem::path& path, const IntegerEngine& engine
   write_file_atomically(path, text);
 }
 
-void make_inputs(const std::string& checkpoint, const QuantizationSettings& settings,
-                 const std::filesystem::path& folder, const std::string& dataset) {
+Model read_model(const std::string& checkpoint) {
+  constexpr std::string_view kRandom = "random:";
+  if (checkpoint.starts_with(kRandom)) {
+    return testing::random_model(testing::architecture(checkpoint.substr(kRandom.size())));
+  }
   const Safetensors weights = Safetensors::open(checkpoint);
   const auto config = weights.metadata().find("config");
   if (config == weights.metadata().end()) {
     throw Error(fmt::format("{}: no config in its metadata", checkpoint));
   }
-  const Model model = load_model(weights, parse_config(config->second, checkpoint));
+  return load_model(weights, parse_config(config->second, checkpoint));
+}
+
+void make_inputs(const std::string& checkpoint, const QuantizationSettings& settings,
+                 const std::filesystem::path& folder, const std::string& dataset) {
+  const Model model = read_model(checkpoint);
   const Images images = images_of(dataset, model.config);
   ThreadPool pool(1);
   const Calibration calibration = calibrate(model, settings, images.calibration, pool);
@@ -122,8 +135,15 @@ int parse_bits(const std::string& text) {
 
 int main(int argc, char** argv) {
   const std::vector<std::string> arguments(argv + 1, argv + argc);
+  if (arguments == std::vector<std::string>{"architectures"}) {
+    for (const auto& [name, config] : bitlog2::testing::architectures()) {
+      std::cout << name << '\n';
+    }
+    return 0;
+  }
   if (arguments.size() != 5 && arguments.size() != 6) {
-    std::cerr << "usage: make_proof_inputs CHECKPOINT SCHEME BITS RECIPE FOLDER [DATASET]\n";
+    std::cerr << "usage: make_proof_inputs CHECKPOINT SCHEME BITS RECIPE FOLDER [DATASET]\n"
+                 "       make_proof_inputs architectures\n";
     return 2;
   }
   try {

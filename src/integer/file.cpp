@@ -84,17 +84,30 @@ std::size_t code_count(const runtime::Network& network, const runtime::Op& op) {
   return std::set<std::byte>(table.begin(), table.end()).size();
 }
 
+/// Whether an operation writes the output layer's codes, or is that layer. An encoder's has widths
+/// of its own.
+bool is_of_projection(const ModelConfig& config, const runtime::Network& network,
+                      std::size_t index) {
+  const std::size_t last = network.header.op_count - std::size_t{1};
+  return config.num_classes == 0 && index + 1 >= last;
+}
+
 /// Whether the metadata's scheme and widths are the program's.
-bool settings_match(const QuantizationSettings& settings, const runtime::Network& network) {
+bool settings_match(const ModelConfig& config, const QuantizationSettings& settings,
+                    const runtime::Network& network) {
   const IntegerAttention attention =
       settings.scheme.method->in_integers(settings.a_bits, settings.attention_options());
-  const std::size_t codes = std::size_t{1} << static_cast<unsigned>(settings.a_bits);
   bool match = network.header.attention_kind == static_cast<std::uint32_t>(attention.kind);
   for (std::size_t i = 0; i < network.header.op_count; ++i) {
     const runtime::Op op = runtime::operation(network, i);
     const auto kind = static_cast<runtime::OpKind>(op.kind);
+    const bool is_output = static_cast<runtime::Buffer>(op.destination) == runtime::Buffer::logits;
+    const Role role = is_of_projection(config, network, i) ? Role::projection : Role::fc1;
+    const std::size_t codes = std::size_t{1}
+                              << static_cast<unsigned>(settings.activation_bits(role));
     if (kind == runtime::OpKind::linear) {
-      match = match && op.weight_bits == static_cast<std::uint32_t>(settings.w_bits);
+      const int bits = settings.weight_bits(is_output ? role : Role::fc1);
+      match = match && op.weight_bits == static_cast<std::uint32_t>(bits);
     } else if (kind == runtime::OpKind::attention) {
       match = match && code_count(network, op) == codes;
     }
@@ -108,12 +121,12 @@ bool settings_match(const QuantizationSettings& settings, const runtime::Network
 void check_against_config(const std::string& name, const ModelConfig& config,
                           const runtime::Header& header) {
   if (header.image_size != config.img_size || header.patch_size != config.patch_size ||
-      header.num_classes != config.num_classes) {
+      header.num_classes != output_size(config)) {
     throw Error(
-        fmt::format("{}: its program (image {}, patch {}, {} classes) contradicts its "
-                    "config (image {}, patch {}, {} classes); it is damaged",
+        fmt::format("{}: its program (image {}, patch {}, {} outputs) contradicts its "
+                    "config (image {}, patch {}, {} outputs); it is damaged",
                     name, header.image_size, header.patch_size, header.num_classes, config.img_size,
-                    config.patch_size, config.num_classes));
+                    config.patch_size, output_size(config)));
   }
 }
 
@@ -146,7 +159,7 @@ QuantizedFile open_quantized_file(std::span<const std::byte> bytes, const std::s
     throw Error(fmt::format("{}: {}", name, runtime::status_text(status)));
   }
   check_against_config(name, result.info.config, result.network.header);
-  if (!settings_match(result.info.settings, result.network)) {
+  if (!settings_match(result.info.config, result.info.settings, result.network)) {
     throw Error(
         fmt::format("{}: its program contradicts its metadata's scheme or widths ({}); it "
                     "is damaged",

@@ -29,7 +29,7 @@ std::uint64_t multiply_adds(const runtime::Op& op) {
   const std::uint64_t outputs = std::uint64_t{op.rows} * op.out_features;
   switch (static_cast<runtime::OpKind>(op.kind)) {
     case runtime::OpKind::embed:
-      return (outputs - std::uint64_t{op.class_token} * op.out_features) * op.in_features;
+      return (outputs - std::uint64_t{op.prefix_tokens} * op.out_features) * op.in_features;
     case runtime::OpKind::linear:
       return outputs * op.in_features;
     case runtime::OpKind::attention:  // queries times keys, and the attention map times V

@@ -216,6 +216,7 @@ class FloatOps {
     for (std::size_t b = 0; b < x.batch(); ++b) {
       write_mean(first, x, b, result.row(b));
     }
+    report("mean", result);
     return result;
   }
 

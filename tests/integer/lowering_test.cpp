@@ -67,12 +67,27 @@ TEST_P(Lowering, TheModelItselfIsLowered) {
   EXPECT_EQ(refusal([&](LoweringOps& ops) { ops.finish(forward(model(), ops)); }), "");
 }
 
-TEST_P(Lowering, NormBehindTheMeanIsRefused) {
+TEST_P(Lowering, NormBehindTheFirstTokenAndTheMeanIsRefused) {
   const std::string message = refusal([&](LoweringOps& ops) {
     const Tensor patches = ops.embed_patches(model().patch_embed);
-    ops.layer_norm(model().norm, ops.mean_of_tokens(0, patches));
+    ops.layer_norm(model().norm, ops.first_and_mean(0, patches));
   });
   expect_names(message, model().norm.name, "the mean over tokens");
+}
+
+TEST_P(Lowering, JoinedTokensMustLeadToALinearLayer) {
+  const std::string message = refusal([&](LoweringOps& ops) {
+    const Tensor tokens = ops.first_tokens(2, ops.embed_patches(model().patch_embed));
+    ops.layer_norm(block().norm2, ops.join_tokens(ops.layer_norm(block().norm1, tokens)));
+  });
+  expect_names(message, block().norm2.name, block().norm1.name);
+}
+
+TEST_P(Lowering, JoiningOfTheStreamIsRefused) {
+  const std::string message = refusal([&](LoweringOps& ops) {
+    ops.join_tokens(ops.first_tokens(2, ops.embed_patches(model().patch_embed)));
+  });
+  expect_names(message, "the joining of tokens", "the residual stream");
 }
 
 TEST_P(Lowering, MeanOfNoSquareIsRefused) {
@@ -82,6 +97,14 @@ TEST_P(Lowering, MeanOfNoSquareIsRefused) {
     ops.mean_of_tokens(0, five);
   });
   EXPECT_NE(message.find("5 tokens"), std::string::npos) << message;
+}
+
+TEST_P(Lowering, MeanOfNothingIsRefused) {
+  const std::string message = refusal([&](LoweringOps& ops) {
+    const Tensor patches = ops.embed_patches(model().patch_embed);
+    ops.mean_of_tokens(patches.tokens, patches);
+  });
+  EXPECT_NE(message.find("0 tokens"), std::string::npos) << message;
 }
 
 TEST_P(Lowering, MergingWithoutNormIsRefused) {

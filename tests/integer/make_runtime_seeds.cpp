@@ -51,6 +51,12 @@ void write_seeds(const std::filesystem::path& folder) {
   write("swin_half_w4", tiny_network(Family::swin, "BitLog2_Half_16", 4));
   write("vit_best_w4", tiny_network(Family::vit, "BitLog2_Half_16", 4, "best"));
   write("swin_best_w6", tiny_network(Family::swin, "BitLog2_Half_16", 6, "best"));
+  write("distilled_w4", tiny_network("distilled", "BitLog2_Half_16", 4));
+  write("registers_w4", tiny_network("registers", "Sqrt2_16", 4));
+  write("siglip_w4", tiny_network("siglip", "BitLog2_Half_17", 4));
+  write("beit_w4", tiny_network("beit", "BitLog2_Half_16", 4));
+  write("clip_w4", tiny_network("clip", "BitLog2_Half_16", 4));
+  write("pre_logits_w4", tiny_network("pre_logits", "BitLog2_Half_16", 4));
 
   write("empty", {});
   write("json_only", cut(vit, 0));

@@ -120,7 +120,15 @@ struct NetworkCase {
   const char* scheme;
   int bits;
   const char* recipe = "repq";
+  const char* architecture = "";  // of testing::architectures(); none: the family's own
 };
+
+Bytes network_of(const NetworkCase& network) {
+  return *network.architecture == 0
+             ? testing::tiny_network(network.family, network.scheme, network.bits, network.recipe)
+             : testing::tiny_network(std::string(network.architecture), network.scheme,
+                                     network.bits, network.recipe);
+}
 
 class Open : public ::testing::TestWithParam<NetworkCase> {
  protected:
@@ -128,7 +136,7 @@ class Open : public ::testing::TestWithParam<NetworkCase> {
     static std::map<std::string, Bytes> files;
     Bytes& file = files[network.name];
     if (file.empty()) {
-      file = testing::tiny_network(network.family, network.scheme, network.bits, network.recipe);
+      file = network_of(network);
     }
     return file;
   }
@@ -329,7 +337,13 @@ INSTANTIATE_TEST_SUITE_P(
                       NetworkCase{"vit_sqrt2_w8", Family::vit, "Sqrt2_17", 8},
                       NetworkCase{"swin_single_w4", Family::swin, "BitLog2_Single_16", 4},
                       NetworkCase{"vit_best_w4", Family::vit, "BitLog2_Half_16", 4, "best"},
-                      NetworkCase{"swin_best_w4", Family::swin, "BitLog2_Half_16", 4, "best"}),
+                      NetworkCase{"swin_best_w4", Family::swin, "BitLog2_Half_16", 4, "best"},
+                      NetworkCase{"distilled_w4", Family::vit, "BitLog2_Half_16", 4, "best",
+                                  "distilled"},
+                      NetworkCase{"registers_w4", Family::vit, "Sqrt2_16", 4, "repq", "registers"},
+                      NetworkCase{"siglip_w4", Family::vit, "BitLog2_Half_17", 4, "repq", "siglip"},
+                      NetworkCase{"beit_w4", Family::vit, "BitLog2_Half_16", 4, "best", "beit"},
+                      NetworkCase{"clip_w8", Family::vit, "BitLog2_Half_16", 8, "repq", "clip"}),
     [](const auto& test) { return std::string(test.param.name); });
 
 /// The first word of an operation of a kind, the first or one `later`, to be made hostile.
@@ -375,6 +389,96 @@ TEST(OpenTables, OfBytesAreChecked) {
     EXPECT_EQ(status_with(kind, offsetof(Op, table), 0x7FFFFFFF), Status::bad_program);
     EXPECT_EQ(status_with(kind, offsetof(Op, output_qmax), 1), Status::bad_number);
     EXPECT_EQ(status_with(kind, offsetof(Op, table_size), 2), Status::ok);
+  }
+}
+
+/// A tiny network of an architecture, one field of its first operation of a kind changed.
+Status status_with(const std::string& architecture, OpKind kind, std::size_t field,
+                   std::uint32_t word) {
+  Bytes file = testing::tiny_network(architecture, "BitLog2_Half_16", 4);
+  set_word(file, find_op(file, kind) + field / 4, word);
+  repair_checksum(file);
+  return open_and_run(file);
+}
+
+TEST(OpenPrefixTokens, AreCounted) {
+  const auto embed = [](std::uint32_t count) {
+    return status_with("registers", OpKind::embed, offsetof(Op, prefix_tokens), count);
+  };
+  EXPECT_EQ(embed(5), Status::ok);
+  for (const std::uint32_t count : {0U, 4U, 6U, 0xFFFFFFFFU}) {
+    EXPECT_EQ(embed(count), Status::bad_program) << count;
+  }
+}
+
+TEST(OpenMean, HasTokensAndOneRowOrTwo) {
+  const auto mean = [](std::size_t field, std::uint32_t word) {
+    return status_with("registers", OpKind::mean, field, word);
+  };
+  EXPECT_EQ(mean(offsetof(Op, rows), 2), Status::ok);
+  EXPECT_EQ(mean(offsetof(Op, rows), 1), Status::bad_program);  // the head reads two
+  EXPECT_EQ(mean(offsetof(Op, rows), 3), Status::bad_program);
+  EXPECT_EQ(mean(offsetof(Op, extent), 1), Status::bad_program);
+  EXPECT_EQ(mean(offsetof(Op, prefix_tokens), 4), Status::bad_program);
+  EXPECT_EQ(mean(offsetof(Op, destination), static_cast<std::uint32_t>(Buffer::residual)),
+            Status::bad_program);
+  // No patch is left to be averaged.
+  Bytes file = testing::tiny_network("registers", "BitLog2_Half_16", 4);
+  const std::size_t op = find_op(file, OpKind::mean);
+  set_word(file, op + offsetof(Op, extent) / 4, 0);
+  set_word(file, op + offsetof(Op, prefix_tokens) / 4, 9);
+  repair_checksum(file);
+  EXPECT_EQ(open_and_run(file), Status::bad_program);
+}
+
+TEST(OpenMean, ToTheResidualStreamReplacesIt) {
+  const auto mean = [](Buffer destination) {
+    return status_with("mean_then_norm", OpKind::mean, offsetof(Op, destination),
+                       static_cast<std::uint32_t>(destination));
+  };
+  EXPECT_EQ(mean(Buffer::residual), Status::ok);
+  EXPECT_EQ(mean(Buffer::residual_add), Status::bad_program);
+  EXPECT_EQ(mean(Buffer::logits), Status::bad_program);
+}
+
+TEST(OpenScoreBias, NeedsAClassTokenAndASquareOfPatches) {
+  // Nine tokens are no square and a class token; any tensor would do as their bias.
+  Bytes file = testing::tiny_network("registers", "BitLog2_Half_16", 4);
+  const std::size_t op = find_op(file, OpKind::attention);
+  set_word(file, op + offsetof(Op, score_bias) / 4,
+           word_at(file, find_op(file, OpKind::embed) + offsetof(Op, bias) / 4));
+  repair_checksum(file);
+  EXPECT_EQ(open_and_run(file), Status::bad_program);
+
+  const Bytes beit = testing::tiny_network("beit", "BitLog2_Half_16", 4);
+  EXPECT_EQ(status_with("beit", OpKind::attention, offsetof(Op, score_bias),
+                        header_of(beit).data_bytes - 4),
+            Status::bad_program);
+  const std::size_t bias =
+      word_at(beit, find_op(beit, OpKind::attention) + offsetof(Op, score_bias) / 4) / 4;
+  constexpr std::size_t kLast = 2 * (3 * 3 + 3) - 1;  // of two heads, two patches per side
+  Bytes large = beit;
+  set_word(large, bias + kLast, 0x7FFFFFFF);
+  repair_checksum(large);
+  EXPECT_EQ(open_and_run(large), Status::bad_number);
+}
+
+TEST(OpenLinear, ReadsAsManyCodesAsThereAre) {
+  Bytes file = testing::tiny_network("distilled", "BitLog2_Half_16", 4);
+  std::size_t linears = 0;
+  for (std::size_t i = 0; i < header_of(file).op_count; ++i) {
+    linears += word_at(file, (sizeof(Header) + i * sizeof(Op)) / 4) ==
+                       static_cast<std::uint32_t>(OpKind::linear)
+                   ? 1
+                   : 0;
+  }
+  const std::size_t head = find_op(file, OpKind::linear, linears - 1);
+  EXPECT_EQ(word_at(file, head + offsetof(Op, in_features) / 4), 16U);  // two tokens of eight
+  for (const std::uint32_t features : {8U, 15U, 17U, 32U}) {
+    Bytes damaged = file;
+    set_word(damaged, head + offsetof(Op, in_features) / 4, features);
+    repair_checksum(damaged);
+    EXPECT_EQ(open_and_run(damaged), Status::bad_program) << features;
   }
 }
 

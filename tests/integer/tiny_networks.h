@@ -12,6 +12,7 @@
 #include "bitlog2/engine.h"
 #include "bitlog2/integer.h"
 #include "bitlog2/model.h"
+#include "integer/architectures.h"
 #include "reference.h"
 
 namespace bitlog2::testing {
@@ -40,22 +41,6 @@ inline std::vector<RgbImage> random_crops(std::size_t side, std::size_t count, s
   return crops;
 }
 
-inline ModelConfig tiny_config(Family family) {
-  ModelConfig config = config_of(family);
-  config.img_size = 8;
-  config.patch_size = family == Family::vit ? 4 : 2;
-  config.embed_dim = 8;
-  config.depths =
-      family == Family::vit ? std::vector<std::size_t>{1} : std::vector<std::size_t>{2, 1};
-  config.num_heads =
-      family == Family::vit ? std::vector<std::size_t>{2} : std::vector<std::size_t>{2, 4};
-  config.window_size = 2;
-  config.num_classes = 3;
-  config.preprocessing.crop = static_cast<int>(config.img_size);
-  config.preprocessing.resize = static_cast<int>(config.img_size);
-  return config;
-}
-
 inline QuantizedModel quantize(const Model& model, const QuantizationSettings& settings,
                                std::uint32_t seed = 1) {
   ThreadPool pool(1);
@@ -67,6 +52,15 @@ inline QuantizedModel quantize(const Model& model, const QuantizationSettings& s
 inline std::vector<std::byte> tiny_network(Family family, const std::string& scheme, int bits,
                                            const std::string& recipe = "repq") {
   return lower(quantize(make_random_model(tiny_config(family), 3),
+                        {bits, bits, find_attention_scheme(scheme), find_recipe(recipe)}),
+               {});
+}
+
+/// The same of a tiny_architecture.
+inline std::vector<std::byte> tiny_network(const std::string& architecture,
+                                           const std::string& scheme, int bits,
+                                           const std::string& recipe = "repq") {
+  return lower(quantize(random_model(tiny_architecture(architecture)),
                         {bits, bits, find_attention_scheme(scheme), find_recipe(recipe)}),
                {});
 }

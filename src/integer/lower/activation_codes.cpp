@@ -59,6 +59,10 @@ ActivationCodes codes_of(const Codebook& quantizer) {
 
 }  // namespace
 
+double ActivationCodes::smallest() const {
+  return has_levels() ? levels.front() * level_scale : -zero_point * scale;
+}
+
 double ActivationCodes::largest() const {
   return has_levels() ? levels.back() * level_scale
                       : (static_cast<double>(qmax) - zero_point) * scale;

@@ -32,7 +32,8 @@ struct ActivationCodes {
   /// What the layer behind must still take from a decoded integer.
   double decoded_zero_point() const { return has_levels() ? 0.0 : zero_point; }
 
-  /// The largest value that a code stands for.
+  /// The smallest and the largest value that a code stands for.
+  double smallest() const;
   double largest() const;
 
   /// How many codes there are.

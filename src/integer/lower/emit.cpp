@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numbers>
 
 #include "bitlog2/error.h"
+#include "integer/lower/activation_table.h"
 #include "integer/lower/factors.h"
 #include "quant/affine.h"
 
@@ -19,10 +19,6 @@ using runtime::OpKind;
 
 // The runtime checks this limit, too.
 constexpr float kLargestWeightZeroPoint = 4096.0F;
-
-constexpr std::size_t kGeluTableSize = 4096;
-constexpr std::size_t kFineGeluTableSize = 32768;  // where there are more codes than:
-constexpr std::size_t kMostCoarseCodes = 64;
 
 constexpr double kResidualScale = 1 << runtime::kResidualFraction;
 
@@ -41,10 +37,6 @@ Op make_op(OpKind kind, Buffer source, Buffer destination, std::size_t rows) {
   op.destination = word(destination);
   op.rows = word(rows);
   return op;
-}
-
-double gelu(double x) {
-  return x / 2 * (1 + std::erf(x / std::numbers::sqrt2));
 }
 
 }  // namespace
@@ -77,6 +69,7 @@ void Emitter::set_weights(Op& op, const Linear& layer, const ActivationCodes& in
     }
     const quant::AffineStep<> step = {weights.scale[c], zero_point, quant::qmax_of(weights.bits)};
     double sum = 0;
+    bool is_zero = true;
     for (std::size_t i = 0; i < row.size(); ++i) {
       const float code = step.encode(row[i]);
       if (std::isnan(code)) {
@@ -84,9 +77,11 @@ void Emitter::set_weights(Op& op, const Linear& layer, const ActivationCodes& in
       }
       codes[c * layer.in_features + i] = static_cast<std::uint8_t>(code);
       sum += code - zero_point;
+      is_zero = is_zero && row[i] == 0.0F;
     }
-    // What one step of the integer sum is worth.
-    const double unit = input.decoded_scale() * weights.scale[c];
+    // What one step of the integer sum is worth. A row of zeros, whose scale says nothing, must
+    // not take bits from the others.
+    const double unit = is_zero ? 0.0 : input.decoded_scale() * weights.scale[c];
     const double bias = layer.bias.empty() ? 0.0 : layer.bias[c];
     zero_points.push_back(static_cast<std::int16_t>(zero_point));
     factors.push_back(unit * forms[c].scale);
@@ -154,7 +149,7 @@ void Emitter::embed(const Linear& projection, std::size_t rows, std::span<const 
   if (!positions.empty()) {
     set_positions(op, positions);
   }
-  op.class_token = word(prefix);
+  op.prefix_tokens = word(prefix);
   program_.add_op(op, projection.name);
 }
 
@@ -240,42 +235,45 @@ void Emitter::linear(const LinearStep& step, Buffer destination) {
   program_.add_op(linear_op(step, destination, forms), step.layer->name);
 }
 
-/// The layer's sums index a table of the next layer's codes of GELU.
-void Emitter::linear_and_gelu(const LinearStep& step, const ActivationCodes& output) {
-  // Below -6 GELU is 0 to 1e-8; above `high` the code stays at its largest.
-  const double low = -6.0;
-  // GELU lies at most 0.17 below x, so that the table reaches every code.
-  const double high = std::max(1.0, output.largest() + 0.2);
-  const std::size_t size = output.count() > kMostCoarseCodes ? kFineGeluTableSize : kGeluTableSize;
-  const double interval = (high - low) / static_cast<double>(size - 1);
-  std::vector<std::uint8_t> table;
-  for (std::size_t i = 0; i < size; ++i) {
-    table.push_back(output.encode(gelu(low + static_cast<double>(i) * interval)));
-  }
+/// The layer's sums index a table of the next layer's codes of the activation.
+void Emitter::linear_and_activation(const LinearStep& step, Activation function,
+                                    const ActivationCodes& output) {
+  const ActivationTable table = activation_table(function, output);
   const Linear& layer = *step.layer;
-  const std::vector<OutputForm> forms(layer.out_features, {1 / interval, -low / interval});
+  const std::vector<OutputForm> forms(layer.out_features,
+                                      {1 / table.interval, -table.low / table.interval});
   Op op = linear_op(step, Buffer::codes_b, forms);
   op.output_qmax = output.qmax;
-  op.table = program_.add(layer.name + ".gelu_table", table);
-  op.table_size = word(table.size());
+  op.table = program_.add(layer.name + std::string(table_suffix(function)), table.codes);
+  op.table_size = word(table.codes.size());
   program_.add_op(op, layer.name);
 }
 
-void Emitter::mean(const MeanStep& step, const ActivationCodes& output) {
+Op Emitter::mean_op(const MeanStep& step, Buffer destination, const OutputForm& form) {
   const std::string name = "mean";
-  const double factor = 1 / (kResidualScale * output.scale);
+  const double factor = form.scale / kResidualScale;
   const FixedFactors fixed = fix_factors(std::span(&factor, 1), name);
-  Op op = make_op(OpKind::mean, Buffer::residual, Buffer::codes_a, 1);
+  const FixedOffsets offset = fix_offsets(std::span(&form.offset, 1), fixed.shift, name);
+  Op op = make_op(OpKind::mean, Buffer::residual, destination, step.rows);
   op.in_features = word(step.channels);
   op.out_features = word(step.channels);
-  set_output(op, output, name);
+  op.prefix_tokens = word(step.prefix);
   op.extent = word(step.grid);
   op.multipliers = program_.add(name + ".multiplier", fixed.integers);
-  const FixedOffsets offset = fix_offsets(std::span(&output.zero_point, 1), fixed.shift, name);
   op.bias = program_.add(name + ".bias", offset.integers);
   op.bias_shift = offset.bias_shift;
   op.shift = fixed.shift;
-  program_.add_op(op, name);
+  return op;
+}
+
+void Emitter::mean_to_codes(const MeanStep& step, const ActivationCodes& output) {
+  Op op = mean_op(step, Buffer::codes_a, {1 / output.scale, output.zero_point});
+  set_output(op, output, "mean");
+  program_.add_op(op, "mean");
+}
+
+void Emitter::mean_to_residual(const MeanStep& step) {
+  program_.add_op(mean_op(step, Buffer::residual, {kResidualScale, 0}), "mean");
 }
 
 }  // namespace bitlog2::integer

@@ -17,6 +17,9 @@
 
 namespace bitlog2::integer {
 
+/// Whether tokens attend within windows of a square of tokens. A bias alone does not say so.
+bool has_windows(const Attention& attention);
+
 /// A LayerNorm over `rows` tokens of the residual stream.
 struct NormStep {
   const LayerNorm* norm = nullptr;
@@ -39,10 +42,13 @@ struct AttentionStep {
   std::size_t rows = 0;
 };
 
-/// The mean over grid x grid tokens.
+/// The mean over grid x grid tokens behind the first `prefix` ones: one row, or two of which the
+/// other, before it, is the first token.
 struct MeanStep {
+  std::size_t prefix = 0;
   std::size_t grid = 0;
   std::size_t channels = 0;
+  std::size_t rows = 1;
 };
 
 /// What a layer's real output y becomes: the integer y * scale + offset.
@@ -74,14 +80,16 @@ class Emitter {
   /// q, k and v to codes_b, each as codes of its own quantizer.
   void qkv(const LinearStep& step, const Attention& attention);
 
-  /// A layer and GELU behind it to codes_b.
-  void linear_and_gelu(const LinearStep& step, const ActivationCodes& output);
+  /// A layer and an activation function behind it to codes_b.
+  void linear_and_activation(const LinearStep& step, Activation function,
+                             const ActivationCodes& output);
 
   /// q, k and v in codes_b to contexts in codes_a.
   void attention(const AttentionStep& step, const ActivationCodes& output);
 
-  /// The residual stream's mean to codes_a.
-  void mean(const MeanStep& step, const ActivationCodes& output);
+  /// The residual stream's mean to codes_a, or one row of it to the residual stream itself.
+  void mean_to_codes(const MeanStep& step, const ActivationCodes& output);
+  void mean_to_residual(const MeanStep& step);
 
  private:
   struct OperandCodes {
@@ -101,10 +109,11 @@ class Emitter {
   void set_positions(runtime::Op& op, std::span<const double> positions);
   void set_output(runtime::Op& op, const ActivationCodes& codes, const std::string& name);
   runtime::Op norm_op(const NormStep& step, runtime::Buffer destination, const OutputForm& form);
+  runtime::Op mean_op(const MeanStep& step, runtime::Buffer destination, const OutputForm& form);
   runtime::Op linear_op(const LinearStep& step, runtime::Buffer destination,
                         std::span<const OutputForm> forms);
   void set_heads(runtime::Op& op, const Attention& attention, const ActivationCodes& output);
-  void set_windows(runtime::Op& op, const Attention& attention);
+  void set_score_bias(runtime::Op& op, const Attention& attention);
 
   const Model& model_;
   const Quantizers& quantizers_;

@@ -38,6 +38,12 @@ std::size_t side_of_square(std::size_t tokens) {
 
 }  // namespace
 
+bool has_windows(const Attention& attention) {
+  const std::size_t side = side_of_square(attention.groups.tokens);
+  return attention.bias_rows == (2 * side - 1) * (2 * side - 1) &&
+         side * side == attention.groups.tokens;
+}
+
 /// Of one head. They share one table.
 Emitter::OperandCodes Emitter::operand_codes(const Attention& attention, std::size_t head) const {
   return {codes_at(attention.name, Slot::query, head), codes_at(attention.name, Slot::key, head),
@@ -79,7 +85,7 @@ void Emitter::attention(const AttentionStep& step, const ActivationCodes& output
   op.input_qmax = operand_codes(attention, 0).query.qmax;
   op.extent = word(step.attended);
   set_heads(op, attention, output);
-  set_windows(op, attention);
+  set_score_bias(op, attention);
   program_.add_op(op, attention.name);
 }
 
@@ -129,27 +135,27 @@ void Emitter::set_heads(Op& op, const Attention& attention, const ActivationCode
   op.shift = context_factors.shift;
 }
 
-/// Swin's windows, with their relative position bias and mask. Without a bias there are none.
-void Emitter::set_windows(Op& op, const Attention& attention) {
+/// The relative position bias, as a table of distances; and Swin's windows, with their mask.
+void Emitter::set_score_bias(Op& op, const Attention& attention) {
   if (attention.bias_index.empty()) {
     return;
   }
-  const std::size_t window = side_of_square(attention.groups.tokens);
-  const std::size_t offsets = (2 * window - 1) * (2 * window - 1);
   std::vector<std::int32_t> bias;
   for (std::size_t head = 0; head < attention.num_heads; ++head) {
-    for (std::size_t offset = 0; offset < offsets; ++offset) {
-      const double value =
-          attention.bias_table[offset * attention.num_heads + head] * score_scale();
+    for (std::size_t row = 0; row < attention.bias_rows; ++row) {
+      const double value = attention.bias_table[row * attention.num_heads + head] * score_scale();
       bias.push_back(
           to_bounded(value, kLargestScoreBias, attention.name, "its relative position bias is"));
     }
   }
   op.score_bias = program_.add(attention.name + ".score_bias", bias);
-  op.window = word(window);
-  op.window_shift = attention.groups.regions.empty() ? 0 : word(window / 2);
-  op.extent = word(window * side_of_square(attention.groups.count));
-  op.mask = static_cast<std::uint32_t>(kMask * score_scale());
+  if (has_windows(attention)) {
+    const std::size_t window = side_of_square(attention.groups.tokens);
+    op.window = word(window);
+    op.window_shift = attention.groups.regions.empty() ? 0 : word(window / 2);
+    op.extent = word(window * side_of_square(attention.groups.count));
+    op.mask = static_cast<std::uint32_t>(kMask * score_scale());
+  }
 }
 
 }  // namespace bitlog2::integer

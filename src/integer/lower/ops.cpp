@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "bitlog2/error.h"
+#include "integer/lower/activation_table.h"
 
 namespace bitlog2::integer {
 namespace {
@@ -13,9 +14,10 @@ namespace {
 using runtime::Buffer;
 
 constexpr std::string_view kAddition = "a residual addition";
-constexpr std::string_view kClassToken = "the class token";
+constexpr std::string_view kFirstTokens = "the choice of the first tokens";
 constexpr std::string_view kLogits = "the logits";
 constexpr std::string_view kMean = "the mean over tokens";
+constexpr std::string_view kJoining = "the joining of tokens";
 constexpr std::string_view kMerging = "the merging of patches";
 constexpr std::string_view kPositions = "the position embedding";
 
@@ -27,7 +29,7 @@ template <class... Visitors>
 Overloaded(Visitors...) -> Overloaded<Visitors...>;
 
 void require_square(std::size_t grid, std::size_t tokens, std::string_view reader) {
-  if (grid * grid != tokens) {
+  if (grid == 0 || grid * grid != tokens) {
     throw Error(fmt::format("{} takes {} tokens, which are no square of {}", reader, tokens, grid));
   }
 }
@@ -61,18 +63,20 @@ bool LoweringOps::is_stream(const Tensor& x) const {
 }
 
 std::string LoweringOps::describe_pending() const {
-  return std::visit(
-      Overloaded{
-          [](std::monostate) { return std::string("nothing"); },
-          [](const Embedding& step) { return step.projection->name; },
-          [](const NormStep& step) { return step.norm->name; },
-          [](const LinearStep& step) { return step.layer->name; },
-          [](const AttentionStep& step) { return step.attention->name; },
-          [](const Activated& step) { return "GELU behind " + step.linear.layer->name; },
-          [](const Merging&) { return std::string(kMerging); },
-          [](const MeanStep&) { return std::string(kMean); },
-      },
-      pending_);
+  return std::visit(Overloaded{
+                        [](std::monostate) { return std::string("nothing"); },
+                        [](const Embedding& step) { return step.projection->name; },
+                        [](const NormStep& step) { return step.norm->name; },
+                        [](const LinearStep& step) { return step.layer->name; },
+                        [](const AttentionStep& step) { return step.attention->name; },
+                        [](const Activated& step) {
+                          return fmt::format("{} behind {}", display_name(step.function),
+                                             step.linear.layer->name);
+                        },
+                        [](const Merging&) { return std::string(kMerging); },
+                        [](const MeanStep&) { return std::string(kMean); },
+                    },
+                    pending_);
 }
 
 void LoweringOps::refuse(std::string_view reader, const Tensor& x) const {
@@ -119,8 +123,12 @@ void LoweringOps::bring_to_stream(const Tensor& x, std::string_view reader) {
   if (const auto* embedding = std::get_if<Embedding>(&pending_)) {
     emitter_.embed(*embedding->projection, x.tokens, {}, 0);
   } else if (const auto* norm = std::get_if<NormStep>(&pending_);
-             norm != nullptr && norm->merge_grid == 0 && norm->rows == stream_rows_) {
+             norm != nullptr && norm->merge_grid == 0 && norm->rows == stream_rows_ &&
+             norm->rows == x.tokens) {
     emitter_.norm_to_residual(*norm);
+  } else if (const auto* mean = std::get_if<MeanStep>(&pending_);
+             mean != nullptr && mean->rows == 1) {
+    emitter_.mean_to_residual(*mean);
   } else if (const auto* linear = std::get_if<LinearStep>(&pending_)) {
     emitter_.linear(*linear, Buffer::residual);
   } else {
@@ -173,6 +181,9 @@ LoweringOps::Tensor LoweringOps::layer_norm(const LayerNorm& norm, const Tensor&
 }
 
 LoweringOps::Tensor LoweringOps::linear(const Linear& layer, const Tensor& x) {
+  if (is_stream(x) && x.tokens == 1 && stream_rows_ == 1) {
+    return linear(layer, mean_of_tokens(0, x));  // of one token
+  }
   if (!is_pending(x)) {
     refuse(layer.name, x);
   }
@@ -183,10 +194,10 @@ LoweringOps::Tensor LoweringOps::linear(const Linear& layer, const Tensor& x) {
   } else if (const auto* attention = std::get_if<AttentionStep>(&pending_)) {
     emitter_.attention(*attention, codes);
   } else if (const auto* activated = std::get_if<Activated>(&pending_)) {
-    emitter_.linear_and_gelu(activated->linear, codes);
+    emitter_.linear_and_activation(activated->linear, activated->function, codes);
     source = Buffer::codes_b;
   } else if (const auto* mean = std::get_if<MeanStep>(&pending_)) {
-    emitter_.mean(*mean, codes);
+    emitter_.mean_to_codes(*mean, codes);
   } else {
     refuse(layer.name, x);
   }
@@ -199,10 +210,8 @@ LoweringOps::Tensor LoweringOps::attention(const Attention& attention, const Ten
 }
 
 LoweringOps::Tensor LoweringOps::activation(Activation function, const Tensor& x) {
-  if (function != Activation::gelu) {
-    throw Error("no integer form: an activation other than GELU");
-  }
-  return hold(Activated{pending_step<LinearStep>(x, "GELU")}, x.tokens, x.channels);
+  return hold(Activated{pending_step<LinearStep>(x, display_name(function)), function}, x.tokens,
+              x.channels);
 }
 
 LoweringOps::Tensor LoweringOps::add(const Tensor& x, const Tensor& y) {
@@ -229,38 +238,43 @@ LoweringOps::Tensor LoweringOps::merge_patches(std::size_t grid, const Tensor& x
 
 LoweringOps::Tensor LoweringOps::first_tokens(std::size_t count, const Tensor& x) {
   if (auto* step = std::get_if<AttentionStep>(&pending_); step != nullptr && is_pending(x)) {
-    if (!step->attention->bias_index.empty()) {
-      refuse(kClassToken, x);  // windows attend as a whole
+    if (has_windows(*step->attention)) {
+      refuse(kFirstTokens, x);  // windows attend as a whole
     }
     step->rows = count;
     pending_tensor_ = new_tensor(count, x.channels);
     return pending_tensor_;
   }
   if (!is_stream(x)) {
-    bring_to_stream(x, kClassToken);
+    bring_to_stream(x, kFirstTokens);
   }
   // The first rows of the stream; what is held back beside it stays so.
   stream_ = new_tensor(count, x.channels);
   return stream_;
 }
 
-LoweringOps::Tensor LoweringOps::mean_of_tokens(std::size_t first, const Tensor& x) {
-  if (first != 0) {
-    throw Error("no integer form: a mean without the first tokens");
-  }
-  const std::size_t grid = side_of_square(x.tokens);
-  require_square(grid, x.tokens, kMean);
+LoweringOps::Tensor LoweringOps::hold_mean(std::size_t first, const Tensor& x, std::size_t rows) {
+  const std::size_t patches = x.tokens < first ? 0 : x.tokens - first;
+  const std::size_t grid = side_of_square(patches);
+  require_square(grid, patches, kMean);
   bring_to_stream(x, kMean);
   require_whole_stream(x, kMean);
-  return hold(MeanStep{grid, x.channels}, 1, x.channels);
+  return hold(MeanStep{first, grid, x.channels, rows}, 1, rows * x.channels);
 }
 
-LoweringOps::Tensor LoweringOps::join_tokens(const Tensor&) {
-  throw Error("no integer form: tokens side by side");
+LoweringOps::Tensor LoweringOps::mean_of_tokens(std::size_t first, const Tensor& x) {
+  return hold_mean(first, x, 1);
 }
 
-LoweringOps::Tensor LoweringOps::first_and_mean(std::size_t, const Tensor&) {
-  throw Error("no integer form: tokens side by side");
+LoweringOps::Tensor LoweringOps::first_and_mean(std::size_t first, const Tensor& x) {
+  return hold_mean(first, x, 2);
+}
+
+/// Rows of codes lie one behind the other: what reads them need only know that they are one.
+LoweringOps::Tensor LoweringOps::join_tokens(const Tensor& x) {
+  pending_step<NormStep>(x, kJoining);
+  pending_tensor_ = new_tensor(1, x.tokens * x.channels);
+  return pending_tensor_;
 }
 
 void LoweringOps::finish(const Tensor& logits) {

@@ -56,8 +56,9 @@ class LoweringOps {
   struct Embedding {
     const Linear* projection;
   };
-  struct Activated {  // GELU behind it
+  struct Activated {
     LinearStep linear;
+    Activation function;  // behind it
   };
   struct Merging {
     std::size_t grid;
@@ -65,6 +66,7 @@ class LoweringOps {
   using Pending = std::variant<std::monostate, Embedding, NormStep, LinearStep, AttentionStep,
                                Activated, Merging, MeanStep>;
 
+  Tensor hold_mean(std::size_t first, const Tensor& x, std::size_t rows);
   Tensor new_tensor(std::size_t tokens, std::size_t channels);
   Tensor hold(Pending pending, std::size_t tokens, std::size_t channels);
   bool is_pending(const Tensor& x) const;

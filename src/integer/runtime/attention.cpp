@@ -40,6 +40,30 @@ void add_bias_and_mask(const Op& op, std::size_t i, const AttentionScratch& scra
   }
 }
 
+/// The relative position bias of one query, token i of the class token and a square of patches.
+/// It is read where it lies: spread over all pairs it could be a hundred times as large.
+void add_bias_with_class(const std::int32_t* bias, std::size_t side, std::size_t i,
+                         std::int32_t* __restrict scores) {
+  const std::size_t across = 2 * side - 1;
+  const std::int32_t* of_class = bias + across * across;  // to patches, of patches, of itself
+  scores[0] += i == 0 ? of_class[2] : of_class[1];
+  if (i == 0) {
+    for (std::size_t j = 1; j <= side * side; ++j) {
+      scores[j] += of_class[0];
+    }
+    return;
+  }
+  const std::size_t y = (i - 1) / side;
+  const std::size_t x = (i - 1) % side;
+  for (std::size_t key_y = 0; key_y < side; ++key_y) {
+    const std::int32_t* row = bias + (y + side - 1 - key_y) * across + x + side - 1;
+    std::int32_t* target = scores + 1 + key_y * side;
+    for (std::size_t key_x = 0; key_x < side; ++key_x) {
+      target[key_x] += *(row - key_x);
+    }
+  }
+}
+
 }  // namespace
 
 /// Threads share the queries where all tokens attend to each other, else the windows.
@@ -181,13 +205,14 @@ void Runner::attend_in_group(const Op& op, std::size_t h, Range queries,
     const std::size_t left = queries.end - first;
     const Range chunk = {first, first + (left < kRowChunk ? left : kRowChunk)};
     score(op, head, parts, chunk, scratch);
+    add_biases(op, h, chunk, scratch);
     const Weights weights = {scratch.weights, chunk.size(), scratch.tokens};
     kernels_.softmax_codes(rule_, head.log2_delta, scratch.scores, scratch.score_width, weights);
     write_context(op, h, head, parts, chunk, weights, scratch);
   }
 }
 
-/// Scores [queries, score_width] in log2 units, with bias and mask.
+/// Scores [queries, score_width] in log2 units.
 void Runner::score(const Op& op, const HeadRecord& head, const HeadCodes& parts, Range queries,
                    const AttentionScratch& scratch) const {
   const Inputs inputs = {parts.parts[0] + queries.begin * parts.stride, parts.stride, parts.qmax};
@@ -203,8 +228,18 @@ void Runner::score(const Op& op, const HeadRecord& head, const HeadCodes& parts,
   }
   kernels_.rescale(rescale, {scratch.scores, scratch.score_width, scratch.query_sums,
                              queries.size(), scratch.tokens});
-  for (std::size_t i = queries.begin; i < queries.end && op.window != 0; ++i) {
-    add_bias_and_mask(op, i, scratch, scratch.scores + (i - queries.begin) * scratch.score_width);
+}
+
+void Runner::add_biases(const Op& op, std::size_t h, Range queries,
+                        const AttentionScratch& scratch) const {
+  std::int32_t* scores = scratch.scores;
+  for (std::size_t i = queries.begin; i < queries.end; ++i, scores += scratch.score_width) {
+    if (op.window != 0) {
+      add_bias_and_mask(op, i, scratch, scores);
+    } else if (op.score_bias != 0) {
+      add_bias_with_class(tensor<std::int32_t>(op.score_bias) + h * score_biases(op),
+                          biased_grid(op), i, scores);
+    }
   }
 }
 

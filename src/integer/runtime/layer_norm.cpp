@@ -1,5 +1,5 @@
 // What reads the residual stream: LayerNorm, over single tokens or merged ones, and the mean
-// over all tokens.
+// over tokens.
 #include "runner.h"
 
 namespace bitlog2::runtime {
@@ -52,25 +52,36 @@ void Runner::layer_norm(const Op& op, Range rows) {
   }
 }
 
+/// The last row is the mean over tokens, the one before it, if there is one, the first token.
 void Runner::mean(const Op& op, Range rows) {
-  if (rows.empty()) {
-    return;  // another thread's
+  for (std::size_t row = rows.begin; row < rows.end; ++row) {
+    const std::size_t square = std::size_t{mean_grid(op)} * mean_grid(op);
+    const bool is_mean = row + 1 == op.rows;
+    mean_of(op, is_mean ? Range{op.prefix_tokens, op.prefix_tokens + square} : Range{0, 1}, row);
   }
+}
+
+void Runner::mean_of(const Op& op, Range tokens, std::size_t row) {
   const std::int64_t offset =
       rounding_offset(*tensor<std::int32_t>(op.bias), op.bias_shift, op.shift);
   const std::int32_t multiplier = *tensor<std::int32_t>(op.multipliers);
   const CodeTable table = code_table(op);
-  const std::int64_t count = std::int64_t{mean_grid(op)} * mean_grid(op);
+  const auto count = static_cast<std::int64_t>(tokens.size());
   for (std::size_t c = 0; c < op.in_features; ++c) {
     std::int64_t sum = 0;
-    for (std::int64_t r = 0; r < count; ++r) {
-      sum += residual_[static_cast<std::size_t>(r) * op.in_features + c];
+    for (std::size_t t = tokens.begin; t < tokens.end; ++t) {
+      sum += residual_[t * op.in_features + c];
     }
     const std::int64_t average = (2 * sum + (sum < 0 ? -count : count)) / (2 * count);
     const std::int64_t value =
         rescaled(static_cast<std::int32_t>(average), multiplier, offset, op.shift);
+    if (!writes_codes(op)) {  // of one row, of which the channel has been read
+      residual_[row * op.in_features + c] = saturate(value, statistics_.saturations);
+      continue;
+    }
     const auto code = static_cast<std::uint8_t>(clamp(value, 0, largest_output(op)));
-    codes(op.destination)[c] = table.entries == nullptr ? code : table.entries[code];
+    codes(op.destination)[row * op.in_features + c] =
+        table.entries == nullptr ? code : table.entries[code];
   }
 }
 

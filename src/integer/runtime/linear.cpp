@@ -55,8 +55,8 @@ void Runner::multiply(const Op& op, const InputBytes& bytes, Range rows, std::by
 }
 
 void Runner::embed(const Op& op, Range rows) {
-  // Shares are of tokens; the class token is the first of them and has no patch.
-  const std::size_t skip = op.class_token;
+  // Shares are of tokens, of which the first ones have no patch.
+  const std::size_t skip = op.prefix_tokens;
   const Range patches = {rows.begin < skip ? 0 : rows.begin - skip,
                          rows.end < skip ? 0 : rows.end - skip};
   start_from_positions(op, rows);

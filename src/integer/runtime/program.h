@@ -49,7 +49,7 @@ enum class OpKind : std::uint32_t {
   layer_norm = 2,  // residual -> codes, or residual -> residual
   linear = 3,      // codes -> codes, residual or logits
   attention = 4,   // qkv codes -> context codes
-  mean = 5,        // residual -> codes, averaged over tokens
+  mean = 5,        // residual -> codes or residual, averaged over tokens
 };
 
 /// Where an operation reads and writes. Codes are bytes; `a` and `b` are two buffers of them.
@@ -76,7 +76,8 @@ struct Op {
   // output_c = (s_c * multiplier_c + bias_c * 2^bias_shift + 2^(shift-1)) >> shift, where s_c is
   // embed, linear: sum_i (w_ci - zero_point_c) * decode[x_i]
   // layer_norm:    n_c, the normalised value
-  // mean:          the mean over all tokens; one multiplier and bias for all channels
+  // mean:          the mean over tokens, behind the first token itself where there are two rows;
+  //                one multiplier and bias for all channels
   // attention:     the context; multiplier and bias in the HeadRecord
   std::uint32_t weight_bits;  // 2..8; up to 4 two to a byte, the lower half first
   std::uint32_t weights;      // U8 [out, ceil(in / 2)] or [out, in]
@@ -88,11 +89,12 @@ struct Op {
   std::uint32_t decode;  // I16 [decode_size]: what an input code stands for
   std::uint32_t decode_size;
   std::uint32_t table;       // U8 [table_size]: codes by what is looked up, see has_code_table()
-  std::uint32_t table_size;  // linear: at most 65536 (GELU); embed: 3 * 256; others: at most 256
+  std::uint32_t table_size;  // linear: at most 65536; embed: 3 * 256; others: at most 256
 
   std::uint32_t positions;  // embed: I16 [tokens, out], added after << position_shift
   std::uint32_t position_shift;
-  std::uint32_t class_token;  // embed: 1 if positions start with the class token's row
+  std::uint32_t prefix_tokens;  // embed: rows of positions before the patches'; mean: the first
+                                // tokens, that are not averaged
 
   std::uint32_t epsilon_low;  // layer_norm: in_features * eps * 2^(2 * kResidualFraction)
   std::uint32_t epsilon_high;
@@ -103,7 +105,7 @@ struct Op {
   std::uint32_t window_shift;
   std::uint32_t heads;
   std::uint32_t head_table;  // attention: HeadRecord [heads]
-  std::uint32_t score_bias;  // attention: I32 [heads, (2 * window - 1)^2], or none
+  std::uint32_t score_bias;  // attention: I32 [heads, score_biases()], or none
   std::uint32_t score_shift;
   std::uint32_t mask;  // attention: subtracted from scores across regions
   std::uint32_t bias_shift;
@@ -135,6 +137,24 @@ constexpr std::uint32_t attended_tokens(const Op& op) {
 /// mean: tokens per side of the square that is averaged.
 constexpr std::uint32_t mean_grid(const Op& op) {
   return op.extent;
+}
+
+/// attention with a bias and without windows: patches per side of the square of patches behind the
+/// class token, to which all others have a distance.
+constexpr std::uint32_t biased_grid(const Op& op) {
+  std::uint32_t grid = 0;
+  while (std::uint64_t{grid + 1} * (grid + 1) < attended_tokens(op)) {
+    ++grid;
+  }
+  return grid;
+}
+
+/// attention with a bias: how many biases a head has. One for each distance between two tokens of
+/// a window; or between two patches, and then those of the class token to a patch, of a patch to
+/// it, and of it to itself.
+constexpr std::uint64_t score_biases(const Op& op) {
+  const std::uint64_t side = op.window != 0 ? op.window : biased_grid(op);
+  return (2 * side - 1) * (2 * side - 1) + (op.window != 0 ? 0 : 3);
 }
 
 /// attention: tokens that attend to each other, all or those of a window.

@@ -114,10 +114,9 @@ class Checker {
       return Status::bad_program;
     }
     const std::uint64_t grid = header_.image_size / patch;
-    const bool consistent = op.in_features == 3 * patch * patch && op.class_token <= 1 &&
-                            op.rows == grid * grid + op.class_token &&
-                            buffer(op.destination) == Buffer::residual &&
-                            (op.class_token == 0 || op.positions != 0);
+    const bool consistent =
+        op.in_features == 3 * patch * patch && op.rows == grid * grid + op.prefix_tokens &&
+        buffer(op.destination) == Buffer::residual && (op.prefix_tokens == 0 || op.positions != 0);
     if (!consistent || op.table_size != 768 || !in_file(op.table, 768, 1)) {
       return Status::bad_program;
     }
@@ -159,7 +158,8 @@ class Checker {
 
   Status check_linear(const Op& op) {
     const Shape* source = codes(op.source);
-    if (source == nullptr || source->features != op.in_features || source->rows != op.rows ||
+    // Rows may be joined: all that matters is where they end.
+    if (source == nullptr || source->size() != std::uint64_t{op.rows} * op.in_features ||
         buffer(op.source) == buffer(op.destination)) {
       return Status::bad_program;
     }
@@ -199,15 +199,18 @@ class Checker {
         op.input_qmax < source->qmax) {
       return Status::bad_number;
     }
-    const std::uint64_t offsets = std::uint64_t{2} * op.window - 1;
     if (!in_file(op.head_table, sizeof(HeadRecord) * std::uint64_t{op.heads}, 4) ||
-        (op.score_bias != 0 &&
-         (op.window == 0 ||
-          !in_file(op.score_bias, std::uint64_t{4} * op.heads * offsets * offsets, 4)))) {
+        (op.score_bias != 0 && !has_room_for_biases(op))) {
       return Status::bad_program;
     }
     return check_heads(op, channels / op.heads, source->qmax) ? write(op, op.out_features)
                                                               : Status::bad_number;
+  }
+
+  bool has_room_for_biases(const Op& op) const {
+    const std::uint64_t grid = op.window != 0 ? 0 : biased_grid(op);
+    const bool is_square = op.window != 0 || (grid > 0 && grid * grid + 1 == attended_tokens(op));
+    return is_square && in_file(op.score_bias, std::uint64_t{4} * op.heads * score_biases(op), 4);
   }
 
   bool check_heads(const Op& op, std::uint64_t head_dim, std::uint32_t qmax) const {
@@ -227,7 +230,7 @@ class Checker {
       const std::int64_t v = farthest(head.value_zero, qmax);
       const auto tokens = static_cast<std::int64_t>(group_tokens(op));
       if (static_cast<AttentionKind>(header_.attention_kind) == AttentionKind::sqrt2 &&
-          tokens * v << kSqrt2ContextFraction > 1 << 30) {
+          tokens * v << kSqrt2ContextFraction > kMaxSum) {
         return false;
       }
       // The score itself, before bias and mask, stays below 2^29.
@@ -237,8 +240,8 @@ class Checker {
       }
     }
     if (op.score_bias != 0) {
-      const std::uint64_t offsets = std::uint64_t{2} * op.window - 1;
-      for (std::uint64_t i = 0; i < op.heads * offsets * offsets; ++i) {
+      const std::uint64_t count = op.heads * score_biases(op);
+      for (std::uint64_t i = 0; i < count; ++i) {
         if (magnitude(read_at<std::int32_t>(data_ + op.score_bias + 4 * i)) > (1 << 29)) {
           return false;
         }
@@ -249,8 +252,15 @@ class Checker {
 
   Status check_mean(const Op& op) {
     const std::uint64_t grid = mean_grid(op);
-    if (op.rows != 1 || op.in_features != op.out_features || residual_.features != op.in_features ||
-        codes(op.destination) == nullptr || grid > kMaxGrid || grid * grid != residual_.rows) {
+    if (op.in_features != op.out_features || residual_.features != op.in_features || grid == 0 ||
+        grid > kMaxGrid || grid * grid + op.prefix_tokens != residual_.rows) {
+      return Status::bad_program;
+    }
+    // The mean alone, or the first token before it.
+    const bool fits = codes(op.destination) != nullptr
+                          ? op.rows <= 2
+                          : buffer(op.destination) == Buffer::residual && op.rows == 1;
+    if (!fits) {
       return Status::bad_program;
     }
     if (!in_file(op.multipliers, 4, 4) || !in_file(op.bias, 4, 4)) {

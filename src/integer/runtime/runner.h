@@ -138,6 +138,7 @@ class Runner {
   // layer_norm.cpp
   void layer_norm(const Op& op, Range rows);
   void mean(const Op& op, Range rows);
+  void mean_of(const Op& op, Range tokens, std::size_t row);
   void gather_row(const Op& op, std::size_t index, std::int32_t* row) const;
 
   // attention.cpp
@@ -154,6 +155,8 @@ class Runner {
                    const AttentionScratch& scratch) const;
   void attend_in_group(const Op& op, std::size_t head_index, Range queries,
                        const AttentionScratch& scratch);
+  void add_biases(const Op& op, std::size_t head, Range queries,
+                  const AttentionScratch& scratch) const;
   void score(const Op& op, const HeadRecord& head, const HeadCodes& parts, Range queries,
              const AttentionScratch& scratch) const;
   void write_context(const Op& op, std::size_t head_index, const HeadRecord& head,

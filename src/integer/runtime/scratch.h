@@ -170,7 +170,7 @@ struct AttentionScratch {
             carver.take<std::uint8_t>(op.window == 0 ? 0 : 3 * tokens * head_dim + kInputSlack)),
         tokens_at(carver.take<std::uint32_t>(op.window == 0 ? 0 : tokens)),
         regions(carver.take<std::int32_t>(op.window == 0 ? 0 : tokens)),
-        bias(carver.take<std::int32_t>(op.score_bias == 0 ? 0 : tokens * tokens)),
+        bias(carver.take<std::int32_t>(op.score_bias == 0 || op.window == 0 ? 0 : tokens * tokens)),
         keys(carver.take<std::int8_t>(score_width * round_up(head_dim, kDepthStep))),
         key_offsets(carver.take<std::int32_t>(kPanelWidth)),
         key_sums(carver.take<std::int32_t>(score_width)),
