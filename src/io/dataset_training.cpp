@@ -91,7 +91,7 @@ LabelledSplits open_folders(const fs::path& path) {
   return splits;
 }
 
-LabelledSplits open_tensors(const fs::path& path) {
+LabelledSplits open_tensor_splits(const fs::path& path) {
   const Safetensors file = Safetensors::open(path);
   for (const char* name : {"train.images", "train.labels", "val.images", "val.labels"}) {
     if (file.find(name) == nullptr) {
@@ -122,7 +122,7 @@ void check_classes(LabelledSplits& splits) {
 }  // namespace
 
 LabelledSplits open_labelled_splits(const fs::path& path) {
-  LabelledSplits splits = is_folder(path) ? open_folders(path) : open_tensors(path);
+  LabelledSplits splits = is_folder(path) ? open_folders(path) : open_tensor_splits(path);
   check_classes(splits);
   return splits;
 }
