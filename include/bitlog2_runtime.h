@@ -77,7 +77,8 @@ bitlog2_status bitlog2_open(bitlog2_network* network, const void* file, size_t f
 /* Side of the square input image, in pixels: 1 to 16384. */
 size_t bitlog2_image_size(const bitlog2_network* network);
 
-/* Number of classes, which is the number of logits: 1 to 524288. */
+/* Number of classes, which is the number of logits: 1 to 524288. Of an encoder, which has no
+ * classes, the width of its embedding; what is said of logits here is true of the embedding. */
 size_t bitlog2_num_classes(const bitlog2_network* network);
 
 /* --- speed ------------------------------------------------------------------------------- */

@@ -140,8 +140,10 @@ inline Model random_model(const ModelConfig& config, std::uint32_t seed = 3) {
     if (is_weight && parameter.name.find("norm") == std::string::npos) {
       return;
     }
+    // A position bias that decides to what tokens attend.
+    const float factor = parameter.name.ends_with("bias_table") ? 5.0F : 1.0F;
     for (float& value : parameter.values) {
-      value = normal(random) + (is_weight ? 1.0F : 0.0F);
+      value = factor * normal(random) + (is_weight ? 1.0F : 0.0F);
     }
   });
   if (model.attention_pooling) {

@@ -10,7 +10,9 @@
 #include <vector>
 
 #include "bitlog2/error.h"
+#include "bitlog2/load.h"
 #include "goldens.h"
+#include "saved_models.h"
 #include "tiny_networks.h"
 
 namespace bitlog2 {
@@ -100,6 +102,36 @@ INSTANTIATE_TEST_SUITE_P(Tiny, ArchitecturesInIntegers,
                            return std::get<0>(test.param) + "_" + std::get<1>(test.param) + "_w" +
                                   std::to_string(std::get<2>(test.param));
                          });
+
+// --- models as libraries save them -------------------------------------------------------------
+
+class SavedModels : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(SavedModels, RunInIntegers) {
+  ModelSource source;
+  source.model = testing::saved_model(GetParam());
+  Model model;
+  try {
+    model = load_model(source).model;
+  } catch (const Error&) {
+    return;  // which ones are refused is tested elsewhere
+  }
+  const auto crops = random_crops(model.config.img_size, 16, 5);
+  const auto fp32 = make_fp32_engine(model)->logits(crops);
+  for (const char* recipe : {"repq", "best"}) {
+    const QuantizedModel quantized = testing::quantize(
+        model, {8, 8, find_attention_scheme("BitLog2_Half_16"), find_recipe(recipe)});
+    const auto simulated = make_simulated_engine(quantized)->logits(crops);
+    const auto engine = IntegerEngine::from_bytes(lower(quantized, {}), GetParam());
+    EXPECT_LE(relative_l2(engine->logits(crops), simulated),
+              0.6 * relative_l2(simulated, fp32) + 0.005)
+        << recipe;
+    EXPECT_EQ(engine->saturations(), 0U) << recipe;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Files, SavedModels, ::testing::ValuesIn(testing::saved_models()),
+                         [](const auto& test) { return test.param; });
 
 // --- sizes -----------------------------------------------------------------------------------
 

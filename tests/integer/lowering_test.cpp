@@ -2,10 +2,15 @@
 // Nothing that a layer computes may be lost on the way to a valid file.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "bitlog2/error.h"
+#include "bitlog2/safetensors.h"
 #include "integer/lower/ops.h"
 #include "model/forward.h"
 #include "tiny_networks.h"
@@ -235,6 +240,20 @@ TEST_P(Lowering, MeanOfAPartOfTheStreamIsRefused) {
     ops.mean_of_tokens(0, ops.first_tokens(1, ops.embed_patches(model().patch_embed)));
   });
   expect_names(message, "the mean over tokens", "a part of the residual stream");
+}
+
+TEST(LoweringOfZeros, ConstantQueryTakesNoBitsFromKeysAndValues) {
+  const Model model = testing::random_model(testing::tiny_architecture("siglip"));
+  const QuantizedModel quantized =
+      testing::quantize(model, {8, 8, find_attention_scheme("BitLog2_Half_17")});
+  const std::vector<std::byte> bytes = lower(quantized, {});
+  const Safetensors file = Safetensors::parse(bytes, "siglip");
+  const TensorView& tensor = file.at("attn_pool.qkv.multiplier");
+  std::vector<std::int32_t> multipliers(tensor.bytes.size() / sizeof(std::int32_t));
+  std::memcpy(multipliers.data(), tensor.bytes.data(), tensor.bytes.size());
+  const auto first_key = multipliers.begin() + static_cast<std::ptrdiff_t>(model.config.embed_dim);
+  EXPECT_EQ(std::count(multipliers.begin(), first_key, 0), first_key - multipliers.begin());
+  EXPECT_GE(*std::max_element(first_key, multipliers.end()), 1 << 29);
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, Lowering, ::testing::Values(Family::vit, Family::swin),

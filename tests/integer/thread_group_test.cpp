@@ -98,7 +98,9 @@ TEST_P(Threads, ShareANetwork) {
 }
 
 INSTANTIATE_TEST_SUITE_P(OfFuzzer, Threads,
-                         ::testing::Values("vit_half_w4", "vit_sqrt2_w8", "swin_half_w4"),
+                         ::testing::Values("vit_half_w4", "vit_sqrt2_w8", "swin_half_w4",
+                                           "distilled_w4", "registers_w4", "siglip_w4", "beit_w4",
+                                           "clip_w4", "pre_logits_w4"),
                          [](const auto& test) { return std::string(test.param); });
 
 }  // namespace

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -15,13 +14,10 @@
 #include "bitlog2/error.h"
 #include "bitlog2/load.h"
 #include "bitlog2/safetensors.h"
+#include "saved_models.h"
 
 namespace bitlog2 {
 namespace {
-
-namespace fs = std::filesystem;
-
-const fs::path kRoot = fs::path(BITLOG2_SOURCE_DIR) / "tests/data/architectures";
 
 /// A model at one size of the input.
 struct Case {
@@ -34,39 +30,23 @@ void PrintTo(const Case& value, std::ostream* out) {
 }
 
 Safetensors expected_of(const std::string& name) {
-  return Safetensors::open(kRoot / name / "expected.safetensors");
+  return Safetensors::open(testing::kSavedModels / name / "expected.safetensors");
 }
 
 std::vector<Case> all_cases() {
   std::vector<Case> cases;
-  for (const auto& entry : fs::directory_iterator(kRoot)) {
-    if (entry.is_directory()) {
-      const std::string name = entry.path().filename().string();
-      const Safetensors expected = expected_of(name);
-      for (const auto& size : nlohmann::json::parse(expected.metadata().at("image_sizes"))) {
-        cases.push_back({name, size.get<std::size_t>()});
-      }
+  for (const std::string& name : testing::saved_models()) {
+    const Safetensors expected = expected_of(name);
+    for (const auto& size : nlohmann::json::parse(expected.metadata().at("image_sizes"))) {
+      cases.push_back({name, size.get<std::size_t>()});
     }
   }
   std::ranges::sort(cases, {}, [](const Case& value) { return std::pair(value.name, value.size); });
   return cases;
 }
 
-/// What `--model` would be given: the folder, or the file where there is no config.json.
-std::string path_of(const std::string& name) {
-  if (fs::exists(kRoot / name / "config.json")) {
-    return (kRoot / name).string();
-  }
-  for (const auto& entry : fs::directory_iterator(kRoot / name)) {
-    if (entry.path().filename() != "expected.safetensors") {
-      return entry.path().string();
-    }
-  }
-  return "";
-}
-
 std::vector<RgbImage> pictures() {
-  const Safetensors file = Safetensors::open(kRoot / "pictures.safetensors");
+  const Safetensors file = Safetensors::open(testing::kSavedModels / "pictures.safetensors");
   const TensorView& images = file.at("images");
   std::vector<RgbImage> result;
   const std::size_t bytes = images.bytes.size() / static_cast<std::size_t>(images.shape[0]);
@@ -96,7 +76,7 @@ class Architectures : public ::testing::TestWithParam<Case> {};
 TEST_P(Architectures, GiveTheirLibrarysPixelsAndOutputs) {
   const auto& [name, size] = GetParam();
   const ModelSource source = {
-      .model = path_of(name), .weights = {}, .config = {}, .image_size = size};
+      .model = testing::saved_model(name), .weights = {}, .config = {}, .image_size = size};
   if (const std::string refusal = refusal_of(GetParam()); !refusal.empty()) {
     try {
       static_cast<void>(load_model(source));
