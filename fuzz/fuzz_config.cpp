@@ -1,6 +1,7 @@
 // Feeds arbitrary text to the reader of model configurations, which people write by hand.
 // Whatever the text, nothing but Error may come out; what is accepted must survive being written
-// and read again. Seeds: fuzz/corpus/config.
+// and read again. The same text goes to the reader of other libraries' configurations, up to a zero
+// byte as a config.json and behind it as a preprocessor_config.json. Seeds: fuzz/corpus/config.
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -8,8 +9,27 @@
 
 #include "bitlog2/error.h"
 #include "bitlog2/model.h"
+#include "model/names/library_config.h"
+
+namespace {
+
+void read_library_config(std::string_view text) {
+  const std::string_view config = text.substr(0, text.find('\0'));
+  const std::string_view rest = text.substr(config.size());
+  try {
+    const bitlog2::LibraryConfig parsed =
+        bitlog2::parse_library_config(config, rest.substr(rest.empty() ? 0 : 1), "fuzz");
+    if (parsed.preprocessing && bitlog2::preprocessing_at(parsed, 32).crop != 32) {
+      __builtin_trap();
+    }
+  } catch (const bitlog2::Error&) {
+  }
+}
+
+}  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  read_library_config({reinterpret_cast<const char*>(data), size});
   bitlog2::ModelConfig config;
   try {
     config = bitlog2::parse_config({reinterpret_cast<const char*>(data), size}, "fuzz");

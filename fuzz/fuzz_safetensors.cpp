@@ -1,9 +1,10 @@
 // Feeds arbitrary bytes to the safetensors reader, reads every tensor that it lists, compares
-// them with tiny models, and parses the model config that the metadata may hold. Bytes that are
-// no safetensors file go to what names such files. Whatever the bytes, nothing but Error may
-// come out. Seeds: fuzz/corpus/safetensors.
+// them with tiny models, loads what their names and shapes alone say, and parses the model config
+// that the metadata may hold. Bytes that are no safetensors file go to what names such files.
+// Whatever the bytes, nothing but Error may come out. Seeds: fuzz/corpus/safetensors.
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "bitlog2/model.h"
 #include "bitlog2/safetensors.h"
 #include "io/file_kind.h"
+#include "model/names/infer_config.h"
 
 namespace {
 
@@ -64,6 +66,22 @@ void compare_with_models(const bitlog2::Safetensors& file) {
   }
 }
 
+/// Loads what the names and shapes alone say, if that is small.
+void infer_and_load(const bitlog2::Safetensors& file) {
+  constexpr std::size_t kMostPixels = 64;
+  constexpr std::size_t kMostChannels = 64;
+  try {
+    const bitlog2::InferredConfig inferred = bitlog2::infer_config(file, std::nullopt, 0, 1);
+    const bitlog2::ModelConfig config =
+        bitlog2::parse_config(bitlog2::config_to_json(inferred.config), "inferred");
+    if (config.img_size <= kMostPixels && config.embed_dim <= kMostChannels &&
+        config.mlp_ratio <= 4 && config.pre_logits <= kMostChannels) {
+      bitlog2::load_checkpoint(file, config, inferred.position_resize);
+    }
+  } catch (const bitlog2::Error&) {
+  }
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -74,6 +92,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     read_tensors(file);
     read_config(file);
     compare_with_models(file);
+    infer_and_load(file);
   } catch (const bitlog2::Error&) {
   }
   return 0;

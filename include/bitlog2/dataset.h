@@ -74,6 +74,11 @@ struct DatasetRequest {
   std::uint64_t seed = 0;                     ///< of the calibration sample
   std::vector<std::string> class_names = {};  ///< of the model, by class; empty: not known
   std::filesystem::path class_map = {};       ///< names of class folders by class; empty: none
+  /// Names of class folders by class, which no others may have; empty: the rules below.
+  std::vector<std::string> class_folders = {};
+  /// Whether validation images need labels. Else they are whatever images are there, each without a
+  /// label, and no class map may be given.
+  bool labelled = true;
 };
 
 /// Opens a dataset in any of the layouts below; throws Error that says what was found
@@ -99,6 +104,22 @@ struct DatasetRequest {
 /// many), else of the validation images; in sorted order. The sample depends on the seed and
 /// the sorted names alone, not on the machine.
 DatasetSplits open_dataset(const DatasetRequest& request);
+
+/// Images to learn classes from, and to be tested on, by the dataset's own classes.
+struct LabelledSplits {
+  Dataset training;
+  Dataset validation;
+  std::size_t classes = 0;         ///< labels of both are below
+  std::vector<std::string> notes;  ///< lines for people, as of DatasetSplits
+};
+
+/// Opens the training and the validation images of a dataset, both with labels. In a folder, train/
+/// (or training/) has a folder for each class; where all are called by ImageNet's wnids, they are
+/// numbered so, and validation images are labelled as open_dataset does it for 1000 classes. Else
+/// they are numbered in byte order, and val/ has folders of the same names or a list of class
+/// indices. A safetensors file has train.labels and val.labels. Throws Error for what is missing,
+/// and for a validation image of a class that no training image has.
+LabelledSplits open_labelled_splits(const std::filesystem::path& path);
 
 /// Calibration images, ready for a model.
 struct CalibrationImages {

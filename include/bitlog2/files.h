@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <memory>
 #include <span>
 #include <string_view>
 
@@ -64,9 +65,35 @@ class FileBytes {
 /// be there yet. Throws Error for links in a circle.
 std::filesystem::path follow_links(const std::filesystem::path& path);
 
-/// Writes `content` to a temporary file beside `path`, fsyncs it and renames it to `path`; a
-/// symbolic link stays, and the file that it leads to is written. Throws Error; nothing is left
-/// behind then.
+/// A file that is written piece by piece, under a temporary name beside its own, and has its name
+/// when it is whole. A symbolic link stays, and the file that it leads to is written. What throws,
+/// throws Error naming the file; without commit() nothing is left behind.
+class FileWriter {
+ public:
+  explicit FileWriter(const std::filesystem::path& path);
+  ~FileWriter();
+  FileWriter(FileWriter&& other) noexcept;
+  FileWriter& operator=(FileWriter&& other) noexcept;
+  FileWriter(const FileWriter&) = delete;
+  FileWriter& operator=(const FileWriter&) = delete;
+
+  void append(std::span<const std::byte> bytes);
+
+  /// Replaces the first bytes of the file, which are there.
+  void overwrite_start(std::span<const std::byte> bytes);
+
+  /// Brings all to the disk. What may fail of commit() is behind it, nearly always.
+  void sync();
+
+  /// sync(), and gives the file its name, in the place of what had it.
+  void commit();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// Writes `content` by a FileWriter.
 void write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> content);
 void write_file_atomically(const std::filesystem::path& path, std::string_view text);
 

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "bitlog2/model.h"
+#include "bitlog2/tensors.h"
 
 #pragma GCC visibility push(default)
 namespace bitlog2 {
@@ -29,6 +31,24 @@ struct LoadedModel {
   std::vector<std::string> class_names;  ///< one per class, or none if they are not known
   std::vector<std::string> notes;        ///< lines for people, e.g. which tensors were ignored
 };
+
+/// What is known of a model before its weights are read.
+struct ModelDescription {
+  ModelConfig config;
+  /// How position embeddings become those of the config's image size; nothing: they are.
+  std::optional<PositionResize> position_resize;
+  std::string library;                   ///< by whose names its tensors go: "timm"
+  std::vector<std::string> class_names;  ///< that stand beside the weights, or none
+  std::vector<std::string> notes;        ///< lines for people, e.g. what was assumed
+};
+
+/// Works out a model's config from its files, which `weights` are among. Throws Error that says
+/// what is missing.
+ModelDescription describe_model(const ModelSource& source, const TensorFile& weights);
+
+/// The file that holds a model's weights, or the index of its shards. Throws Error if there is
+/// none.
+std::filesystem::path weights_of(const ModelSource& source);
 
 /// The files that load_model would read. Throws Error as it does where the weights are not found.
 std::vector<std::filesystem::path> files_of(const ModelSource& source);

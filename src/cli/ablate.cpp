@@ -78,6 +78,7 @@ int ablate(const AblateOptions& options) {
   check_outputs({options.json}, files_read(options.model, options.calibration));
   const QuantizationSettings settings = options.scheme.settings();
   const LoadedModel loaded = load_and_tell(options.model);
+  require_classes(loaded.model.config, loaded.model.config.name);
   ThreadPool pool(thread_count(options.calibration.threads));
   PreparedData data =
       prepare_data(loaded.model.config, loaded.class_names, options.calibration, pool);

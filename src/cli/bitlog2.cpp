@@ -17,6 +17,7 @@ int main(int argc, char** argv) {
   bitlog2::cli::add_eval(app, run);
   bitlog2::cli::add_quantize(app, run);
   bitlog2::cli::add_predict(app, run);
+  bitlog2::cli::add_embed(app, run);
   bitlog2::cli::add_compare(app, run);
   bitlog2::cli::add_bench(app, run);
   bitlog2::cli::add_inspect(app, run);

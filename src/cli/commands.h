@@ -11,6 +11,7 @@ namespace bitlog2::cli {
 void add_eval(CLI::App& app, std::function<int()>& run);
 void add_quantize(CLI::App& app, std::function<int()>& run);
 void add_predict(CLI::App& app, std::function<int()>& run);
+void add_embed(CLI::App& app, std::function<int()>& run);
 void add_compare(CLI::App& app, std::function<int()>& run);
 void add_bench(CLI::App& app, std::function<int()>& run);
 void add_inspect(CLI::App& app, std::function<int()>& run);

@@ -25,26 +25,41 @@ struct CompareOptions {
   ModelSource model;
   CalibrationOptions calibration;
   SchemeOptions scheme;
+  std::string pool;
   std::size_t images = 8;
   Output json;
 };
 
-/// Energies of a signal and of what differs from it, over many values.
+/// Energies of a signal and of what differs from it, over many values; and cosines, each of one
+/// image.
 struct Distance {
   double signal = 0;
   double noise = 0;
+  double cosines = 0;
+  std::size_t images = 0;
 
   /// Compares as far as both go: the integer engine leaves out tokens that nobody reads.
   void add(std::span<const float> reference, std::span<const float> values) {
+    double reference_square = 0;
+    double square = 0;
+    double product = 0;
     for (std::size_t i = 0; i < std::min(reference.size(), values.size()); ++i) {
-      const double difference = static_cast<double>(values[i]) - reference[i];
-      signal += static_cast<double>(reference[i]) * reference[i];
-      noise += difference * difference;
+      const double expected = reference[i];
+      const double value = values[i];
+      reference_square += expected * expected;
+      square += value * value;
+      product += expected * value;
+      noise += (value - expected) * (value - expected);
     }
+    signal += reference_square;
+    cosines += product / std::max(std::sqrt(reference_square * square), 1e-30);
+    ++images;
   }
   double decibels() const {
     return noise == 0 ? 200 : 10 * std::log10(std::max(signal, 1e-30) / noise);
   }
+  /// The mean over images.
+  double cosine() const { return cosines / static_cast<double>(images); }
 };
 
 struct LayerDistances {
@@ -90,15 +105,15 @@ class Comparison {
   }
 
   std::string text() const {
-    std::string text =
-        fmt::format("signal-to-noise ratio, dB\n{:<32} {:>20} {:>17} {:>19}\n", "layer",
-                    "integer / simulated", "integer / fp32", "simulated / fp32");
+    std::string text = fmt::format(
+        "signal-to-noise ratio, dB, and mean cosine similarity of an image's output\n"
+        "{:<32} {:>20} {:>18} {:>18}\n",
+        "layer", "integer / simulated", "integer / fp32", "simulated / fp32");
     for (const std::string& layer : order_) {
       const LayerDistances& distances = distances_.at(layer);
       text +=
-          fmt::format("{:<32} {:>20.1f} {:>17.1f} {:>19.1f}\n", layer,
-                      distances.integer_to_simulated.decibels(),
-                      distances.integer_to_fp32.decibels(), distances.simulated_to_fp32.decibels());
+          fmt::format("{:<32} {:>20} {:>18} {:>18}\n", layer, cell(distances.integer_to_simulated),
+                      cell(distances.integer_to_fp32), cell(distances.simulated_to_fp32));
     }
     return text;
   }
@@ -110,12 +125,19 @@ class Comparison {
       rows.push_back({{"layer", layer},
                       {"integer_to_simulated_db", distances.integer_to_simulated.decibels()},
                       {"integer_to_fp32_db", distances.integer_to_fp32.decibels()},
-                      {"simulated_to_fp32_db", distances.simulated_to_fp32.decibels()}});
+                      {"simulated_to_fp32_db", distances.simulated_to_fp32.decibels()},
+                      {"integer_to_simulated_cosine", distances.integer_to_simulated.cosine()},
+                      {"integer_to_fp32_cosine", distances.integer_to_fp32.cosine()},
+                      {"simulated_to_fp32_cosine", distances.simulated_to_fp32.cosine()}});
     }
     return rows;
   }
 
  private:
+  static std::string cell(const Distance& distance) {
+    return fmt::format("{:.1f} {:.5f}", distance.decibels(), distance.cosine());
+  }
+
   const Model& model_;
   Model weights_quantized_;
   const Quantizers& quantizers_;
@@ -128,7 +150,7 @@ int compare(const CompareOptions& options) {
   const std::atomic<bool>& stop = catch_interrupt();
   check_outputs({options.json}, files_read(options.model, options.calibration));
   const QuantizationSettings settings = options.scheme.settings();
-  const LoadedModel loaded = load_and_tell(options.model);
+  const LoadedModel loaded = load_pooled(options.model, options.pool);
   ThreadPool pool(thread_count(options.calibration.threads));
   const PreparedData data =
       prepare_data(loaded.model.config, loaded.class_names, options.calibration, pool);
@@ -175,11 +197,12 @@ int compare(const CompareOptions& options) {
 
 void add_compare(CLI::App& app, std::function<int()>& run) {
   const auto options = std::make_shared<CompareOptions>();
-  CLI::App* command =
-      app.add_subcommand("compare", "Signal-to-noise ratio of the integer engine, layer by layer");
+  CLI::App* command = app.add_subcommand(
+      "compare", "Signal-to-noise ratio and cosine similarity of the integer engine, by layer");
   add_model_options(*command, options->model);
   add_calibration_options(*command, options->calibration);
   add_scheme_options(*command, options->scheme);
+  add_pool_option(*command, options->pool);
   command->add_option("--images", options->images, "Validation images to compare on")
       ->check(whole_number(1, 1 << 20))
       ->capture_default_str();

@@ -4,119 +4,24 @@
 #include <CLI/App.hpp>
 #include <algorithm>
 #include <chrono>
-#include <cmath>
-#include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "bitlog2/encoder.h"
 #include "bitlog2/error.h"
 #include "bitlog2/integer.h"
 #include "cli/commands.h"
 #include "cli/console.h"
+#include "cli/eval_options.h"
+#include "cli/eval_probes.h"
+#include "cli/eval_table.h"
 #include "cli/interrupt.h"
 #include "cli/job.h"
-#include "cli/options.h"
 
 namespace bitlog2::cli {
 namespace {
 
 using nlohmann::ordered_json;
-
-struct EvalOptions {
-  ModelSource model;
-  std::string quantized;
-  CalibrationOptions calibration;
-  std::vector<int> w_bits = {4};
-  std::vector<int> a_bits = {4};
-  std::vector<std::string> schemes = {SchemeOptions().scheme};
-  RecipeOptions recipe;
-  std::vector<std::string> engines = {"simulate"};
-  std::size_t val_batchsize = 64;
-  SubsetOptions subset;
-  Output json;
-  Output dump_quantizers;
-};
-
-/// One line of the table.
-struct Row {
-  std::string engine;
-  std::string scheme;  ///< empty for fp32
-  int w_bits = 32;
-  int a_bits = 32;
-  double calibration_seconds = 0;
-  Evaluation evaluation;
-};
-
-void print_header() {
-  print(fmt::format("{:<9} {:<18} {:>5} {:>7} {:>7} {:>7} {:>7} {:>12} {:>11}\n", "engine",
-                    "scheme", "bits", "top-1", "top-5", "loss", "images", "calibration",
-                    "evaluation"));
-}
-
-/// A number, or "-" where there is none.
-std::string number(double value, int decimals) {
-  return std::isnan(value) ? "-" : fmt::format("{:.{}f}", value, decimals);
-}
-
-void print_row(const Row& row) {
-  const Accuracy& accuracy = row.evaluation.accuracy;
-  print(fmt::format("{:<9} {:<18} {:>5} {:>7} {:>7} {:>7} {:>7} {:>10.1f} s {:>9.1f} s{}\n",
-                    row.engine, row.scheme.empty() ? "-" : row.scheme,
-                    row.scheme.empty() ? "32/32" : fmt::format("{}/{}", row.w_bits, row.a_bits),
-                    number(accuracy.top1(), 2), number(accuracy.top5(), 2),
-                    number(accuracy.loss(), 4), accuracy.images, row.calibration_seconds,
-                    row.evaluation.seconds, row.evaluation.stopped ? "  (interrupted)" : ""));
-  flush_output();
-}
-
-ordered_json to_json(const std::string& model, const Row& row) {
-  const Accuracy& accuracy = row.evaluation.accuracy;
-  ordered_json object = {{"model", model}, {"engine", row.engine}};
-  object["scheme"] = row.scheme.empty() ? ordered_json(nullptr) : ordered_json(row.scheme);
-  object["w_bits"] = row.w_bits;
-  object["a_bits"] = row.a_bits;
-  object["images"] = accuracy.images;
-  object["skipped"] = row.evaluation.skipped.size();
-  object["top1"] = accuracy.top1();  // not a number is null in JSON
-  object["top5"] = accuracy.top5();
-  object["loss"] = accuracy.loss();
-  object["calibration_seconds"] = row.calibration_seconds;
-  object["evaluation_seconds"] = row.evaluation.seconds;
-  if (row.evaluation.stopped) {
-    object["interrupted"] = true;
-  }
-  return object;
-}
-
-/// Every quantized case that the options ask for: bit widths, then schemes.
-std::vector<QuantizationSettings> quantized_cases(const EvalOptions& options) {
-  std::vector<AttentionScheme> schemes;
-  for (const std::string& name : options.schemes) {
-    if (name == "all") {
-      std::ranges::copy_if(kAttentionSchemes, std::back_inserter(schemes),
-                           &AttentionScheme::published);
-    } else {
-      schemes.push_back(find_attention_scheme(name));
-    }
-  }
-  const std::size_t widths = std::max(options.w_bits.size(), options.a_bits.size());
-  const auto pick = [&](const std::vector<int>& bits, const char* option, std::size_t i) {
-    if (bits.size() != 1 && bits.size() != widths) {
-      throw Error(fmt::format("{} has {} entries, the other width has {}; give as many, or one",
-                              option, bits.size(), widths));
-    }
-    return bits.size() == 1 ? bits[0] : bits[i];
-  };
-  std::vector<QuantizationSettings> cases;
-  for (std::size_t i = 0; i < widths; ++i) {
-    const int w_bits = pick(options.w_bits, "--w-bits", i);
-    const int a_bits = pick(options.a_bits, "--a-bits", i);
-    for (const AttentionScheme& scheme : schemes) {
-      cases.push_back({w_bits, a_bits, scheme, options.recipe.recipe()});
-    }
-  }
-  return cases;
-}
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -162,13 +67,22 @@ class EvalRun {
   /// A file made by `bitlog2 quantize`: nothing to calibrate, one row.
   void evaluate_quantized() {
     const auto engine = IntegerEngine::open(options_.quantized);
+    if (options_.probes()) {
+      require_embeddings(engine->config(), options_.quantized);
+    } else {
+      require_classes(engine->config(), options_.quantized);
+    }
     open_dataset_for(engine->config(), engine->info().class_names, false);
     evaluate_integer(engine->info().settings, *engine, 0);
   }
 
   void evaluate_checkpoint() {
     const bool calibrates = has_engine("simulate") || has_engine("integer");
-    const LoadedModel loaded = load_and_tell(options_.model);
+    const LoadedModel loaded = options_.probes() ? load_encoder(options_.model, options_.pool)
+                                                 : load_and_tell(options_.model);
+    if (!options_.probes()) {
+      require_classes(loaded.model.config, loaded.model.config.name);
+    }
     open_dataset_for(loaded.model.config, loaded.class_names, calibrates);
     if (has_engine("fp32")) {
       evaluate_row({.engine = "fp32", .scheme = "", .evaluation = {}},
@@ -184,8 +98,24 @@ class EvalRun {
     config_ = config;
     CalibrationOptions wanted = options_.calibration;
     wanted.calib_batchsize = calibrates ? wanted.calib_batchsize : 0;
+    if (options_.probes()) {
+      open_labelled(wanted);
+      return;
+    }
     data_ = prepare_data(config, class_names, wanted, pool_);
     data_.validation = take_subset(data_.validation, options_.subset, wanted.seed);
+  }
+
+  /// For encoders, whose classes are those of the training images.
+  void open_labelled(const CalibrationOptions& wanted) {
+    labelled_ = open_labelled_splits(wanted.dataset);
+    tell_notes(labelled_.notes);
+    check_neighbours(options_.neighbours, labelled_);
+    labelled_.validation = take_subset(labelled_.validation, options_.subset, wanted.seed);
+    if (wanted.calib_batchsize > 0) {
+      data_.calibration =
+          calibration_crops(open_splits(config_, {}, wanted), config_.preprocessing, wanted, pool_);
+    }
   }
 
   /// Calibrates once and runs every engine that was asked for.
@@ -220,8 +150,8 @@ class EvalRun {
     }
   }
 
-  static Row quantized_row(const char* engine, const QuantizationSettings& settings,
-                           double calibration_seconds) {
+  static EvalRow quantized_row(const char* engine, const QuantizationSettings& settings,
+                               double calibration_seconds) {
     return {.engine = engine,
             .scheme = std::string(settings.scheme.name),
             .w_bits = settings.w_bits,
@@ -235,8 +165,17 @@ class EvalRun {
     return !options_.json.to_stdout() && !options_.dump_quantizers.to_stdout();
   }
 
-  void evaluate_row(Row row, const Engine& engine) {
+  void evaluate_row(EvalRow row, const Engine& engine) {
     const std::string what = row.scheme.empty() ? row.engine : row.scheme;
+    if (options_.probes()) {
+      for (const Probed& probed :
+           evaluate_probes(what, engine, labelled_, options_, pool_, stop_)) {
+        row.probe = probed.probe;
+        row.evaluation = probed.evaluation;
+        add_row(row);
+      }
+      return;
+    }
     row.evaluation = evaluate_with_progress(what, engine, data_.validation, pool_,
                                             {.batch_size = options_.val_batchsize,
                                              .strict = options_.calibration.strict,
@@ -245,10 +184,10 @@ class EvalRun {
     add_row(row);
   }
 
-  void add_row(const Row& row) {
+  void add_row(const EvalRow& row) {
     if (prints_table()) {
       if (results_.empty()) {
-        print_header();
+        print_header(options_.probes());
       }
       print_row(row);
     }
@@ -258,7 +197,8 @@ class EvalRun {
 
   /// For a case whose calibration was interrupted.
   void add_interrupted_row() {
-    Row row = quantized_row(has_engine("simulate") ? "simulate" : "integer", current_, 0);
+    EvalRow row = quantized_row(has_engine("simulate") ? "simulate" : "integer", current_, 0);
+    row.probe.name = options_.probes() ? "-" : "";
     row.evaluation.stopped = true;
     add_row(row);
   }
@@ -283,6 +223,7 @@ class EvalRun {
   bool interrupted_ = false;      ///< the last row is not whole
   ModelConfig config_;
   PreparedData data_;
+  LabelledSplits labelled_;
   ordered_json results_ = ordered_json::array();
   ordered_json dumped_ = ordered_json::object();
 };
@@ -293,42 +234,10 @@ void add_eval(CLI::App& app, std::function<int()>& run) {
   const auto options = std::make_shared<EvalOptions>();
   CLI::App* command =
       app.add_subcommand("eval", "Measure a model's accuracy, in float32 and quantized");
-  add_model_options(*command, options->model);
-  command->add_option("--quantized", options->quantized,
-                      "A file made by bitlog2 quantize, run by the integer engine");
-  add_calibration_options(*command, options->calibration);
-  command->add_option("--w-bits", options->w_bits, "Bits of weights; several: 4,6")
-      ->delimiter(',')
-      ->check(whole_number(kMinBits, kMaxBits))
-      ->capture_default_str();
-  command->add_option("--a-bits", options->a_bits, "Bits of activations; several: 4,6")
-      ->delimiter(',')
-      ->check(whole_number(kMinBits, kMaxBits))
-      ->capture_default_str();
-  command
-      ->add_option("--log-quant-scheme", options->schemes,
-                   "Attention-map quantizers, several, or 'all' that are published: " +
-                       attention_scheme_names())
-      ->delimiter(',')
-      ->capture_default_str();
-  add_recipe_options(*command, options->recipe);
-  command->add_option("--engine", options->engines, "One or several of fp32, simulate, integer")
-      ->delimiter(',')
-      ->check(CLI::IsMember({"fp32", "simulate", "integer"}))
-      ->capture_default_str();
-  command->add_option("--val-batchsize", options->val_batchsize, "Images between progress reports")
-      ->check(whole_number(1, 65536))
-      ->capture_default_str();
-  add_subset_options(*command, options->subset);
-  add_json_option(*command, options->json, "Write the table");
-  add_output_option(*command, "--dump-quantizers", options->dump_quantizers,
-                    "Write every scale and zero point as JSON ('-': to stdout, without the table)");
+  add_eval_options(*command, *options);
   command->callback([options, command, &run] {
     run = [options, command] {
-      if (!options->quantized.empty()) {
-        refuse_what_the_file_decides(*command, options->quantized);
-      }
-      refuse_what_no_engine_heeds(*command);
+      check_eval_options(*command, *options);
       return EvalRun(*options).run();
     };
   });

@@ -4,13 +4,16 @@
 
 #include <CLI/App.hpp>
 #include <algorithm>
+#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string_view>
+#include <system_error>
 #include <vector>
 
 #include "bitlog2/error.h"
+#include "bitlog2/load.h"
 #include "bitlog2/model.h"
 #include "bitlog2/tensors.h"
 #include "cli/commands.h"
@@ -58,11 +61,13 @@ bool is_quantized(const TensorFile& file) {
 
 /// All there is to say about a file, however little of it is understood.
 struct Findings {
-  std::optional<ModelConfig> config;  ///< the file's own
-  std::string config_error;           ///< why there is none though the metadata has one
-  std::vector<std::string> models;    ///< that the file fits
-  std::string nearest;                ///< else the one with the fewest misfits
-  CheckpointFit fit;                  ///< to the first that it fits, or to the nearest
+  std::optional<ModelConfig> config;          ///< the file's own
+  std::string config_error;                   ///< why there is none though the metadata has one
+  std::vector<std::string> models;            ///< that the file fits
+  std::string nearest;                        ///< else the one with the fewest misfits
+  CheckpointFit fit;                          ///< to the first that it fits, or to the nearest
+  std::optional<ModelDescription> described;  ///< what --model would make of it
+  std::string undescribed;                    ///< why it would make nothing of it
 };
 
 void read_config(const TensorFile& file, Findings& findings) {
@@ -111,6 +116,66 @@ Findings examine(const TensorFile& file) {
     findings.nearest.clear();
   }
   return findings;
+}
+
+/// The file to look into: `path`, or the weights in a folder.
+std::filesystem::path weights_in(const std::string& path) {
+  std::error_code ignored;
+  if (!std::filesystem::is_directory(path, ignored)) {
+    return path;
+  }
+  return weights_of({.model = path, .weights = {}, .config = {}, .image_size = 0});
+}
+
+/// What `--model` makes of the file or folder.
+void describe(const std::string& path, const TensorFile& file, Findings& findings) {
+  const ModelSource source = {.model = path, .weights = {}, .config = {}, .image_size = 0};
+  try {
+    findings.described = describe_model(source, file);
+  } catch (const Error& error) {
+    findings.undescribed = error.what();
+  }
+}
+
+std::string blocks_text(const ModelConfig& config) {
+  std::string text;
+  std::size_t channels = config.embed_dim;
+  for (std::size_t stage = 0; stage < config.depths.size(); ++stage, channels *= 2) {
+    text += fmt::format("{}{} blocks of {} channels in {} heads", stage == 0 ? "" : ", ",
+                        config.depths[stage], channels, config.num_heads[stage]);
+  }
+  return text;
+}
+
+std::string output_text(const ModelConfig& config) {
+  return config.num_classes > 0
+             ? fmt::format("{} classes", config.num_classes)
+             : fmt::format("no classes, an embedding of {} values", output_size(config));
+}
+
+std::string preprocessing_text(const Preprocessing& preprocessing) {
+  return fmt::format(
+      "{} resized to {} pixels ({}), the middle {} of them, mean {:.4g}, std {:.4g}",
+      preprocessing.resize_mode == ResizeMode::squash ? "both sides" : "the shorter side",
+      preprocessing.resize, kFilterNames[static_cast<std::size_t>(preprocessing.filter)],
+      preprocessing.crop, fmt::join(preprocessing.mean, " "), fmt::join(preprocessing.std, " "));
+}
+
+void print_description(const Findings& findings) {
+  if (!findings.described) {
+    print(fmt::format("as a model: {}\n", printable(findings.undescribed)));
+    return;
+  }
+  const ModelConfig& config = findings.described->config;
+  print(
+      fmt::format("as a model: {}, a {} by {}'s names: {}; patches of {} pixels, images of {}; "
+                  "{}\nimages: {}\n",
+                  printable(config.name), config.family == Family::vit ? "ViT" : "Swin",
+                  findings.described->library, blocks_text(config), config.patch_size,
+                  config.img_size, output_text(config), preprocessing_text(config.preprocessing)));
+  for (const std::string& note : findings.described->notes) {
+    print(fmt::format("{}\n", printable(note)));
+  }
 }
 
 std::uint64_t count_elements(const TensorFile& file) {
@@ -177,7 +242,10 @@ void print_text(const TensorFile& file, const Findings& findings) {
         shown("a_bits"), shown("format_version")));
     return;
   }
-  print_fit(findings);
+  if (!findings.described || !findings.models.empty()) {
+    print_fit(findings);
+  }
+  print_description(findings);
 }
 
 ordered_json to_json(const TensorFile& file, const Findings& findings) {
@@ -196,6 +264,14 @@ ordered_json to_json(const TensorFile& file, const Findings& findings) {
   document["advice"] = findings.fit.advice;
   document["notes"] = all_notes(file, findings);
   document["config_error"] = findings.config_error;
+  document["model"] = nullptr;
+  if (findings.described) {
+    document["model"] = ordered_json::parse(config_to_json(findings.described->config));
+    document["library"] = findings.described->library;
+    document["assumed"] = findings.described->notes;
+  } else {
+    document["missing"] = findings.undescribed;
+  }
   return document;
 }
 
@@ -211,14 +287,19 @@ void add_inspect(CLI::App& app, std::function<int()>& run) {
       app.add_subcommand("inspect", "List a checkpoint's tensors and say which model it is");
   command
       ->add_option("file", options->file,
-                   "A checkpoint: .safetensors, .pth, .bin, or an index of shards")
+                   "A checkpoint: .safetensors, .pth, .bin, an index of shards, or a folder as "
+                   "timm or transformers save a model")
       ->required();
   add_json_option(*command, options->json, "Write what the file holds");
   command->callback([options, &run] {
     run = [options] {
-      check_outputs({options->json}, {options->file});
-      const TensorFile file = open_tensors(options->file);
-      const Findings findings = examine(file);
+      const std::filesystem::path path = weights_in(options->file);
+      check_outputs({options->json}, {path});
+      const TensorFile file = open_tensors(path);
+      Findings findings = examine(file);
+      if (!is_quantized(file)) {
+        describe(options->file, file, findings);
+      }
       if (!options->json.to_stdout()) {
         print_text(file, findings);
       }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "bitlog2/encoder.h"
 #include "bitlog2/error.h"
 #include "cli/console.h"
 #include "cli/interrupt.h"
@@ -27,6 +28,47 @@ LoadedModel load_and_tell(const ModelSource& source) {
   return loaded;
 }
 
+LoadedModel load_encoder(const ModelSource& source, const std::string& pool) {
+  LoadedModel loaded = load_and_tell(source);
+  loaded.model = as_encoder(std::move(loaded.model),
+                            pool.empty() ? EmbeddingPooling::native : find_embedding_pooling(pool));
+  loaded.class_names.clear();
+  return loaded;
+}
+
+LoadedModel load_pooled(const ModelSource& source, const std::string& pool) {
+  return pool.empty() ? load_and_tell(source) : load_encoder(source, pool);
+}
+
+void require_classes(const ModelConfig& config, const std::string& what) {
+  if (is_encoder(config)) {
+    throw Error(
+        fmt::format("{}: it has no classes, its output is an embedding; 'bitlog2 embed' writes it, "
+                    "'bitlog2 eval --knn 20' measures it",
+                    what));
+  }
+}
+
+void require_embeddings(const ModelConfig& config, const std::string& path) {
+  if (!is_encoder(config)) {
+    throw Error(fmt::format(
+        "{}: this file gives class scores; make one that gives embeddings with 'bitlog2 quantize "
+        "--pool native ...'",
+        path));
+  }
+}
+
+void check_model_choice(const std::string& command, const std::string& quantized,
+                        const ModelSource& source) {
+  if (quantized.empty() ==
+      (source.model.empty() && source.weights.empty() && source.config.empty())) {
+    throw Error(fmt::format(
+        "{} takes either --quantized, a file made by bitlog2 quantize, or a checkpoint: --model, "
+        "--weights or both",
+        command));
+  }
+}
+
 void tell_notes(const std::vector<std::string>& notes) {
   for (const std::string& note : notes) {
     tell("note: " + note);
@@ -43,19 +85,31 @@ std::vector<RgbImage> calibration_batch(const DatasetSplits& splits,
   return std::move(images.crops);
 }
 
+DatasetSplits open_splits(const ModelConfig& config, const std::vector<std::string>& class_names,
+                          const CalibrationOptions& options) {
+  return open_dataset({.path = options.dataset,
+                       .num_classes = static_cast<int>(config.num_classes),
+                       .calibration_images = options.calib_batchsize,
+                       .seed = options.seed,
+                       .class_names = class_names,
+                       .class_map = options.class_map,
+                       .labelled = !is_encoder(config)});
+}
+
+std::vector<RgbImage> calibration_crops(const DatasetSplits& splits,
+                                        const Preprocessing& preprocessing,
+                                        const CalibrationOptions& options, ThreadPool& pool) {
+  tell(fmt::format("calibrating on {}", splits.calibration_source));
+  return calibration_batch(splits, preprocessing, pool, options.strict);
+}
+
 PreparedData prepare_data(const ModelConfig& config, const std::vector<std::string>& class_names,
                           const CalibrationOptions& options, ThreadPool& pool) {
-  DatasetSplits splits = open_dataset({.path = options.dataset,
-                                       .num_classes = static_cast<int>(config.num_classes),
-                                       .calibration_images = options.calib_batchsize,
-                                       .seed = options.seed,
-                                       .class_names = class_names,
-                                       .class_map = options.class_map});
+  DatasetSplits splits = open_splits(config, class_names, options);
   tell_notes(splits.notes);
   PreparedData data;
   if (options.calib_batchsize > 0) {
-    tell(fmt::format("calibrating on {}", splits.calibration_source));
-    data.calibration = calibration_batch(splits, config.preprocessing, pool, options.strict);
+    data.calibration = calibration_crops(splits, config.preprocessing, options, pool);
   }
   data.validation = std::move(splits.validation);
   return data;

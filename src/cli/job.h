@@ -37,6 +37,24 @@ std::vector<std::filesystem::path> files_read(const ModelSource& source,
 /// load_model, whose notes are told on stderr.
 LoadedModel load_and_tell(const ModelSource& source);
 
+/// load_and_tell of a model as an encoder whose embedding is pooled so; empty: by the model itself.
+LoadedModel load_encoder(const ModelSource& source, const std::string& pool);
+
+/// load_encoder, or load_and_tell where no pooling is asked for.
+LoadedModel load_pooled(const ModelSource& source, const std::string& pool);
+
+/// Throws Error that says what to do with an encoder if a model of this config is one; `what` names
+/// the model.
+void require_classes(const ModelConfig& config, const std::string& what);
+
+/// Throws Error that says how to make one if the quantized file `path` of this config is no
+/// encoder.
+void require_embeddings(const ModelConfig& config, const std::string& path);
+
+/// Throws Error unless either a quantized file was given to `command` or a checkpoint.
+void check_model_choice(const std::string& command, const std::string& quantized,
+                        const ModelSource& source);
+
 /// Decoded and cropped calibration images. An image that cannot be read is named on stderr and
 /// replaced, or fatal if `strict`: a smaller batch would be another calibration.
 std::vector<RgbImage> calibration_batch(const DatasetSplits& splits,
@@ -51,6 +69,15 @@ struct PreparedData {
   Dataset validation;
   std::vector<RgbImage> calibration;  ///< crops
 };
+
+/// Opens the dataset for a model of this config and these classes. An encoder needs no labels.
+DatasetSplits open_splits(const ModelConfig& config, const std::vector<std::string>& class_names,
+                          const CalibrationOptions& options);
+
+/// Says on stderr which images calibrate, and reads them.
+std::vector<RgbImage> calibration_crops(const DatasetSplits& splits,
+                                        const Preprocessing& preprocessing,
+                                        const CalibrationOptions& options, ThreadPool& pool);
 
 /// Opens the dataset for a model of this config and these classes, says on stderr which images
 /// calibrate, and reads them.

@@ -7,6 +7,7 @@
 #include <charconv>
 #include <numeric>
 
+#include "bitlog2/encoder.h"
 #include "bitlog2/error.h"
 #include "cli/console.h"
 
@@ -105,8 +106,8 @@ void add_threads_option(CLI::App& command, std::size_t& threads) {
 }
 
 void refuse_what_the_file_decides(const CLI::App& command, const std::string& quantized) {
-  std::vector<std::string> decided = {"--model", "--weights", "--config", "--calib-batchsize",
-                                      "--dump-quantizers"};
+  std::vector<std::string> decided = {"--model",           "--weights",         "--config",
+                                      "--calib-batchsize", "--dump-quantizers", "--pool"};
   append(decided, quantization_options());
   if (const std::string name = first_given(command, decided); !name.empty()) {
     throw Error(fmt::format(
@@ -175,6 +176,19 @@ void add_model_options(CLI::App& command, ModelSource& source) {
                   "Side of the input, pixels; positions are interpolated (default: as the model's "
                   "files say)")
       ->check(CLI::Range(1, 1 << 14));
+}
+
+void add_pool_option(CLI::App& command, std::string& pool) {
+  std::vector<std::string> names;
+  for (const NamedEmbeddingPooling& pooling : kEmbeddingPoolings) {
+    names.emplace_back(pooling.name);
+  }
+  command
+      .add_option(
+          "--pool", pool,
+          "The embedding: what the model's own head reads, the class token, the mean of the "
+          "patches, attention pooling, or the projection (docs/embeddings.md)")
+      ->check(CLI::IsMember(names));
 }
 
 void add_calibration_options(CLI::App& command, CalibrationOptions& options) {

@@ -50,6 +50,9 @@ void hide_kept_options(CLI::App& app);
 /// --model, --weights, --config.
 void add_model_options(CLI::App& command, ModelSource& source);
 
+/// --pool, empty where it is not given.
+void add_pool_option(CLI::App& command, std::string& pool);
+
 /// --dataset, --class-map, --calib-batchsize, --seed, --threads, --strict.
 void add_calibration_options(CLI::App& command, CalibrationOptions& options);
 

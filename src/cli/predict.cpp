@@ -9,11 +9,11 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
-#include "bitlog2/dataset.h"
 #include "bitlog2/error.h"
 #include "bitlog2/integer.h"
 #include "cli/commands.h"
 #include "cli/console.h"
+#include "cli/images.h"
 #include "cli/interrupt.h"
 #include "cli/job.h"
 #include "cli/options.h"
@@ -43,22 +43,14 @@ struct Predictor {
   std::vector<std::string> class_names;
 };
 
-void check_model_choice(const PredictOptions& options) {
-  const ModelSource& model = options.model;
-  if (options.quantized.empty() ==
-      (model.model.empty() && model.weights.empty() && model.config.empty())) {
-    throw Error(
-        "predict takes either --quantized, a file made by bitlog2 quantize, or a checkpoint: "
-        "--model, --weights or both");
-  }
-}
-
 Predictor load_predictor(const PredictOptions& options) {
   if (options.quantized.empty()) {
     LoadedModel loaded = load_and_tell(options.model);
+    require_classes(loaded.model.config, loaded.model.config.name);
     return {make_fp32_engine(std::move(loaded.model)), std::move(loaded.class_names)};
   }
   auto engine = IntegerEngine::open(options.quantized);
+  require_classes(engine->config(), options.quantized);
   std::vector<std::string> names = engine->info().class_names;
   return {std::move(engine), std::move(names)};
 }
@@ -81,27 +73,6 @@ std::vector<Prediction> best_classes(std::span<const float> logits,
                            std::exp(static_cast<double>(logits[index] - logits[order[0]])) / sum});
   }
   return predictions;
-}
-
-/// The images that the arguments name. A folder that cannot be listed stands for itself: reading it
-/// says what is wrong.
-std::vector<std::filesystem::path> expand(const std::vector<std::string>& arguments) {
-  std::vector<std::filesystem::path> paths;
-  for (const std::string& argument : arguments) {
-    std::vector<std::string> notes;
-    try {
-      if (std::filesystem::is_directory(argument)) {
-        const auto inside = list_images(argument, &notes);
-        paths.insert(paths.end(), inside.begin(), inside.end());
-      } else {
-        paths.emplace_back(argument);
-      }
-    } catch (const Error&) {
-      paths.emplace_back(argument);
-    }
-    tell_notes(notes);
-  }
-  return paths;
 }
 
 /// What became of one image.
@@ -136,15 +107,10 @@ ordered_json to_json(const Answer& answer) {
   return object;
 }
 
-Answer answer_image(const Predictor& predictor, const std::filesystem::path& path,
-                    std::size_t top) {
-  Answer answer = {path.string(), {}, ""};
+Answer answer_image(const Predictor& predictor, const std::string& path, std::size_t top) {
+  Answer answer = {path, {}, ""};
   try {
-    if (std::filesystem::is_directory(path)) {
-      list_images(path);  // says why there is nothing in it
-    }
-    const RgbImage crop =
-        resize_and_crop(read_image(path), predictor.engine->config().preprocessing);
+    const RgbImage crop = read_crop(path, predictor.engine->config().preprocessing);
     answer.predictions =
         best_classes(predictor.engine->logits(std::span(&crop, 1)), predictor.class_names, top);
   } catch (const Error& error) {
@@ -153,23 +119,12 @@ Answer answer_image(const Predictor& predictor, const std::filesystem::path& pat
   return answer;
 }
 
-std::vector<std::filesystem::path> files_read(const PredictOptions& options) {
-  std::vector<std::filesystem::path> files(options.images.begin(), options.images.end());
-  if (options.quantized.empty()) {
-    const auto model = files_of(options.model);
-    files.insert(files.end(), model.begin(), model.end());
-  } else {
-    files.emplace_back(options.quantized);
-  }
-  return files;
-}
-
 int predict(const PredictOptions& options) {
   const std::atomic<bool>& stop = catch_interrupt();
-  check_model_choice(options);
-  check_outputs({options.json}, files_read(options));
+  check_model_choice("predict", options.quantized, options.model);
+  check_outputs({options.json}, files_read(options.images, options.quantized, options.model));
   const Predictor predictor = load_predictor(options);
-  const std::vector<std::filesystem::path> paths = expand(options.images);
+  const std::vector<std::string> paths = images_named(options.images);
   ThreadPool pool(thread_count(options.threads));
   ordered_json results = ordered_json::array();
   bool all_read = true;

@@ -25,6 +25,7 @@ struct QuantizeOptions {
   ModelSource model;
   CalibrationOptions calibration;
   SchemeOptions scheme;
+  std::string pool;
   Output output;
   Output json;
 };
@@ -35,7 +36,7 @@ int quantize(const QuantizeOptions& options, const std::atomic<bool>& stop) {
   }
   check_outputs({options.output, options.json}, files_read(options.model, options.calibration));
   const QuantizationSettings settings = options.scheme.settings();
-  const LoadedModel loaded = load_and_tell(options.model);
+  const LoadedModel loaded = load_pooled(options.model, options.pool);
   ThreadPool pool(thread_count(options.calibration.threads));
   const PreparedData data =
       prepare_data(loaded.model.config, loaded.class_names, options.calibration, pool);
@@ -77,6 +78,7 @@ void add_quantize(CLI::App& app, std::function<int()>& run) {
   add_model_options(*command, options->model);
   add_calibration_options(*command, options->calibration);
   add_scheme_options(*command, options->scheme);
+  add_pool_option(*command, options->pool);
   add_output_option(*command, "-o,--output", options->output, "The file to write, .safetensors")
       ->required();
   add_json_option(*command, options->json, "Write what was made");

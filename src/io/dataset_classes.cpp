@@ -118,6 +118,24 @@ ClassNumbers number_by_map(const Folders& folders, const ModelClasses& model,
   return result;
 }
 
+// ---- By the folders of other images -----------------------------------------------------
+
+ClassNumbers number_by_folders(const Folders& folders, const ModelClasses& model,
+                               const std::string& where) {
+  ClassNumbers result;
+  for (const ClassFolder& folder : folders) {
+    const auto found = std::ranges::find(model.folders, folder.name);
+    if (found == model.folders.end()) {
+      throw Error(
+          fmt::format("{}: no class folder of the training images is called '{}'; remove "
+                      "it, or add such images",
+                      where, shown(folder.name)));
+    }
+    result.classes.push_back(static_cast<int>(found - model.folders.begin()));
+  }
+  return result;
+}
+
 // ---- By wnids --------------------------------------------------------------------------
 
 bool is_wnid(const ClassFolder& folder) {
@@ -291,6 +309,9 @@ bool naturally_before(std::string_view a, std::string_view b) {
 
 ClassNumbers number_class_folders(const Folders& folders, const ModelClasses& model,
                                   const std::string& where) {
+  if (!model.folders.empty()) {
+    return number_by_folders(folders, model, where);
+  }
   if (!model.map_path.empty()) {
     return number_by_map(folders, model, where);
   }

@@ -22,9 +22,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::array<std::string_view, 4> kValidationFolders = {"val", "validation", "valid",
-                                                                "test"};
-constexpr std::array<std::string_view, 2> kTrainingFolders = {"train", "training"};
 constexpr std::string_view kValidationPrefix = "ILSVRC2012_val_";
 constexpr std::string_view kGroundTruth = "ILSVRC2012_validation_ground_truth.txt";
 constexpr std::array<std::string_view, 3> kGroundTruthFolders = {"", "ILSVRC2012_devkit_t12/data",
@@ -76,18 +73,6 @@ struct Opening {
   PassedOver passed_over;
   std::vector<std::string> notes;
 };
-
-/// Those of `names` that are folders in `root`.
-std::vector<std::string> folders_called(std::span<const std::string_view> names,
-                                        const fs::path& root) {
-  std::vector<std::string> found;
-  for (const std::string_view name : names) {
-    if (is_folder(root / name)) {
-      found.emplace_back(name);
-    }
-  }
-  return found;
-}
 
 void find_validation(fs::path root, Opening& opening) {
   if (!root.has_filename()) {
@@ -231,7 +216,8 @@ std::vector<Dataset::File> label_by_name(const ValidationFolder& folder, int num
 // ---- Class folders ---------------------------------------------------------------------
 
 ModelClasses classes_of_model(const DatasetRequest& request) {
-  ModelClasses model = {.count = request.num_classes, .names = request.class_names};
+  ModelClasses model = {
+      .count = request.num_classes, .names = request.class_names, .folders = request.class_folders};
   if (!request.class_map.empty()) {
     const FileBytes text(request.class_map, kMaxClassMapBytes);
     model.map_path = request.class_map.string();
@@ -285,7 +271,24 @@ bool has_named_classes(const Opening& opening) {
          });
 }
 
+/// Whatever images are there.
+std::vector<Dataset::File> images_without_labels(Opening& opening) {
+  const fs::path& folder = opening.folder.path;
+  std::vector<Dataset::File> files;
+  for (const std::string& name : images_below(folder, FolderLinks::follow, opening.passed_over)) {
+    files.push_back({folder / name, -1});
+  }
+  if (files.empty()) {
+    throw Error(fmt::format("{}: no images (.jpg, .png and the like) in this folder",
+                            opening.folder.description));
+  }
+  return files;
+}
+
 std::vector<Dataset::File> label_images(Opening& opening) {
+  if (!opening.request.labelled) {
+    return images_without_labels(opening);
+  }
   const ValidationFolder& folder = opening.folder;
   const int num_classes = opening.request.num_classes;
   if (!opening.request.class_map.empty()) {
@@ -379,7 +382,9 @@ DatasetSplits open_tensors(const DatasetRequest& request) {
   }
   DatasetSplits splits;
   splits.validation = Dataset::from_tensors(file, "val");
-  check_labels(splits.validation, request.num_classes, file.name() + ": val.labels");
+  if (request.labelled) {
+    check_labels(splits.validation, request.num_classes, file.name() + ": val.labels");
+  }
   if (request.calibration_images == 0) {
     return splits;
   }
@@ -396,6 +401,11 @@ DatasetSplits open_tensors(const DatasetRequest& request) {
 }  // namespace
 
 DatasetSplits open_dataset(const DatasetRequest& request) {
+  if (!request.labelled && !request.class_map.empty()) {
+    throw Error(
+        fmt::format("no classes are asked for, which {} could number; leave out --class-map",
+                    request.class_map.string()));
+  }
   std::error_code unreadable;
   const fs::file_status status = fs::status(request.path, unreadable);
   if (!fs::exists(status)) {

@@ -173,6 +173,17 @@ bool is_file(const fs::path& path) {
   return fs::is_regular_file(path, ignored);
 }
 
+std::vector<std::string> folders_called(std::span<const std::string_view> names,
+                                        const fs::path& root) {
+  std::vector<std::string> found;
+  for (const std::string_view name : names) {
+    if (is_folder(root / name)) {
+      found.emplace_back(name);
+    }
+  }
+  return found;
+}
+
 std::string some_names(const std::vector<std::string>& names) {
   std::string text;
   const std::size_t shown = std::min(names.size(), kNamesShown);

@@ -1,14 +1,25 @@
 // Lists the image files of folders.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <filesystem>
 #include <map>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace bitlog2 {
+
+/// What splits are called, the first that is there is taken.
+inline constexpr std::array<std::string_view, 4> kValidationFolders = {"val", "validation", "valid",
+                                                                       "test"};
+inline constexpr std::array<std::string_view, 2> kTrainingFolders = {"train", "training"};
+
+/// Those of `names` that are folders in `root`.
+std::vector<std::string> folders_called(std::span<const std::string_view> names,
+                                        const std::filesystem::path& root);
 
 bool is_folder(const std::filesystem::path& path);
 bool is_file(const std::filesystem::path& path);

@@ -14,6 +14,7 @@
 #include <new>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "bitlog2/error.h"
 
@@ -47,6 +48,8 @@ class TemporaryFile {
       ::unlink(path_.c_str());
     }
   }
+  TemporaryFile(TemporaryFile&& other) noexcept : path_(std::exchange(other.path_, {})) {}
+  TemporaryFile& operator=(TemporaryFile&&) = delete;
   TemporaryFile(const TemporaryFile&) = delete;
   TemporaryFile& operator=(const TemporaryFile&) = delete;
   void release() { path_.clear(); }
@@ -211,23 +214,92 @@ std::filesystem::path follow_links(const std::filesystem::path& path) {
   return target;
 }
 
-void write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> content) {
-  const std::filesystem::path target = follow_links(path);
-  std::string temporary_name = target.string() + ".XXXXXX";
-  const FileDescriptor file(::mkostemp(temporary_name.data(), O_CLOEXEC));
+struct FileWriter::State {
+  std::filesystem::path path;  // as the caller calls it
+  std::filesystem::path target;
+  std::string temporary_name;
+  FileDescriptor file;
+  TemporaryFile temporary;
+  std::vector<std::byte> buffer;
+
+  static State create(const std::filesystem::path& path);
+  void flush();
+};
+
+namespace {
+
+/// Rows of a few hundred bytes are not worth a system call each.
+constexpr std::size_t kWriteBuffer = std::size_t{1} << 16;
+
+}  // namespace
+
+FileWriter::State FileWriter::State::create(const std::filesystem::path& path) {
+  std::filesystem::path target = follow_links(path);
+  std::string name = target.string() + ".XXXXXX";
+  FileDescriptor file(::mkostemp(name.data(), O_CLOEXEC));
   if (file.get() < 0) {
     throw system_error(path, "cannot be written");
   }
-  TemporaryFile temporary(temporary_name);
-  write_all(file.get(), content, path);
+  return {path, std::move(target), name, std::move(file), TemporaryFile(name), {}};
+}
+
+void FileWriter::State::flush() {
+  write_all(file.get(), buffer, path);
+  buffer.clear();
+}
+
+FileWriter::FileWriter(const std::filesystem::path& path)
+    : state_(std::make_unique<State>(State::create(path))) {}
+
+FileWriter::~FileWriter() = default;
+FileWriter::FileWriter(FileWriter&&) noexcept = default;
+FileWriter& FileWriter::operator=(FileWriter&&) noexcept = default;
+
+void FileWriter::append(std::span<const std::byte> bytes) {
+  if (state_->buffer.size() + bytes.size() > kWriteBuffer) {
+    state_->flush();
+  }
+  if (bytes.size() > kWriteBuffer) {
+    write_all(state_->file.get(), bytes, state_->path);
+  } else {
+    state_->buffer.insert(state_->buffer.end(), bytes.begin(), bytes.end());
+  }
+}
+
+void FileWriter::overwrite_start(std::span<const std::byte> bytes) {
+  state_->flush();
+  const int file = state_->file.get();
+  if (::lseek(file, 0, SEEK_SET) != 0) {
+    throw system_error(state_->path, "cannot be written");
+  }
+  write_all(file, bytes, state_->path);
+  if (::lseek(file, 0, SEEK_END) < 0) {
+    throw system_error(state_->path, "cannot be written");
+  }
+}
+
+void FileWriter::sync() {
+  state_->flush();
   // mkostemp creates 0600; a result file gets what a plain open would have given.
   const mode_t mask = ::umask(0);
   ::umask(mask);
-  if (::fchmod(file.get(), 0666 & ~mask) != 0 || ::fsync(file.get()) != 0 ||
-      ::rename(temporary_name.c_str(), target.c_str()) != 0) {
-    throw system_error(path, "cannot be written");
+  if (::fchmod(state_->file.get(), 0666 & ~mask) != 0 || ::fsync(state_->file.get()) != 0) {
+    throw system_error(state_->path, "cannot be written");
   }
-  temporary.release();
+}
+
+void FileWriter::commit() {
+  sync();
+  if (::rename(state_->temporary_name.c_str(), state_->target.c_str()) != 0) {
+    throw system_error(state_->path, "cannot be written");
+  }
+  state_->temporary.release();
+}
+
+void write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> content) {
+  FileWriter file(path);
+  file.append(content);
+  file.commit();
 }
 
 void write_file_atomically(const std::filesystem::path& path, std::string_view text) {

@@ -207,14 +207,6 @@ void prepare_by_name(const fs::path& weights, InferredConfig& inferred) {
       "crop_pct 0.9 (--config FILE.json says otherwise)");
 }
 
-/// A config, how positions are made to fit it, and what the library's files add.
-struct Described {
-  ModelConfig config;
-  std::optional<PositionResize> position_resize;
-  std::vector<std::string> class_names;
-  std::vector<std::string> notes;
-};
-
 std::optional<LibraryConfig> read_library_config(const ModelFiles& files) {
   if (files.library_config.empty()) {
     return std::nullopt;
@@ -226,8 +218,8 @@ std::optional<LibraryConfig> read_library_config(const ModelFiles& files) {
 }
 
 /// Of a model that nothing describes but its own files.
-Described describe_files(const ModelFiles& files, const ModelSource& source,
-                         const TensorFile& weights, const nlohmann::json& additions) {
+ModelDescription describe_files(const ModelFiles& files, const ModelSource& source,
+                                const TensorFile& weights, const nlohmann::json& additions) {
   const std::optional<LibraryConfig> said = read_library_config(files);
   const auto heads = additions.find("num_heads");
   const std::size_t num_heads =
@@ -236,7 +228,8 @@ Described describe_files(const ModelFiles& files, const ModelSource& source,
   if (!said) {
     prepare_by_name(files.weights, inferred);
   }
-  Described result = {inferred.config, inferred.position_resize, {}, std::move(inferred.notes)};
+  ModelDescription result = {
+      inferred.config, inferred.position_resize, {}, {}, std::move(inferred.notes)};
   nlohmann::json whole = nlohmann::json::parse(config_to_json(result.config));
   whole.merge_patch(additions);
   result.config = parse_config(whole.dump(), weights.name());
@@ -252,13 +245,12 @@ Described describe_files(const ModelFiles& files, const ModelSource& source,
   return result;
 }
 
-Described describe(const ModelFiles& files, const ModelSource& source, const TensorFile& weights) {
+ModelDescription describe(const ModelFiles& files, const ModelSource& source,
+                          const TensorFile& weights) {
   const auto strictly = [&](const ModelConfig& config) {
-    return Described{
-        at_size(config, source.image_size),
-        source.image_size > 0 ? std::optional(PositionResize::antialias) : std::nullopt,
-        {},
-        {}};
+    const auto resize =
+        source.image_size > 0 ? std::optional(PositionResize::antialias) : std::nullopt;
+    return ModelDescription{at_size(config, source.image_size), resize, {}, {}, {}};
   };
   if (files.published != nullptr) {
     return strictly(files.published->config);
@@ -284,7 +276,8 @@ Described describe(const ModelFiles& files, const ModelSource& source, const Ten
 }
 
 /// The classes' names. Those in a file that do not fit its model are no reason to stop.
-std::vector<std::string> usable_class_names(const TensorFile& weights, const Described& described,
+std::vector<std::string> usable_class_names(const TensorFile& weights,
+                                            const ModelDescription& described,
                                             std::vector<std::string>& notes) {
   const ModelConfig& config = described.config;
   if (config.num_classes > 0 && described.class_names.size() == config.num_classes) {
@@ -311,10 +304,19 @@ std::vector<std::filesystem::path> files_of(const ModelSource& source) {
   return result;
 }
 
+std::filesystem::path weights_of(const ModelSource& source) {
+  return find_files(source).weights;
+}
+
+ModelDescription describe_model(const ModelSource& source, const TensorFile& weights) {
+  ModelDescription result = describe(find_files(source), source, weights);
+  result.library = library_name(CheckpointNames(weights).library());
+  return result;
+}
+
 LoadedModel load_model(const ModelSource& source) {
-  const ModelFiles files = find_files(source);
-  const TensorFile weights = open_tensors(files.weights);
-  const Described described = describe(files, source, weights);
+  const TensorFile weights = open_tensors(weights_of(source));
+  const ModelDescription described = describe_model(source, weights);
   LoadedCheckpoint checkpoint =
       load_checkpoint(weights, described.config, described.position_resize);
   LoadedModel loaded = {std::move(checkpoint.model), {}, std::move(checkpoint.notes)};

@@ -16,6 +16,9 @@ namespace bitlog2 {
 
 enum class Library { timm, transformers, torchvision };
 
+/// "timm", for example.
+std::string library_name(Library library);
+
 /// A checkpoint's tensors by their names here. Wrappers' prefixes ("module.") are left out, in any
 /// nesting.
 class CheckpointNames {

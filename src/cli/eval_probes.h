@@ -1,0 +1,32 @@
+// Accuracy of an encoder, by what can be told of classes from its embeddings.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "bitlog2/dataset.h"
+#include "bitlog2/engine.h"
+#include "bitlog2/parallel.h"
+#include "cli/eval_options.h"
+#include "cli/eval_table.h"
+
+namespace bitlog2::cli {
+
+/// Throws Error if there are fewer training images than neighbours are asked for.
+void check_neighbours(std::size_t neighbours, const LabelledSplits& splits);
+
+/// What one probe came to.
+struct Probed {
+  ProbeInfo probe;
+  Evaluation evaluation;
+};
+
+/// Runs the probes that `options` asks for, with progress. Images that cannot be read are named on
+/// stderr. Throws Error if no training or no validation image was read.
+std::vector<Probed> evaluate_probes(const std::string& what, const Engine& encoder,
+                                    const LabelledSplits& splits, const EvalOptions& options,
+                                    ThreadPool& pool, const std::atomic<bool>& stop);
+
+}  // namespace bitlog2::cli

@@ -1,0 +1,172 @@
+// Which files --model takes, and what is said where they do not suffice.
+#include "bitlog2/load.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <optional>
+#include <string>
+
+#include "bitlog2/error.h"
+#include "error_of.h"
+
+namespace bitlog2 {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::AllOf;
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+const fs::path kArchitectures = fs::path(BITLOG2_SOURCE_DIR) / "tests/data/architectures";
+
+class Load : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = (fs::temp_directory_path() / "bitlog2-load-XXXXXX").string();
+    ASSERT_NE(mkdtemp(name.data()), nullptr);
+    folder_ = name;
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  /// A copy of a model's folder, which may be changed.
+  fs::path copy_of(const std::string& name) const {
+    fs::copy(kArchitectures / name, folder_ / name);
+    return folder_ / name;
+  }
+
+  fs::path write(const fs::path& path, const std::string& text) const {
+    std::ofstream(folder_ / path) << text;
+    return folder_ / path;
+  }
+
+  static ModelSource source(const fs::path& model, const fs::path& config = {}) {
+    return {.model = model.string(), .weights = {}, .config = config, .image_size = 0};
+  }
+
+  fs::path folder_;
+};
+
+TEST_F(Load, AFileInAFolderHasTheFolderBesideIt) {
+  const LoadedModel folder = load_model(source(kArchitectures / "timm_vit"));
+  const LoadedModel file = load_model(source(kArchitectures / "timm_vit/model.safetensors"));
+  EXPECT_EQ(folder.model.config.name, "vit_tiny_patch16_224.augreg_in21k_ft_in1k");
+  EXPECT_EQ(config_to_json(folder.model.config), config_to_json(file.model.config));
+}
+
+TEST_F(Load, ARepositoryIsFoundInTheHubsCache) {
+  const fs::path snapshot = folder_ / "models--someone--model/snapshots/abc";
+  fs::create_directories(snapshot.parent_path());
+  fs::copy(kArchitectures / "transformers_vit_classifier", snapshot);
+  ASSERT_EQ(setenv("HF_HUB_CACHE", folder_.c_str(), 1), 0);
+  for (const char* name : {"someone/model", "hf_hub:someone/model"}) {
+    EXPECT_EQ(load_model(source(name)).model.config.name, "ViTForImageClassification") << name;
+  }
+  EXPECT_THAT(
+      testing::error_of([] { load_model(source("someone/else")); }),
+      AllOf(HasSubstr("nor in the Hugging Face cache"), HasSubstr("hf download someone/else")));
+  ASSERT_EQ(unsetenv("HF_HUB_CACHE"), 0);
+}
+
+TEST_F(Load, ClassNamesComeFromTheFoldersFiles) {
+  EXPECT_THAT(load_model(source(kArchitectures / "transformers_vit_no_qkv_bias")).class_names,
+              Contains("great white shark"));
+  // Of a model that says no more than LABEL_0, LABEL_1, ...
+  const fs::path model = copy_of("transformers_vit_no_qkv_bias");
+  std::ifstream in(model / "config.json");
+  std::string text((std::istreambuf_iterator<char>(in)), {});
+  int number = 0;
+  for (const char* name : {"tench", "goldfish", "great white shark", "tiger shark", "hammerhead",
+                           "stingray", "cock", "hen", "ostrich", "brambling"}) {
+    const std::string quoted = "\"" + std::string(name) + "\"";
+    const auto at = text.find(quoted);
+    ASSERT_NE(at, std::string::npos) << name;
+    text.replace(at, quoted.size(), "\"LABEL_" + std::to_string(number++) + "\"");
+  }
+  std::ofstream(model / "config.json") << text;
+  EXPECT_THAT(load_model(source(model)).class_names, ElementsAre());
+}
+
+TEST_F(Load, AConfigMaySayOnlyWhatTheFilesDoNot) {
+  const fs::path file = kArchitectures / "timm_swin_old_pth/model.pth";
+  const fs::path config =
+      write("more.json", R"({"mean": [0.5, 0.5, 0.5], "crop_pct": 1.0, "img_size": 32})");
+  const ModelConfig plain = load_model(source(file)).model.config;
+  const LoadedModel loaded = load_model(source(file, config));
+  EXPECT_EQ(loaded.model.config.preprocessing.mean[0], 0.5F);
+  EXPECT_EQ(loaded.model.config.preprocessing.std, plain.preprocessing.std);
+  EXPECT_EQ(loaded.model.config.preprocessing.resize, 32);
+  EXPECT_EQ(loaded.model.config.depths, plain.depths);
+  EXPECT_THAT(loaded.notes, ::testing::Not(Contains(HasSubstr("how images are prepared"))));
+}
+
+TEST_F(Load, WhatIsAssumedIsSaid) {
+  const auto notes = load_model(source(kArchitectures / "timm_vit_pth/model.pth")).notes;
+  EXPECT_THAT(notes, Contains(HasSubstr("does not say how many heads it has; 1 are assumed")));
+  EXPECT_THAT(notes, Contains(HasSubstr("does not say how images are prepared")));
+  const fs::path bare = copy_of("transformers_dinov2_model");
+  fs::remove(bare / "preprocessor_config.json");
+  EXPECT_THAT(load_model(source(bare)).notes,
+              Contains(HasSubstr("there is no preprocessor_config.json")));
+}
+
+TEST_F(Load, OtherSizesInterpolatePositionsAndSaySo) {
+  ModelSource larger = source(kArchitectures / "timm_vit");
+  larger.image_size = 48;
+  const LoadedModel loaded = load_model(larger);
+  EXPECT_EQ(loaded.model.config.img_size, 48U);
+  EXPECT_EQ(loaded.model.config.preprocessing.crop, 48);
+  EXPECT_THAT(loaded.notes, Contains(HasSubstr("positions are interpolated from 32 to 48 pixels")));
+  larger.image_size = 30;
+  EXPECT_THAT(testing::error_of([&] { load_model(larger); }),
+              HasSubstr("no multiple of its patches, 4 pixels"));
+}
+
+struct BadFile {
+  const char* file;
+  const char* from;
+  const char* to;
+  const char* message;
+};
+
+TEST_F(Load, FilesThatCannotBeMeantAreNamed) {
+  for (const BadFile& bad : {
+           BadFile{"config.json", "\"vit\"", "\"bert\"", "models of the type 'bert'"},
+           BadFile{"config.json", "\"gelu\"", "\"relu\"", "hidden_act 'relu'"},
+           BadFile{"config.json", "{", "[", "config.json"},
+           BadFile{"config.json", "\"model_type\"", "\"kind\"", "neither timm's nor transformers'"},
+           BadFile{"preprocessor_config.json", "\"resample\": 2", "\"resample\": 9", "'resample'"},
+           BadFile{"preprocessor_config.json", "\"width\": 32", "\"width\": 16", "only squares"},
+           BadFile{"preprocessor_config.json", "\"image_mean\": [", "\"image_mean\": [127.5, ",
+                   "three numbers from 0 to 1"},
+           BadFile{"preprocessor_config.json", "ViTImage", "SamImage", "the image processor"},
+       }) {
+    const fs::path model = copy_of("transformers_vit_classifier");
+    std::ifstream in(model / bad.file);
+    std::string text((std::istreambuf_iterator<char>(in)), {});
+    ASSERT_NE(text.find(bad.from), std::string::npos) << bad.from;
+    text.replace(text.find(bad.from), std::string(bad.from).size(), bad.to);
+    std::ofstream(model / bad.file) << text;
+    const std::string error = testing::error_of([&] { load_model(source(model)); });
+    EXPECT_THAT(error, AllOf(HasSubstr(bad.file), HasSubstr(bad.message)));
+    fs::remove_all(model);
+  }
+}
+
+TEST_F(Load, AFolderWithoutWeightsSaysWhatItHolds) {
+  write("readme.txt", "hello");
+  EXPECT_THAT(testing::error_of([&] { load_model(source(folder_)); }), HasSubstr("readme.txt"));
+}
+
+TEST_F(Load, TwoDescriptionsOfOneModelAreRefused) {
+  ModelSource both = source(kArchitectures / "timm_vit");
+  both.weights = kArchitectures / "timm_vit_pth/model.pth";
+  EXPECT_THAT(testing::error_of([&] { load_model(both); }), HasSubstr("both name files"));
+}
+
+}  // namespace
+}  // namespace bitlog2
