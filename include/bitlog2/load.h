@@ -16,11 +16,11 @@ namespace bitlog2 {
 struct ModelSource {
   /// A published name (find_named_model); a folder as timm or transformers save it, or as a hub's
   /// snapshot is; a checkpoint file; or a repository ("owner/name") in the Hugging Face cache.
-  std::string model;
+  std::string model = {};
   /// A checkpoint file: of a published model, or as `model` would say it.
-  std::filesystem::path weights;
+  std::filesystem::path weights = {};
   /// A JSON file for parse_config; one without `family` says only what the files do not.
-  std::filesystem::path config;
+  std::filesystem::path config = {};
   /// Side of the input, pixels; 0: as the files say. Positions are interpolated.
   std::size_t image_size = 0;
 };
