@@ -33,7 +33,7 @@ struct EmbeddingOptions {
   std::size_t batch_size = 64;              ///< images between two reports
   bool strict = false;                      ///< an image that cannot be read is fatal, not skipped
   const std::atomic<bool>* stop = nullptr;  ///< looked at often; ends the work early
-  std::function<void(std::size_t done)> report;  ///< images, those skipped included
+  std::function<void(std::size_t done)> report = {};  ///< images, those skipped included
 };
 
 /// What became of the images that are no embeddings.

@@ -67,9 +67,10 @@ class Memory {
       return result;
     }
     Vector factors;
-    for (auto step = steps_.rbegin(); step != steps_.rend(); ++step) {
-      factors.push_back(dot(step->move, result) / step->curvature);
-      add(-factors.back(), step->change, result);
+    for (std::size_t i = steps_.size(); i-- > 0;) {
+      const Step& step = steps_[i];
+      factors.push_back(dot(step.move, result) / step.curvature);
+      add(-factors.back(), step.change, result);
     }
     const Step& last = steps_.back();
     const double scale = last.curvature / dot(last.change, last.change);

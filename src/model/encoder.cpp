@@ -90,10 +90,8 @@ EmbeddingPooling find_embedding_pooling(std::string_view name) {
   const auto* const found =
       std::ranges::find(kEmbeddingPoolings, name, &NamedEmbeddingPooling::name);
   if (found == kEmbeddingPoolings.end()) {
-    std::vector<std::string_view> names;
-    for (const NamedEmbeddingPooling& pooling : kEmbeddingPoolings) {
-      names.push_back(pooling.name);
-    }
+    std::vector<std::string_view> names(kEmbeddingPoolings.size());
+    std::ranges::transform(kEmbeddingPoolings, names.begin(), &NamedEmbeddingPooling::name);
     throw Error(fmt::format("unknown pooling '{}'; choose {}", name, fmt::join(names, ", ")));
   }
   return found->pooling;
@@ -112,10 +110,9 @@ std::vector<EmbeddingPooling> embedding_poolings(const ModelConfig& config) {
 Model as_encoder(Model model, EmbeddingPooling pooling) {
   ModelConfig& config = model.config;
   if (!is_possible(config, pooling)) {
-    std::vector<std::string_view> names;
-    for (const EmbeddingPooling possible : embedding_poolings(config)) {
-      names.push_back(name_of(possible));
-    }
+    const std::vector<EmbeddingPooling> poolings = embedding_poolings(config);
+    std::vector<std::string_view> names(poolings.size());
+    std::ranges::transform(poolings, names.begin(), name_of);
     throw Error(fmt::format("{} has no embedding by pooling '{}'; it has {}", config.name,
                             name_of(pooling), fmt::join(names, ", ")));
   }

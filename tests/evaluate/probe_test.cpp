@@ -101,7 +101,7 @@ TEST(NearestNeighbours, DoNotDependOnThreads) {
 }
 
 RC_GTEST_PROP(NearestNeighboursProperty, AgreeWithTheFormula, ()) {
-  const auto size = *rc::gen::inRange<std::size_t>(1, 40);
+  const auto size = *rc::gen::inRange<std::size_t>(2, 40);
   const auto count = *rc::gen::inRange<std::size_t>(1, 30);
   const auto neighbours = *rc::gen::inRange<std::size_t>(1, 12);
   std::mt19937 random(*rc::gen::inRange(0U, 1000U));
@@ -130,6 +130,8 @@ RC_GTEST_PROP(NearestNeighboursProperty, AgreeWithTheFormula, ()) {
     found.emplace_back(product / std::sqrt(squares * of_query), training.labels[i]);
   }
   std::ranges::sort(found, std::greater<>());
+  // Where two are nearly as similar, rounding says which is the last that votes.
+  RC_PRE(neighbours >= count || found[neighbours - 1].first - found[neighbours].first > 1e-5);
   std::vector<double> expected(4);
   for (std::size_t i = 0; i < std::min(neighbours, count); ++i) {
     expected[static_cast<std::size_t>(found[i].second)] += std::exp(found[i].first / 0.07);
@@ -221,7 +223,7 @@ TEST(LinearProbe, IsAtTheMinimum) {
   for (std::size_t i = 0; i < probe.weights.size(); ++i) {
     const std::size_t channel = i / 3;
     if (channel == 4) {
-      EXPECT_EQ(probe.weights[i], 0);  // of the constant
+      EXPECT_NEAR(probe.weights[i], 0, 1e-12);  // of the constant
       continue;
     }
     for (const double change : {-1e-2, 1e-2}) {
