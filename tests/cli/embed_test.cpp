@@ -223,8 +223,8 @@ TEST_F(Encoders, EmbedRefusesWhatCannotBe) {
 TEST_F(Encoders, InterruptedEmbedLeavesNoFile) {
   ASSERT_EQ(mkfifo(path("pipe").c_str(), 0600), 0);
   Program program("bitlog2",
-                  Arguments{"embed", images(), path("pipe").string(), "-o", out("e.npy"), "--json",
-                            path("e.json").string()} +
+                  Arguments{"embed", images(), path("pipe").string(), "--threads", "1", "-o",
+                            out("e.npy"), "--json", path("e.json").string()} +
                       kDemo,
                   surroundings());
   std::this_thread::sleep_for(std::chrono::milliseconds(500));  // until it waits for the pipe
