@@ -2,6 +2,7 @@
 // to their end.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <filesystem>
 #include <memory>
@@ -51,9 +52,11 @@ inline constexpr std::size_t kMaxStreamBytes = std::size_t{256} << 20;
 class FileBytes {
  public:
   /// Throws Error naming `path` if it cannot be read, if it is a folder, a socket or a block
-  /// device, or if a stream does not end within `max_stream_bytes`. Waits for a FIFO's writer.
+  /// device, or if a stream does not end within `max_stream_bytes`. Waits for a stream's writer,
+  /// but no longer than until `stop` is set, if there is one: then it throws Error.
   explicit FileBytes(const std::filesystem::path& path,
-                     std::size_t max_stream_bytes = kMaxStreamBytes);
+                     std::size_t max_stream_bytes = kMaxStreamBytes,
+                     const std::atomic<bool>* stop = nullptr);
 
   std::span<const std::byte> bytes() const { return pages_.bytes(); }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -80,8 +81,9 @@ std::vector<std::string_view> image_formats();
 RgbImage decode_image(std::span<const std::byte> bytes, const std::string& name,
                       std::uint64_t max_pixels = kMaxPixels);
 
-/// Reads and decodes a file, or a pipe or device to its end (FileBytes). Throws Error.
-RgbImage read_image(const std::filesystem::path& path);
+/// Reads and decodes a file, or a pipe or device to its end (FileBytes, which `stop` is for).
+/// Throws Error.
+RgbImage read_image(const std::filesystem::path& path, const std::atomic<bool>* stop = nullptr);
 
 /// Pillow's Image.resize, antialiased but for `nearest`, rows before columns as up to Pillow 12.3
 /// (13: columns first where far more height than width is lost). No side of either may be zero.

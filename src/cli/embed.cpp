@@ -149,7 +149,7 @@ class EmbedRun {
   Embedding embed_image(const std::string& path) const {
     Embedding embedding;
     try {
-      const RgbImage crop = read_crop(path, engine_->config().preprocessing);
+      const RgbImage crop = read_crop(path, engine_->config().preprocessing, stop_);
       embedding.values = engine_->logits(std::span(&crop, 1));
     } catch (const Error& error) {
       embedding.error = error.what();

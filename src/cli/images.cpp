@@ -43,11 +43,12 @@ std::vector<std::string> images_named(const std::vector<std::string>& arguments)
   return paths;
 }
 
-RgbImage read_crop(const std::string& path, const Preprocessing& preprocessing) {
+RgbImage read_crop(const std::string& path, const Preprocessing& preprocessing,
+                   const std::atomic<bool>& stop) {
   if (is_folder(path)) {
     list_images(path);  // says why there is nothing in it
   }
-  return resize_and_crop(read_image(path), preprocessing);
+  return resize_and_crop(read_image(path, &stop), preprocessing);
 }
 
 std::vector<fs::path> files_read(const std::vector<std::string>& images,

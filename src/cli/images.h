@@ -1,6 +1,7 @@
 // The images that a command's arguments name.
 #pragma once
 
+#include <atomic>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -14,8 +15,10 @@ namespace bitlog2::cli {
 /// be listed or is empty stands for itself: reading it says what is wrong.
 std::vector<std::string> images_named(const std::vector<std::string>& arguments);
 
-/// The image at `path`, a file or a stream, as a model takes it. Throws Error naming it.
-RgbImage read_crop(const std::string& path, const Preprocessing& preprocessing);
+/// The image at `path`, a file or a stream, as a model takes it. Throws Error naming it, also when
+/// `stop` is set before a stream ends.
+RgbImage read_crop(const std::string& path, const Preprocessing& preprocessing,
+                   const std::atomic<bool>& stop);
 
 /// What a command reads that is given images and a quantized file or, where that is empty, a
 /// checkpoint.

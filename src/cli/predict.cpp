@@ -107,10 +107,11 @@ ordered_json to_json(const Answer& answer) {
   return object;
 }
 
-Answer answer_image(const Predictor& predictor, const std::string& path, std::size_t top) {
+Answer answer_image(const Predictor& predictor, const std::string& path, std::size_t top,
+                    const std::atomic<bool>& stop) {
   Answer answer = {path, {}, ""};
   try {
-    const RgbImage crop = read_crop(path, predictor.engine->config().preprocessing);
+    const RgbImage crop = read_crop(path, predictor.engine->config().preprocessing, stop);
     answer.predictions =
         best_classes(predictor.engine->logits(std::span(&crop, 1)), predictor.class_names, top);
   } catch (const Error& error) {
@@ -133,7 +134,7 @@ int predict(const PredictOptions& options) {
   for (std::size_t first = 0; first < paths.size() && !stop; first += answers.size()) {
     answers.resize(std::min(answers.size(), paths.size() - first));
     pool.parallel_for(answers.size(), 1, [&](std::size_t i, std::size_t) {
-      answers[i] = answer_image(predictor, paths[first + i], options.top);
+      answers[i] = answer_image(predictor, paths[first + i], options.top, stop);
     });
     for (const Answer& answer : answers) {
       if (!answer.error.empty() && stop) {

@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -104,15 +105,31 @@ MappedPages new_pages(std::size_t size) {
   return {address, size};
 }
 
+/// Returns when there is something to read, or nothing more will come; at once without `stop`.
+void wait_for_writer(const FileDescriptor& file, const std::atomic<bool>* stop,
+                     const std::filesystem::path& path) {
+  constexpr int kMilliseconds = 50;  // between two looks at `stop`
+  while (stop != nullptr) {
+    if (stop->load()) {
+      throw Error(fmt::format("{}: not read to its end; interrupted", path.string()));
+    }
+    pollfd wanted = {file.get(), POLLIN, 0};
+    if (::poll(&wanted, 1, kMilliseconds) > 0) {
+      return;
+    }
+  }
+}
+
 /// At least a byte, or 0 at the end.
 std::size_t read_some(const FileDescriptor& file, std::span<std::byte> bytes,
-                      const std::filesystem::path& path) {
+                      const std::filesystem::path& path, const std::atomic<bool>* stop) {
   for (;;) {
+    wait_for_writer(file, stop, path);
     const ssize_t count = ::read(file.get(), bytes.data(), bytes.size());
     if (count >= 0) {
       return static_cast<std::size_t>(count);
     }
-    if (errno != EINTR) {
+    if (errno != EINTR && errno != EAGAIN) {
       throw system_error(path, "cannot be read");
     }
   }
@@ -169,8 +186,10 @@ MappedFile::MappedFile(const std::filesystem::path& path) {
   pages_ = map_file(file, status, path);
 }
 
-FileBytes::FileBytes(const std::filesystem::path& path, std::size_t max_stream_bytes) {
-  const FileDescriptor file = open_to_read(path);
+FileBytes::FileBytes(const std::filesystem::path& path, std::size_t max_stream_bytes,
+                     const std::atomic<bool>* stop) {
+  // Opening a FIFO waits for its writer, too.
+  const FileDescriptor file = open_to_read(path, stop == nullptr ? 0 : O_NONBLOCK);
   const struct stat status = status_of(file, path);
   if (S_ISREG(status.st_mode)) {
     pages_ = map_file(file, status, path);
@@ -184,7 +203,7 @@ FileBytes::FileBytes(const std::filesystem::path& path, std::size_t max_stream_b
   const std::size_t limit = max_stream_bytes + 1;
   MappedPages pages = new_pages(std::min(kFirstPages, limit));
   std::size_t size = 0;
-  while (const std::size_t count = read_some(file, pages.bytes().subspan(size), path)) {
+  while (const std::size_t count = read_some(file, pages.bytes().subspan(size), path, stop)) {
     size += count;
     if (size > max_stream_bytes) {
       throw Error(fmt::format("{}: does not end within {} bytes; give a smaller file",

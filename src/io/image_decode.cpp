@@ -173,8 +173,8 @@ RgbImage decode_image(std::span<const std::byte> bytes, const std::string& name,
   return decoder->decode({bytes, name, max_pixels});
 }
 
-RgbImage read_image(const std::filesystem::path& path) {
-  const FileBytes file(path);
+RgbImage read_image(const std::filesystem::path& path, const std::atomic<bool>* stop) {
+  const FileBytes file(path, kMaxStreamBytes, stop);
   return decode_image(file.bytes(), path.string());
 }
 

@@ -486,12 +486,38 @@ TEST_F(Cli, InspectListsTensorsAndNamesTheModel) {
   EXPECT_THAT(lines[0], MatchesRegex("head[.]bias +F32 +10"));
   EXPECT_THAT(outcome.out, HasSubstr("24 x 3 x 4 x 4"));
   EXPECT_THAT(outcome.out, HasSubstr("metadata config: {\"family\""));
-  EXPECT_THAT(lines[lines.size() - 2], MatchesRegex("[0-9]+ tensors, [0-9]+ elements"));
-  EXPECT_EQ(lines.back(), "fits custom");
+  EXPECT_THAT(lines[lines.size() - 4], MatchesRegex("[0-9]+ tensors, [0-9]+ elements"));
+  EXPECT_EQ(lines[lines.size() - 3], "fits custom");
+  EXPECT_THAT(
+      lines[lines.size() - 2],
+      AllOf(StartsWith("as a model: custom, a Swin by timm's names: 2 blocks of 24 channels "
+                       "in 2 heads, 2 blocks of 48 channels in 4 heads"),
+            HasSubstr("images of 56; 10 classes")));
+  EXPECT_THAT(lines.back(), StartsWith("images: the shorter side resized to 64 pixels (bicubic)"));
+}
+
+TEST_F(Cli, InspectSaysWhatAFolderHoldsAndWhatIsAssumed) {
+  const auto saved = [](const char* name) { return testing::kSavedModels / name; };
+  const Outcome folder = run({"inspect", saved("transformers_clip").string()});
+  EXPECT_EQ(folder.exit_code, 0);
+  EXPECT_THAT(folder.out, AllOf(HasSubstr("as a model: CLIPModel, a ViT by transformers's names"),
+                                HasSubstr("no classes, an embedding of 24 values"),
+                                HasSubstr("are ignored: logit_scale, text_model")));
+  const Outcome file = run({"inspect", "--json", saved("timm_vit_pth/model.pth").string()});
+  EXPECT_EQ(file.exit_code, 0);
+  const json document = json::parse(file.out);
+  EXPECT_EQ(document["library"], "timm");
+  EXPECT_EQ(document["model"]["patch_size"], 4);
+  EXPECT_THAT(document["assumed"].dump(), HasSubstr("how many heads"));
+  const Outcome other = run({"inspect", "--json", saved("timm_eva02").string()});
+  EXPECT_THAT(json::parse(other.out)["missing"].get<std::string>(), HasSubstr("SwiGLU"));
 }
 
 TEST_F(Cli, InspectSaysWhatDoesNotFit) {
   std::vector<OwnedTensor> tensors = testing::tensors_of(Safetensors::open(nano_path("swin")));
+  std::erase_if(tensors, [](const OwnedTensor& tensor) {
+    return tensor.name.ends_with("relative_position_bias_table");
+  });
   testing::write_tensors(path("bare.safetensors"), tensors);
   const Outcome outcome = run({"inspect", path("bare.safetensors").string()});
   EXPECT_EQ(outcome.exit_code, 0);
@@ -571,14 +597,15 @@ TEST_F(Cli, InspectSaysWhatAQuantizedFileIs) {
   EXPECT_THAT(refusal_of_weights(file), HasSubstr("a quantized model already"));
 }
 
-TEST_F(Cli, InspectSaysWhoseNamesTheTensorsHave) {
+TEST_F(Cli, InspectOfAnotherKindOfModelSaysWhatItLacks) {
   testing::write_tensors(path("hf.safetensors"),
-                         {make_tensor("vit.embeddings.patch_embeddings.projection.bias", DType::f32,
-                                      {1}, std::vector<float>{1})});
+                         {make_tensor("bert.embeddings.word_embeddings.weight", DType::f32, {1},
+                                      std::vector<float>{1})});
   const Outcome outcome = run({"inspect", path("hf.safetensors").string()});
   EXPECT_EQ(outcome.exit_code, 0);
-  EXPECT_THAT(lines_of(outcome.out).back(),
-              StartsWith("fits no model: its tensors have Hugging Face transformers' names"));
+  EXPECT_THAT(
+      lines_of(outcome.out).back(),
+      HasSubstr("no vision transformer that is known: it has no 'patch_embed.proj.weight'"));
 }
 
 TEST_F(Cli, NotesWhatItLeavesOutOfACheckpoint) {

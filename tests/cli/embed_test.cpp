@@ -223,7 +223,7 @@ TEST_F(Encoders, EmbedRefusesWhatCannotBe) {
 TEST_F(Encoders, InterruptedEmbedLeavesNoFile) {
   ASSERT_EQ(mkfifo(path("pipe").c_str(), 0600), 0);
   Program program("bitlog2",
-                  Arguments{"embed", images(), path("pipe").string(), "--threads", "1", "-o",
+                  Arguments{"embed", images(), path("pipe").string(), "--threads", "2", "-o",
                             out("e.npy"), "--json", path("e.json").string()} +
                       kDemo,
                   surroundings());
