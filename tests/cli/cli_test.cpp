@@ -14,6 +14,7 @@
 #include "bitlog2/quantized_model.h"
 #include "bitlog2/recipe.h"
 #include "cli/fixture.h"
+#include "saved_models.h"
 
 namespace bitlog2 {
 namespace {
