@@ -48,9 +48,9 @@ class ResizedSide {
         input_(input),
         shown_(output < how.crop ? static_cast<std::size_t>(output) : how.crop),
         most_inputs_((twice_support(filter_) * input + output - 1) / output +
-                     twice_support(filter_) + 2) {
+                     twice_support(filter_) + 2),
+        scale_(Real::ratio(input, output)) {
     place_crop(output, how);
-    scale_ = Real::ratio(input, output);
     const Real stretch = scale_ < kOne ? kOne : scale_;
     inverse_stretch_ = kOne / stretch;
     support_ = Real::ratio(twice_support(filter_), 2) * stretch;
