@@ -25,6 +25,9 @@ struct Choice {
   std::string_view name;
 };
 
+template <class Value>
+Choice(Value, const char*) -> Choice<Value>;  // clang before 17 does not find it itself
+
 template <class Value, std::size_t size>
 std::string_view name_of(const std::array<Choice<Value>, size>& choices, Value value) {
   const auto found = std::ranges::find(choices, value, &Choice<Value>::value);
