@@ -38,8 +38,7 @@ void read_config(const bitlog2::Safetensors& file) {
 /// Models whose structure is made anew for every input.
 const bitlog2::ModelConfig& tiny_model(bitlog2::Family family) {
   const auto tiny = [](bitlog2::Family kind) {
-    bitlog2::ModelConfig config;
-    config.family = kind;
+    bitlog2::ModelConfig config = bitlog2::config_of(kind);
     config.img_size = 4;
     config.patch_size = kind == bitlog2::Family::vit ? 2 : 1;
     config.embed_dim = 2;

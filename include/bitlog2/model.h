@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,6 +21,35 @@ namespace bitlog2 {
 
 enum class Family { vit, swin };
 
+/// What stands between fc1 and fc2, and, `tanh` alone, behind pre_logits.
+enum class Activation : std::uint8_t {
+  gelu,        ///< x Phi(x)
+  gelu_tanh,   ///< its approximation, x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
+  quick_gelu,  ///< x sigmoid(1.702 x), as CLIP was trained
+  tanh,
+};
+
+/// What the head reads of the last block's tokens x. `norm` is the final LayerNorm; the mean is
+/// over the patches' tokens.
+enum class Pooling : std::uint8_t {
+  class_token,     ///< norm(x)[0]
+  class_tokens,    ///< [norm(x)[0]; norm(x)[1]], of a distilled DeiT
+  mean,            ///< mean(norm(x))
+  mean_then_norm,  ///< norm(mean(x))
+  class_and_mean,  ///< [norm(x)[0]; mean(norm(x))]
+  map,             ///< attention of one learned query to norm(x), and an MLP
+};
+
+/// How many tokens' channels the head reads side by side.
+constexpr std::size_t pooled_tokens(Pooling pooling) {
+  return pooling == Pooling::class_tokens || pooling == Pooling::class_and_mean ? 2 : 1;
+}
+
+/// How many tokens, the first ones, are all that is read of the last block; 0: others are, too.
+constexpr std::size_t tokens_read(Pooling pooling) {
+  return pooling == Pooling::class_token ? 1 : pooling == Pooling::class_tokens ? 2 : 0;
+}
+
 struct ModelConfig {
   std::string name = "custom";  ///< a published name such as "deit_tiny", or what the user says
   Family family = Family::vit;
@@ -29,11 +59,23 @@ struct ModelConfig {
   std::vector<std::size_t> depths = {12};    ///< blocks per stage; a ViT is one stage
   std::vector<std::size_t> num_heads = {3};  ///< per stage
   std::size_t window_size = 7;               ///< Swin only, tokens
-  std::size_t mlp_ratio = 4;
-  std::size_t num_classes = 1000;
+  double mlp_ratio = 4;            ///< fc1's outputs to its inputs; the product is rounded
+  std::size_t num_classes = 1000;  ///< 0: an encoder, whose output is an embedding
   float layer_norm_eps = 1e-6F;
+  Activation activation = Activation::gelu;
+  Pooling pooling = Pooling::class_token;
+  // ViT only:
+  std::size_t prefix_tokens = 1;  ///< tokens before the patches': class, distillation, registers
+  bool embed_norm = false;        ///< a LayerNorm before the first block (CLIP)
+  bool relative_position_bias = false;  ///< on the scores, class token included (BEiT)
+  std::size_t pre_logits = 0;           ///< width of a layer with tanh before the head; 0: none
+  /// Encoders: width of the embedding that a projection makes; 0: that of what is pooled.
+  std::size_t projection = 0;
   Preprocessing preprocessing;
 };
+
+/// A config with the parts that most models of a family have; sizes are for the caller to say.
+ModelConfig config_of(Family family);
 
 /// A model that can be asked for by name.
 struct NamedModel {
@@ -48,7 +90,8 @@ const std::vector<NamedModel>& named_models();
 std::string model_names();
 
 /// The published model called `name`, here or by timm: "deit_tiny", "deit_tiny_patch16_224", with
-/// or without timm's tag and "timm/". Throws Error listing the choices if there is no such model.
+/// or without timm's tag, "timm/" and "hf_hub:", in any case, hyphens for underscores. Throws Error
+/// that lists the choices and suggests the nearest if there is no such model.
 const NamedModel& find_named_model(std::string_view name);
 
 /// A config from JSON text (`where` is for messages): keys family, img_size, patch_size,
@@ -62,7 +105,18 @@ ModelConfig parse_config(std::string_view json_text, const std::string& where);
 std::string config_to_json(const ModelConfig& config);
 
 /// What a linear layer is for.
-enum class Role : std::uint8_t { patch_embed, qkv, proj, fc1, fc2, reduction, head };
+enum class Role : std::uint8_t {
+  patch_embed,
+  qkv,
+  proj,
+  fc1,
+  fc2,
+  reduction,
+  pool_proj,  ///< behind attention pooling; its output becomes the stream
+  pre_logits,
+  head,
+  projection,  ///< an encoder's output layer, in a head's place
+};
 
 /// Whether a LayerNorm stands before every such layer, whose scales the layer can take over.
 constexpr bool follows_norm(Role role) {
@@ -113,9 +167,12 @@ struct Attention {
   Linear qkv;  ///< [3 * C, C]: q, k, v, each [num_heads, head_dim]
   Linear proj;
   AttentionGroups groups;
-  /// Swin: relative_position_bias_table [(2w-1)^2, num_heads]; empty for a ViT.
+  /// Relative position bias [bias_rows, num_heads]; empty where there is none. Swin has
+  /// (2w - 1)^2 rows, w tokens per side; BEiT three more: of the class token to patches, of
+  /// patches to it, and of it to itself.
   std::vector<float> bias_table;
-  /// [tokens, tokens]: row of bias_table for each pair of a group's tokens; empty for a ViT.
+  std::size_t bias_rows = 0;
+  /// [tokens, tokens]: row of bias_table for each pair of a group's tokens.
   std::vector<std::uint32_t> bias_index;
 };
 
@@ -133,6 +190,15 @@ struct PatchMerging {
   Linear reduction;  ///< [2 * C, 4 * C], no bias until reparameterized
 };
 
+/// Attention pooling: one query attends to all tokens, then an MLP. The query is constant: qkv's
+/// weights of q are 0 and its bias is the query, the same for every token.
+struct AttentionPooling {
+  Attention attn;
+  LayerNorm norm;
+  Linear fc1;
+  Linear fc2;
+};
+
 struct Stage {
   std::size_t grid = 0;  ///< tokens per side
   std::size_t channels = 0;
@@ -142,14 +208,19 @@ struct Stage {
 
 struct Model {
   ModelConfig config;
-  Linear patch_embed;                 ///< [embed_dim, 3 * patch * patch], a convolution's weights
-  std::vector<LayerNorm> patch_norm;  ///< Swin: one
-  std::vector<float> cls_token;       ///< ViT: [embed_dim]
-  std::vector<float> pos_embed;       ///< ViT: [1 + patches, embed_dim]
+  Linear patch_embed;                   ///< [embed_dim, 3 * patch * patch], a convolution's weights
+  std::vector<float> prefix_tokens;     ///< ViT: [config.prefix_tokens, embed_dim]
+  std::vector<float> pos_embed;         ///< ViT: [prefix_tokens + patches, embed_dim]
+  std::optional<LayerNorm> embed_norm;  ///< Swin and CLIP: before the first block
   std::vector<Stage> stages;
   LayerNorm norm;
-  Linear head;
+  std::optional<AttentionPooling> attention_pooling;
+  std::optional<Linear> pre_logits;
+  Linear head;  ///< an encoder's projection; the identity where it has none
 };
+
+/// Values per image of a model's output: its classes, or the width of its embedding.
+std::size_t output_size(const ModelConfig& config);
 
 /// A model of this config with all names, sizes and indices set, and no weights yet.
 Model make_model(const ModelConfig& config);

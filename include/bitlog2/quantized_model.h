@@ -73,6 +73,11 @@ struct QuantizationSettings {
   /// As the recipe says, where a byte has room for other than even steps.
   bool has_codebooks() const { return recipe.activation_codes_codebook && a_bits < 8; }
 
+  /// Bits of such a layer's weights and of its input. An encoder's output layer has kMaxBits: an
+  /// embedding is compared, not only ranked.
+  int weight_bits(Role role) const;
+  int activation_bits(Role role) const;
+
   /// "BitLog2_Half_17.w4a4"
   std::string name() const;
 

@@ -47,16 +47,16 @@ Quantizer exact_pixels(const LayerInput&) {
 }
 
 Quantizer calibrated_pixels(const LayerInput& in) {
-  return calibrate_affine(in.x.values(), kPatchEmbeddingInputBits, in.pool);
+  return calibrate_affine(in.x.values(), in.bits(), in.pool);
 }
 
 Quantizer shift_codebook(const LayerInput& in) {
   return calibrate_codebook_scale(in.x.values(), channel_weights(in.layer),
-                                  shift_levels(in.settings.a_bits));
+                                  shift_levels(in.bits()));
 }
 
 Quantizer own_codebook(const LayerInput& in) {
-  return calibrate_codebook(in.x.values(), channel_weights(in.layer), in.settings.a_bits);
+  return calibrate_codebook(in.x.values(), channel_weights(in.layer), in.bits());
 }
 
 /// One codebook suits all channels once they have mean 0 and the same deviation.
@@ -67,7 +67,7 @@ Quantizer standardized_codebook(const LayerInput& in) {
 
 /// Gives every channel the coordinate in which its range is that of the one quantizer.
 Quantizer one_quantizer_for(const LayerInput& in, std::vector<Range> ranges) {
-  const float qmax = quant::qmax_of(in.settings.a_bits);
+  const float qmax = quant::qmax_of(in.bits());
   const float zero = std::floor(qmax / 2);
   double mean = 0;
   for (Range& range : ranges) {
@@ -84,18 +84,18 @@ Quantizer one_quantizer_for(const LayerInput& in, std::vector<Range> ranges) {
     coordinates.push_back({range.low + zero * scale * ratio, ratio});
   }
   change_coordinates(*in.norm, in.layer, coordinates, in.x);
-  return Affine{in.settings.a_bits, {scale}, {zero}};
+  return Affine{in.bits(), {scale}, {zero}};
 }
 
 Quantizer searched_channels(const LayerInput& in) {
   return one_quantizer_for(
-      in, quant::search_columns(in.x.values(), in.x.channels(), in.settings.a_bits, in.pool));
+      in, quant::search_columns(in.x.values(), in.x.channels(), in.bits(), in.pool));
 }
 
 /// The head has too few rows to search for ranges: as many standard deviations as suit a normal
 /// distribution.
 Quantizer normal_channels(const LayerInput& in) {
-  const double reach = kReach.at(static_cast<std::size_t>(in.settings.a_bits - kMinBits));
+  const double reach = kReach.at(static_cast<std::size_t>(in.bits() - kMinBits));
   std::vector<Range> ranges;
   for (const Spread& spread : spreads_of_channels(in.x)) {
     ranges.push_back({static_cast<float>(spread.mean - reach * spread.deviation),
@@ -106,8 +106,7 @@ Quantizer normal_channels(const LayerInput& in) {
 
 /// RepQ-ViT's: quantile ranges per channel, then scale reparameterization.
 Quantizer reparameterized_channels(const LayerInput& in) {
-  const Affine channels =
-      calibrate_columns(in.x.values(), in.x.channels(), in.settings.a_bits, in.pool);
+  const Affine channels = calibrate_columns(in.x.values(), in.x.channels(), in.bits(), in.pool);
   const LayerNorm before = *in.norm;
   const Affine found = reparameterize(*in.norm, in.layer, channels);
   move_affine(before, *in.norm, in.x);
@@ -115,17 +114,20 @@ Quantizer reparameterized_channels(const LayerInput& in) {
 }
 
 Quantizer searched_range(const LayerInput& in) {
-  return quant::affine_of(
-      quant::search_range(in.x.values(), channel_weights(in.layer), in.settings.a_bits),
-      in.settings.a_bits);
+  return quant::affine_of(quant::search_range(in.x.values(), channel_weights(in.layer), in.bits()),
+                          in.bits());
 }
 
 Quantizer quantile_range(const LayerInput& in) {
-  return calibrate_affine(in.x.values(), in.settings.a_bits, in.pool);
+  return calibrate_affine(in.x.values(), in.bits(), in.pool);
+}
+
+bool is_output(const LayerInput& in) {
+  return in.layer.role == Role::head || in.layer.role == Role::projection;
 }
 
 bool has_codebook(const LayerInput& in) {  // the head has too few rows, GELU a choice of its own
-  return in.settings.has_codebooks() && in.layer.role != Role::head && in.layer.role != Role::fc2;
+  return in.settings.has_codebooks() && !is_output(in) && in.layer.role != Role::fc2;
 }
 
 struct Choice {
@@ -154,7 +156,7 @@ constexpr Choice kChoices[] = {
      standardized_codebook},
     {has_codebook, own_codebook},
     {[](const LayerInput& in) {
-       return in.layer.role == Role::head && in.settings.recipe.scale_search_output;
+       return is_output(in) && in.norm != nullptr && in.settings.recipe.scale_search_output;
      },
      normal_channels},
     {[](const LayerInput& in) {

@@ -13,6 +13,8 @@ struct LayerInput {
   LayerNorm* norm;  ///< whose output the input is, token by token or a mean of them; or null
   simulate::Tensor& x;
   ThreadPool& pool;
+
+  int bits() const { return settings.activation_bits(layer.role); }
 };
 
 /// Finds the quantizer of the layer's input, as the recipe says, and quantizes x. The norm and the

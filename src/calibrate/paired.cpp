@@ -28,6 +28,16 @@ constexpr float kClassTokenWeight = 30.0F;
 /// would shrink what tells images apart.
 constexpr float kStreamShare = 0.15F;
 
+/// How many first tokens' own values, not their mean, the head reads.
+std::size_t class_tokens_read(Pooling pooling) {
+  return pooling == Pooling::class_and_mean ? 1 : tokens_read(pooling);
+}
+
+/// Whether the head reads what the final LayerNorm writes, channel by channel.
+bool reads_norm(const Model& model) {
+  return pooled_tokens(model.config.pooling) == 1 && !model.attention_pooling && !model.pre_logits;
+}
+
 /// The two streams: the float network's, which gives the targets, and that of the network quantized
 /// so far.
 class PairedOps {
@@ -49,7 +59,9 @@ class PairedOps {
     for_each_linear(model_, [&](Linear& layer) { layers_[layer.name].layer = &layer; });
     for_each_norm_pair(model_,
                        [&](LayerNorm& norm, Linear& layer) { layers_[layer.name].norm = &norm; });
-    layers_[model_.head.name].norm = &model_.norm;
+    if (reads_norm(model_)) {
+      layers_[model_.head.name].norm = &model_.norm;
+    }
   }
 
   Tensor embed_patches(const Linear& projection) {
@@ -58,12 +70,13 @@ class PairedOps {
     return linear(projection, {std::move(patches), std::move(same)});
   }
 
-  Tensor add_positions(std::span<const float> cls_token, std::span<const float> pos_embed,
+  Tensor add_positions(std::span<const float> prefix_tokens, std::span<const float> pos_embed,
                        const Tensor& x) {
-    row_weights_.assign(x.exact.tokens() + 1, 1.0F);
-    row_weights_.front() = kClassTokenWeight;
-    return {exact_ops_.add_positions(cls_token, pos_embed, x.exact),
-            quantized_ops_.add_positions(cls_token, pos_embed, x.quantized)};
+    Tensor result = {exact_ops_.add_positions(prefix_tokens, pos_embed, x.exact),
+                     quantized_ops_.add_positions(prefix_tokens, pos_embed, x.quantized)};
+    row_weights_.assign(result.exact.tokens(), 1.0F);
+    std::fill_n(row_weights_.begin(), class_tokens_read(model_.config.pooling), kClassTokenWeight);
+    return result;
   }
 
   Tensor layer_norm(const LayerNorm& norm, const Tensor& x) {
@@ -105,8 +118,9 @@ class PairedOps {
             quantized_ops_.attention(attn, std::move(qkv.quantized))};
   }
 
-  Tensor gelu(Tensor x) {
-    return {exact_ops_.gelu(std::move(x.exact)), quantized_ops_.gelu(std::move(x.quantized))};
+  Tensor activation(Activation function, Tensor x) {
+    return {exact_ops_.activation(function, std::move(x.exact)),
+            quantized_ops_.activation(function, std::move(x.quantized))};
   }
 
   Tensor add(Tensor x, const Tensor& y) {
@@ -119,12 +133,24 @@ class PairedOps {
     FloatTensor quantized = quantized_ops_.merge_patches(grid, x.quantized);
     return {std::move(exact), std::move(quantized)};
   }
-  Tensor class_token(const Tensor& x) {
-    row_weights_.assign(1, 1.0F);
-    return {exact_ops_.class_token(x.exact), quantized_ops_.class_token(x.quantized)};
+  Tensor first_tokens(std::size_t count, const Tensor& x) {
+    row_weights_.assign(count, 1.0F);
+    return {exact_ops_.first_tokens(count, x.exact),
+            quantized_ops_.first_tokens(count, x.quantized)};
   }
-  Tensor mean_of_tokens(const Tensor& x) {
-    return {exact_ops_.mean_of_tokens(x.exact), quantized_ops_.mean_of_tokens(x.quantized)};
+  Tensor mean_of_tokens(std::size_t first, const Tensor& x) {
+    row_weights_.assign(1, 1.0F);
+    return {exact_ops_.mean_of_tokens(first, x.exact),
+            quantized_ops_.mean_of_tokens(first, x.quantized)};
+  }
+  Tensor join_tokens(const Tensor& x) {
+    row_weights_.assign(1, 1.0F);
+    return {exact_ops_.join_tokens(x.exact), quantized_ops_.join_tokens(x.quantized)};
+  }
+  Tensor first_and_mean(std::size_t first, const Tensor& x) {
+    row_weights_.assign(1, 1.0F);
+    return {exact_ops_.first_and_mean(first, x.exact),
+            quantized_ops_.first_and_mean(first, x.quantized)};
   }
 
   QuantizedModel take_result() {

@@ -34,9 +34,7 @@ class Observing : public FindingOperands {
       fake_quantize_columns(channels, x.values());
       quantizer = channels;
     } else {
-      const int bits =
-          layer.role == Role::patch_embed ? kPatchEmbeddingInputBits : settings_.a_bits;
-      quantizer = calibrate_affine(x.values(), bits, pool_);
+      quantizer = calibrate_affine(x.values(), settings_.activation_bits(layer.role), pool_);
       fake_quantize_parallel(quantizer, x.values(), pool_);
     }
   }
@@ -49,7 +47,8 @@ class Observing : public FindingOperands {
     if (!settings_.quantizes(group_of(Slot::weight, layer.role))) {
       return layer.weight;
     }
-    const Affine rows = calibrate_rows(layer.weight, layer.out_features, settings_.w_bits, pool_);
+    const Affine rows =
+        calibrate_rows(layer.weight, layer.out_features, settings_.weight_bits(layer.role), pool_);
     weight_ = layer.weight;
     fake_quantize_rows(rows, weight_);
     quantizers_[{layer.name, Slot::weight}] = rows;
@@ -88,7 +87,8 @@ Calibration calibrate_repq(Model model, const QuantizationSettings& settings,
     // Weights do not depend on data: this is all that a second pass would find.
     const auto weights = quantizers.find({linear.name, Slot::weight});
     if (weights != quantizers.end()) {
-      weights->second = calibrate_rows(linear.weight, linear.out_features, settings.w_bits, pool);
+      weights->second = calibrate_rows(linear.weight, linear.out_features,
+                                       settings.weight_bits(linear.role), pool);
     }
   });
   result.quantized = {std::move(model), settings, std::move(quantizers)};

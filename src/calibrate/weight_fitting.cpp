@@ -33,7 +33,7 @@ void fit_weights(const QuantizationSettings& settings, Linear& layer, const simu
   const QuantizerKey key = {layer.name, Slot::weight};
   if (!recipe.compensation_ridge && !rounds_by_hessian) {
     if (rounds) {
-      quantizers[key] = round_by_rows(layer, settings.w_bits, pool);
+      quantizers[key] = round_by_rows(layer, settings.weight_bits(layer.role), pool);
     }
     return;
   }
@@ -49,12 +49,13 @@ void fit_weights(const QuantizationSettings& settings, Linear& layer, const simu
     Matrix hessian = moments.gram;
     hessian.diagonal().array() += damping;
     const RoundedWeights rounded = round_weights(
-        wanted, hessian, {settings.w_bits, recipe.weight_rounding_gptq, recipe.scale_search_output},
+        wanted, hessian,
+        {settings.weight_bits(layer.role), recipe.weight_rounding_gptq, recipe.scale_search_output},
         pool);
     quantizers[key] = rounded.quantizer;
     copy_to(rounded.weights, layer.weight);
   } else if (rounds) {
-    quantizers[key] = round_by_rows(layer, settings.w_bits, pool);
+    quantizers[key] = round_by_rows(layer, settings.weight_bits(layer.role), pool);
   }
   // The bias keeps the mean of the outputs where it was.
   const Matrix found = to_matrix(layer.weight, layer.out_features);

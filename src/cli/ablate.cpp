@@ -131,7 +131,7 @@ int ablate(const AblateOptions& options) {
     document["interrupted"] = true;
   }
   write_json(options.json, document);
-  return stop ? kInterruptedExit : 0;
+  return stop ? interrupted_exit() : 0;
 }
 
 }  // namespace
@@ -151,7 +151,14 @@ void add_ablate(CLI::App& app, std::function<int()>& run) {
       ->capture_default_str();
   add_subset_options(*command, options->subset);
   add_json_option(*command, options->json, "Write the table");
-  command->callback([options, &run] { run = [options] { return ablate(*options); }; });
+  command->callback([options, command, &run] {
+    run = [options, command] {
+      if (options->of == "parts") {
+        refuse_recipe(*command, "--of parts goes from the recipes repq and best");
+      }
+      return ablate(*options);
+    };
+  });
 }
 
 }  // namespace bitlog2::cli

@@ -6,6 +6,8 @@
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 #include <algorithm>
+#include <filesystem>
+#include <system_error>
 
 #include "cli/output.h"
 #include "io/nearest_word.h"
@@ -59,6 +61,19 @@ bool is_json_target(const CLI::App& command, std::string_view word) {
          (!takes_positionals(command) && !word.starts_with('-'));
 }
 
+/// Throws CLI::ValidationError for a word behind --json that `command` would take for an input, but
+/// that is none.
+void check_is_input(std::string_view word) {
+  std::error_code unreadable;
+  if (word.starts_with('-') || std::filesystem::exists(word, unreadable) || unreadable) {
+    return;
+  }
+  throw CLI::ValidationError(
+      "--json", fmt::format("'{}' is no file that is there; to write to it, give --json={} or a "
+                            "name that ends in .json",
+                            word, word));
+}
+
 std::vector<std::string> long_options(const CLI::App& command) {
   std::vector<std::string> names;
   for (const CLI::Option* option : command.get_options()) {
@@ -91,12 +106,19 @@ std::string explain_unknown(const CLI::App& app, const std::vector<std::string>&
   if (option_name(first) == "--device") {
     return fmt::format("there is no --device{}: everything runs on the CPU; leave it out", where);
   }
+  if (first.starts_with('-') && has_option(command, option_name(first))) {
+    return fmt::format("option {} stands behind --, where no options are", option_name(first));
+  }
   if (first.starts_with('-')) {
     return fmt::format("option {} is unknown{}{}", option_name(first), where,
                        suggestion(option_name(first), long_options(command)));
   }
   if (chosen.empty() && !subcommand_names(app).empty()) {
-    return fmt::format("'{}' is no subcommand{}", first, suggestion(first, subcommand_names(app)));
+    const std::string meant = suggestion(first, subcommand_names(app));
+    return fmt::format("'{}' is no subcommand{}", first,
+                       meant.empty()
+                           ? fmt::format("; there are {}", fmt::join(subcommand_names(app), ", "))
+                           : meant);
   }
   return fmt::format("{} {} not expected{}", fmt::join(words, " "),
                      words.size() == 1 ? "was" : "were", where);
@@ -118,8 +140,11 @@ std::vector<std::string> parser_order(int argc, const char* const* argv, const C
       break;
     } else if (given[i] == "--json" && has_option(*command, "--json")) {
       const bool named = i + 1 < given.size() && is_json_target(*command, given[i + 1]);
+      if (!named && i + 1 < given.size()) {
+        check_is_input(given[i + 1]);
+      }
       const std::string target = named ? given[++i] : kStandardOutput;
-      words.push_back("--json");
+      words.emplace_back("--json");
       words.push_back(target);
     } else {
       words.push_back(known_spelling(*command, given[i]));

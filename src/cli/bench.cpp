@@ -5,6 +5,7 @@
 
 #include <CLI/App.hpp>
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <map>
 #include <memory>
@@ -58,6 +59,8 @@ std::vector<RgbImage> random_crops(std::size_t side, std::size_t count) {
   return crops;
 }
 
+using Stop = std::atomic<bool>;
+
 /// Times of single images, seconds.
 struct Latency {
   double best = 0;
@@ -65,24 +68,26 @@ struct Latency {
   double p95 = 0;
 };
 
+/// Ends early, with less to say, when `stop` is set; so do the functions below.
 template <class RunOne>
-Latency measure_latency(double seconds, RunOne run_one) {
+Latency measure_latency(double seconds, const Stop& stop, RunOne run_one) {
   constexpr std::size_t kLeast = 5;
   run_one();  // not counted: pages and caches
   std::vector<double> times;
   const Clock::time_point start = Clock::now();
-  while (times.size() < kLeast || seconds_since(start) < seconds) {
+  do {
     const Clock::time_point begin = Clock::now();
     run_one();
     times.push_back(seconds_since(begin));
-  }
+  } while (!stop && (times.size() < kLeast || seconds_since(start) < seconds));
   std::sort(times.begin(), times.end());
   return {times.front(), times[times.size() / 2], times[times.size() * 95 / 100]};
 }
 
 /// Images in a second, each thread on images of its own, the best of three tries.
 template <class RunOne>
-double measure_throughput(double seconds, double each, ThreadPool& pool, RunOne run_one) {
+double measure_throughput(double seconds, double each, ThreadPool& pool, const Stop& stop,
+                          RunOne run_one) {
   constexpr int kTries = 3;
   const double wanted = seconds / kTries / each;
   const std::size_t images =
@@ -90,7 +95,11 @@ double measure_throughput(double seconds, double each, ThreadPool& pool, RunOne 
   double best = 0;
   for (int i = 0; i < kTries; ++i) {
     const Clock::time_point start = Clock::now();
-    pool.parallel_for(images, 1, [&](std::size_t, std::size_t) { run_one(); });
+    pool.parallel_for(images, 1, [&](std::size_t, std::size_t) {
+      if (!stop) {
+        run_one();
+      }
+    });
     best = std::max(best, static_cast<double>(images) / seconds_since(start));
   }
   return best;
@@ -121,6 +130,7 @@ struct BenchRow {
 void print_header() {
   print(fmt::format("{:<9} {:<12} {:>7} {:>9} {:>9} {:>9} {:>9} {:>9} {:>8}\n", "engine", "isa",
                     "threads", "best ms", "p50 ms", "p95 ms", "images/s", "GMAC/s", "ceiling"));
+  flush_output();
 }
 
 void print_row(const BenchRow& row) {
@@ -149,10 +159,10 @@ ordered_json to_json(const std::string& model, const BenchRow& row) {
 
 /// The operations of a network, the best time of each over many runs.
 std::vector<OperationCost> best_costs(const IntegerEngine& engine, const RgbImage& crop,
-                                      double seconds) {
+                                      double seconds, const Stop& stop) {
   std::vector<OperationCost> best = engine.profile(crop);
   const Clock::time_point start = Clock::now();
-  while (seconds_since(start) < seconds) {
+  while (!stop && seconds_since(start) < seconds) {
     const std::vector<OperationCost> costs = engine.profile(crop);
     for (std::size_t i = 0; i < costs.size(); ++i) {
       best[i].seconds = std::min(best[i].seconds, costs[i].seconds);
@@ -179,7 +189,7 @@ std::string role(const OperationCost& cost) {
 
 /// Names of instruction sets; the empty one is the machine's best.
 std::vector<std::string> isas_to_measure(const BenchOptions& options) {
-  if (options.isas == std::vector<std::string>{"all"}) {
+  if (std::ranges::find(options.isas, "all") != options.isas.end()) {
     return available_isas();
   }
   return options.isas.empty() ? std::vector<std::string>{""} : options.isas;
@@ -206,7 +216,7 @@ class BenchRun {
       results_.push_back({{"interrupted", true}});
     }
     write_json(options_.json, results_);
-    return stop_ ? kInterruptedExit : 0;
+    return stop_ ? interrupted_exit() : 0;
   }
 
  private:
@@ -276,9 +286,6 @@ class BenchRun {
   }
 
   void bench_float(const std::string& name) {
-    if (!options_.quantized.empty()) {
-      throw Error(fmt::format("--engine {} needs a checkpoint: --model or --weights", name));
-    }
     const auto engine =
         name == "fp32" ? make_fp32_engine(model_) : make_simulated_engine(calibrated_);
     for (const std::size_t threads : threads_) {
@@ -296,10 +303,10 @@ class BenchRun {
 
   template <class Together, class Alone>
   void add_row(BenchRow row, ThreadPool& pool, Together together, Alone alone) {
-    row.latency = measure_latency(options_.seconds, together);
+    row.latency = measure_latency(options_.seconds, stop_, together);
     const double each = row.latency.median * static_cast<double>(row.threads);
     stop_if_asked();
-    row.images_per_second = measure_throughput(options_.seconds, each, pool, alone);
+    row.images_per_second = measure_throughput(options_.seconds, each, pool, stop_, alone);
     stop_if_asked();
     if (!to_stdout()) {
       print_row(row);
@@ -310,7 +317,8 @@ class BenchRun {
   /// How long it takes to open the file, and what memory running it takes.
   void report_opening() {
     const auto open = [&] { static_cast<void>(IntegerEngine::open(options_.quantized)); };
-    const double seconds = measure_latency(options_.seconds / 4, open).best;
+    const double seconds = measure_latency(options_.seconds / 4, stop_, open).best;
+    stop_if_asked();
     const auto engine = IntegerEngine::open(options_.quantized);
     if (!to_stdout()) {
       print(
@@ -340,7 +348,7 @@ class BenchRun {
         total.multiply_adds += cost.multiply_adds;
         total.seconds += cost.seconds;
       };
-      for (const OperationCost& cost : best_costs(*engine, crops_[0], options_.seconds)) {
+      for (const OperationCost& cost : best_costs(*engine, crops_[0], options_.seconds, stop_)) {
         const std::string name = role(cost);
         auto found = std::find_if(roles.begin(), roles.end(),
                                   [&](const OperationCost& each) { return each.layer == name; });
@@ -353,6 +361,7 @@ class BenchRun {
           add(linear, cost);
         }
       }
+      stop_if_asked();
       roles.push_back(linear);
       roles.push_back(all);
       print_profile(engine->isa(), roles, peak);
@@ -383,7 +392,7 @@ class BenchRun {
   }
 
   const BenchOptions& options_;
-  const std::atomic<bool>& stop_ = catch_interrupt();
+  const Stop& stop_ = catch_interrupt();
   std::vector<std::size_t> threads_;
   std::vector<std::string> isas_;
   ModelConfig config_;
@@ -427,6 +436,7 @@ void add_bench(CLI::App& app, std::function<int()>& run) {
       if (!options->quantized.empty()) {
         refuse_what_the_file_decides(*command, options->quantized);
       }
+      refuse_what_no_engine_heeds(*command);
       return BenchRun(*options).run();
     };
   });

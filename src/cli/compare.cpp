@@ -168,7 +168,7 @@ int compare(const CompareOptions& options) {
     rows.push_back({{"interrupted", true}});
   }
   write_json(options.json, rows);
-  return interrupted ? kInterruptedExit : 0;
+  return interrupted ? interrupted_exit() : 0;
 }
 
 }  // namespace

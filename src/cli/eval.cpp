@@ -118,14 +118,6 @@ std::vector<QuantizationSettings> quantized_cases(const EvalOptions& options) {
   return cases;
 }
 
-/// A quantized file has the integer engine alone.
-void refuse_float_engines(const CLI::App& command, const EvalOptions& options) {
-  const bool given = command.get_option("--engine")->count() > 0;
-  if (given && options.engines != std::vector<std::string>{"integer"}) {
-    throw Error("--quantized runs on the integer engine alone; leave out --engine");
-  }
-}
-
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
@@ -149,7 +141,7 @@ class EvalRun {
     write_results();
     if (stop_) {
       tell("bitlog2: interrupted; the results hold what was reached");
-      return kInterruptedExit;
+      return interrupted_exit();
     }
     return 0;
   }
@@ -335,8 +327,8 @@ void add_eval(CLI::App& app, std::function<int()>& run) {
     run = [options, command] {
       if (!options->quantized.empty()) {
         refuse_what_the_file_decides(*command, options->quantized);
-        refuse_float_engines(*command, *options);
       }
+      refuse_what_no_engine_heeds(*command);
       return EvalRun(*options).run();
     };
   });

@@ -1,4 +1,4 @@
-// Ctrl-C, as a flag that long work looks at.
+// Ctrl-C and SIGTERM, as a flag that long work looks at.
 #pragma once
 
 #include <atomic>
@@ -8,9 +8,11 @@ namespace bitlog2::cli {
 /// What a calibration that was interrupted throws.
 struct Interrupted {};
 
-inline constexpr int kInterruptedExit = 130;  // 128 + SIGINT, as shells count it
+/// The exit code of a run that was interrupted, as shells count it: 128 + the signal, so 130 after
+/// Ctrl-C and 143 after SIGTERM.
+int interrupted_exit();
 
-/// From now on SIGINT sets the flag that is returned; a second one ends the process.
+/// From now on SIGINT and SIGTERM set the flag that is returned; the next of them ends the process.
 const std::atomic<bool>& catch_interrupt();
 
 }  // namespace bitlog2::cli

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <array>
+#include <algorithm>
 #include <charconv>
 #include <numeric>
 
@@ -11,6 +11,52 @@
 #include "cli/console.h"
 
 namespace bitlog2::cli {
+namespace {
+
+constexpr const char* kKeptForScripts = "Kept for scripts";  // a group of options
+
+void append(std::vector<std::string>& words, const std::vector<std::string>& more) {
+  words.insert(words.end(), more.begin(), more.end());
+}
+
+/// --recipe and its parts, by all their names.
+std::vector<std::string> recipe_options() {
+  std::vector<std::string> names = {"--recipe", "--" + std::string(kGeluSchemePart)};
+  for (const RecipePart& part : kRecipeParts) {
+    names.push_back("--" + std::string(part.name));
+    names.push_back("--" + std::string(part.names_in_files().name));
+  }
+  return names;
+}
+
+/// The options that say how a model is quantized.
+std::vector<std::string> quantization_options() {
+  std::vector<std::string> names = {"--w-bits", "--a-bits", "--log-quant-scheme"};
+  append(names, recipe_options());
+  return names;
+}
+
+/// What was given to an option of `command`; nothing if it was not, or there is none of this name.
+std::vector<std::string> words_given(const CLI::App& command, const std::string& name) {
+  const CLI::Option* option = command.get_option_no_throw(name);
+  return option == nullptr ? std::vector<std::string>() : option->results();
+}
+
+/// The first of the options `names` that was given to `command`, or "".
+std::string first_given(const CLI::App& command, const std::vector<std::string>& names) {
+  const auto found = std::ranges::find_if(
+      names, [&](const std::string& name) { return !words_given(command, name).empty(); });
+  return found == names.end() ? "" : *found;
+}
+
+/// --profile runs it, whatever the engines asked for.
+bool runs_integer_engine(const CLI::App& command) {
+  const std::vector<std::string> engines = words_given(command, "--engine");
+  return engines.empty() || std::ranges::find(engines, "integer") != engines.end() ||
+         !words_given(command, "--profile").empty();
+}
+
+}  // namespace
 
 CLI::Validator whole_number(std::uint64_t least, std::uint64_t most) {
   const auto check = [=](const std::string& text) -> std::string {
@@ -59,21 +105,56 @@ void add_threads_option(CLI::App& command, std::size_t& threads) {
 }
 
 void refuse_what_the_file_decides(const CLI::App& command, const std::string& quantized) {
-  constexpr std::array kDecided = {"--model",  "--weights",         "--config",
-                                   "--w-bits", "--a-bits",          "--log-quant-scheme",
-                                   "--recipe", "--calib-batchsize", "--dump-quantizers"};
-  std::vector<std::string> decided(kDecided.begin(), kDecided.end());
-  for (const RecipePart& part : kRecipeParts) {
-    decided.push_back("--" + std::string(part.name));
-    decided.push_back("--" + std::string(part.names_in_files().name));
+  std::vector<std::string> decided = {"--model", "--weights", "--config", "--calib-batchsize",
+                                      "--dump-quantizers"};
+  append(decided, quantization_options());
+  if (const std::string name = first_given(command, decided); !name.empty()) {
+    throw Error(fmt::format(
+        "--quantized {} holds its own model, bits and calibration; leave out {}", quantized, name));
   }
-  decided.push_back("--" + std::string(kGeluSchemePart));
-  for (const std::string& name : decided) {
-    const CLI::Option* option = command.get_option_no_throw(name);
-    if (option != nullptr && option->count() > 0) {
-      throw Error(
-          fmt::format("--quantized {} holds its own model, bits and calibration; leave out {}",
-                      quantized, name));
+  const std::vector<std::string> engines = words_given(command, "--engine");
+  if (std::ranges::any_of(engines, [](const auto& engine) { return engine != "integer"; })) {
+    throw Error("--quantized runs on the integer engine alone; leave out --engine");
+  }
+}
+
+void refuse_what_no_engine_heeds(const CLI::App& command) {
+  if (runs_integer_engine(command)) {
+    return;
+  }
+  if (!calibrates(command)) {
+    std::vector<std::string> unheeded = quantization_options();
+    unheeded.emplace_back("--dump-quantizers");
+    if (const std::string name = first_given(command, unheeded); !name.empty()) {
+      throw Error(fmt::format(
+          "{} needs the engine simulate or integer; leave it out, or add one to --engine", name));
+    }
+  }
+  if (!first_given(command, {"--isa"}).empty()) {
+    throw Error("--isa needs the engine integer; leave it out, or add that to --engine");
+  }
+}
+
+void refuse_recipe(const CLI::App& command, const std::string& why) {
+  if (const std::string name = first_given(command, recipe_options()); !name.empty()) {
+    throw Error(fmt::format("{}; leave out {}", why, name));
+  }
+}
+
+bool calibrates(const CLI::App& command) {
+  const std::vector<std::string> engines = words_given(command, "--engine");
+  const bool float_alone = !engines.empty() && std::ranges::all_of(engines, [](const auto& engine) {
+    return engine == "fp32";
+  });
+  return first_given(command, {"--quantized"}).empty() && !float_alone;
+}
+
+void hide_kept_options(CLI::App& app) {
+  for (CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+    for (CLI::Option* option : command->get_options()) {
+      if (option->get_group() == kKeptForScripts) {
+        option->group("");
+      }
     }
   }
 }
@@ -162,7 +243,7 @@ void add_recipe_options(CLI::App& command, RecipeOptions& options) {
   for (const RecipePart& part : kRecipeParts) {
     add(part.name, fmt::format("{{{},{}}}", part.off, part.on), part.help);
     if (part.names_in_files().name != part.name) {
-      add(part.names_in_files().name, "", part.help)->group("");  // hidden, kept for scripts
+      add(part.names_in_files().name, "", part.help)->group(kKeptForScripts);
     }
   }
 }

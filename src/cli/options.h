@@ -30,8 +30,22 @@ CLI::Option* add_output_option(CLI::App& command, const std::string& names, Outp
 void add_threads_option(CLI::App& command, std::size_t& threads);
 
 /// Throws Error if an option of `command` was given that a quantized file decides: the model, how
-/// it was calibrated, its bits.
+/// it was calibrated, its bits; or engines besides the integer one, which alone runs it.
 void refuse_what_the_file_decides(const CLI::App& command, const std::string& quantized);
+
+/// Throws Error if an option of `command` was given that none of its engines heeds: bits, the
+/// scheme, the recipe or --dump-quantizers for float32, --isa without the integer engine.
+void refuse_what_no_engine_heeds(const CLI::App& command);
+
+/// Throws Error saying `why` if --recipe or one of its parts was given to `command`.
+void refuse_recipe(const CLI::App& command, const std::string& why);
+
+/// Whether a run of `command`, if it has --calib-batchsize, calibrates.
+bool calibrates(const CLI::App& command);
+
+/// Leaves options that are kept for scripts out of `app`'s help. Not to be called before the
+/// command line is parsed: CLI11 has no name for a hidden option in what it says of its value.
+void hide_kept_options(CLI::App& app);
 
 /// --model, --weights, --config.
 void add_model_options(CLI::App& command, ModelSource& source);

@@ -181,6 +181,9 @@ int predict(const PredictOptions& options) {
       answers[i] = answer_image(predictor, paths[first + i], options.top);
     });
     for (const Answer& answer : answers) {
+      if (!answer.error.empty() && stop) {
+        break;  // perhaps it was the signal that ended the reading
+      }
       if (!answer.error.empty()) {
         tell("bitlog2: error: " + answer.error);
         all_read = false;
@@ -198,7 +201,7 @@ int predict(const PredictOptions& options) {
   }
   write_json(options.json, results);
   if (interrupted) {
-    return kInterruptedExit;
+    return interrupted_exit();
   }
   return all_read ? 0 : 1;
 }

@@ -16,6 +16,8 @@
 #include "cli/arguments.h"
 #include "cli/console.h"
 #include "cli/interrupt.h"
+#include "cli/job.h"
+#include "cli/options.h"
 
 namespace bitlog2::cli {
 namespace {
@@ -35,11 +37,31 @@ const CLI::App& chosen_command(const CLI::App& app) {
   return chosen.empty() ? app : *chosen.front();
 }
 
+/// Whether a smaller value of this option of `command`, if it has it, makes it need less memory.
+bool may_be_smaller(const CLI::App& command, const std::string& name) {
+  const CLI::Option* option = command.get_option_no_throw(name);
+  if (option == nullptr) {
+    return false;
+  }
+  const std::vector<std::string>& values = option->results();
+  const auto is = [](const char* number) {
+    return [number](const std::string& value) { return value == number; };
+  };
+  if (!values.empty() && std::ranges::all_of(values, is("1"))) {
+    return false;
+  }
+  if (name == "--threads") {
+    const bool all = values.empty() || std::ranges::all_of(values, is("0"));
+    return !all || thread_count(0) > 1;
+  }
+  return calibrates(command);
+}
+
 /// Which options of `command` make it need less memory.
 std::string memory_advice(const CLI::App& command) {
   std::string advice;
   for (const char* option : {"--calib-batchsize", "--threads"}) {
-    if (command.get_option_no_throw(option) != nullptr) {
+    if (may_be_smaller(command, option)) {
       advice += fmt::format("{}{}", advice.empty() ? "; a smaller " : " or ", option);
     }
   }
@@ -58,11 +80,12 @@ void refuse_empty_values(const CLI::App& command) {
 }
 
 /// What `app` says when it was asked for help or its version, or given wrong arguments.
-int finish_parsing(const CLI::App& app, const CLI::ParseError& error) {
+int finish_parsing(CLI::App& app, const CLI::ParseError& error) {
   if (error.get_exit_code() != 0) {
     tell(fmt::format("{}: error: {}; see --help", app.get_name(), explain(app, error)));
     return 2;
   }
+  hide_kept_options(app);
   std::ostringstream out;
   app.exit(error, out, out);
   print(out.str());
@@ -92,7 +115,7 @@ int run_program(CLI::App& app, int argc, char** argv, const std::function<int()>
     return exit_code;
   } catch (const Interrupted&) {
     tell(program + ": interrupted");
-    return kInterruptedExit;
+    return interrupted_exit();
   } catch (const std::bad_alloc&) {
     tell(fmt::format("{}: error: out of memory{}", program, memory_advice(chosen_command(app))));
   } catch (const std::exception& error) {

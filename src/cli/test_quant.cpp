@@ -110,7 +110,7 @@ int test_quant(const TestQuantOptions& options) {
   tell_skipped(evaluation);
   say(fmt::format(" * Prec@1 {:.3f} Prec@5 {:.3f} Time {:.3f}", evaluation.accuracy.top1(),
                   evaluation.accuracy.top5(), evaluation.seconds));
-  return evaluation.stopped ? kInterruptedExit : 0;
+  return evaluation.stopped ? interrupted_exit() : 0;
 }
 
 }  // namespace

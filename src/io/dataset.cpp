@@ -19,6 +19,8 @@ namespace {
 /// What decode_image takes, too.
 constexpr std::uint64_t kMaxPixels = std::uint64_t{1} << 28;
 
+constexpr std::string_view kTensors = "docs/datasets-and-configs.md has the tensors";
+
 std::string shape_text(const TensorView& tensor) {
   return fmt::format("{} [{}]", tensor.dtype_name, fmt::join(tensor.shape, ","));
 }
@@ -29,8 +31,8 @@ void check_images(const std::string& name, const TensorView& images) {
                     (shape.size() == 3 || (shape.size() == 4 && shape[3] == 3)) &&
                     shape[1] * shape[2] <= kMaxPixels;
   if (!fits) {
-    throw Error(fmt::format("{} is {}; images must be U8 [N,H,W] or [N,H,W,3], at least one", name,
-                            shape_text(images)));
+    throw Error(fmt::format("{} is {}; images must be U8 [N,H,W] or [N,H,W,3], at least one; {}",
+                            name, shape_text(images), kTensors));
   }
 }
 
@@ -47,15 +49,15 @@ std::vector<int> read_labels(const std::string& name, const TensorView& labels, 
   const bool fits = (labels.dtype == DType::u8 || labels.dtype == DType::i64) &&
                     labels.shape.size() == 1 && labels.shape[0] == count;
   if (!fits) {
-    throw Error(fmt::format("{} is {}; the labels of {} images must be U8 or I64 [{}]", name,
-                            shape_text(labels), count, count));
+    throw Error(fmt::format("{} is {}; the labels of {} images must be U8 or I64 [{}]; {}", name,
+                            shape_text(labels), count, count, kTensors));
   }
   std::vector<int> result(count);
   for (std::size_t row = 0; row < count; ++row) {
     const std::int64_t label = label_at(labels, row);
     if (label < 0 || label > std::numeric_limits<int>::max()) {
-      throw Error(
-          fmt::format("{}: label {} is {}; labels are class indices from 0 on", name, row, label));
+      throw Error(fmt::format("{}: label {} is {}; labels are class indices from 0 on; {}", name,
+                              row, label, kTensors));
     }
     result[row] = static_cast<int>(label);
   }
@@ -95,7 +97,12 @@ Dataset Dataset::from_tensors(const Safetensors& file, const std::string& split)
   Tensors tensors;
   tensors.file = file;
   tensors.split = split;
-  const TensorView& images = tensors.file.at(split + ".images");
+  const TensorView* found = tensors.file.find(split + ".images");
+  if (found == nullptr) {
+    throw Error(fmt::format("{}: there is no tensor {}.images, so this is no dataset; {}",
+                            file.name(), split, kTensors));
+  }
+  const TensorView& images = *found;
   check_images(fmt::format("{}: {}.images", file.name(), split), images);
   const auto count = static_cast<std::size_t>(images.shape[0]);
   tensors.images = images.bytes;

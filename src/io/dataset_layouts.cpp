@@ -30,6 +30,7 @@ constexpr std::string_view kGroundTruth = "ILSVRC2012_validation_ground_truth.tx
 constexpr std::array<std::string_view, 3> kGroundTruthFolders = {"", "ILSVRC2012_devkit_t12/data",
                                                                  "devkit/data"};
 constexpr std::array<std::string_view, 2> kLabelLists = {"val.txt", "val_list.txt"};
+constexpr std::size_t kMaxClassMapBytes = std::size_t{16} << 20;  // of a pipe
 constexpr std::string_view kExpected =
     "give the folder that holds val/ and perhaps train/, or a .safetensors file; "
     "docs/datasets-and-configs.md has the layouts";
@@ -53,8 +54,8 @@ int class_in_name(std::string_view name) {
   return last >= 0 ? last : imagenet_class_index(stem.substr(0, stem.find('_')));
 }
 
-std::string_view text_of(const MappedFile& file) {
-  return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
+std::string_view text_of(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
 // ---- What is there ---------------------------------------------------------------------
@@ -162,7 +163,8 @@ std::vector<Dataset::File> label_by_list(const fs::path& list, const ValidationF
                                          int num_classes) {
   const MappedFile text(list);
   std::vector<Dataset::File> files;
-  for (const ListedImage& listed : parse_label_list(text_of(text), num_classes, list.string())) {
+  for (const ListedImage& listed :
+       parse_label_list(text_of(text.bytes()), num_classes, list.string())) {
     const std::optional<fs::path> path = locate(listed.path, folder);
     if (!path) {
       throw Error(fmt::format("{} line {}: there is no file '{}'; paths count from {}{}",
@@ -190,7 +192,7 @@ std::vector<Dataset::File> label_by_ground_truth(const fs::path& ground_truth,
                             ground_truth.string(), kImageNetClasses, num_classes));
   }
   const MappedFile text(ground_truth);
-  const std::vector<int> classes = parse_ground_truth(text_of(text), ground_truth.string());
+  const std::vector<int> classes = parse_ground_truth(text_of(text.bytes()), ground_truth.string());
   std::vector<Dataset::File> files;
   for (const std::string& name : folder.images) {
     const int number = validation_number(name);
@@ -231,13 +233,9 @@ std::vector<Dataset::File> label_by_name(const ValidationFolder& folder, int num
 ModelClasses classes_of_model(const DatasetRequest& request) {
   ModelClasses model = {.count = request.num_classes, .names = request.class_names};
   if (!request.class_map.empty()) {
-    if (fs::exists(request.class_map) && !is_file(request.class_map)) {
-      throw Error(fmt::format("{}: is not a regular file; give a text file of class names",
-                              request.class_map.string()));
-    }
-    const MappedFile text(request.class_map);
+    const FileBytes text(request.class_map, kMaxClassMapBytes);
     model.map_path = request.class_map.string();
-    model.map = parse_class_map(text_of(text), request.num_classes, model.map_path);
+    model.map = parse_class_map(text_of(text.bytes()), request.num_classes, model.map_path);
   }
   return model;
 }
@@ -361,7 +359,10 @@ DatasetSplits open_folder(const DatasetRequest& request) {
 void check_labels(const Dataset& images, int num_classes, const std::string& labels) {
   for (std::size_t i = 0; i < images.size(); ++i) {
     if (images.label(i) < 0) {
-      throw Error(fmt::format("{}: there are no labels; the file must have this tensor", labels));
+      throw Error(
+          fmt::format("{}: there are no labels; the file must have this tensor; "
+                      "docs/datasets-and-configs.md has the tensors",
+                      labels));
     }
     if (images.label(i) >= num_classes) {
       throw Error(fmt::format("{}: label {} is {}, this model has classes 0 to {}", labels, i,

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 #include <system_error>
 #include <utility>
 
@@ -89,16 +90,72 @@ Kind kind_of(const fs::directory_entry& entry, const std::string& name, FolderLi
   return Kind::image;
 }
 
-void append_images(const fs::path& folder, const std::string& prefix, FolderLinks links,
-                   PassedOver& passed_over, std::vector<std::string>& images) {
-  for (const std::string& name : list_folder(folder, links, passed_over)) {
-    if (name.ends_with('/')) {
-      append_images(folder / name, prefix + name, FolderLinks::ignore, passed_over, images);
-    } else {
-      images.push_back(prefix + name);
+/// The folder itself, whatever links lead to it.
+fs::path folder_itself(const fs::path& folder) {
+  std::error_code unreadable;
+  fs::path itself = fs::canonical(folder, unreadable);
+  return unreadable ? folder : itself;
+}
+
+bool is_link(const fs::path& folder, std::string name) {
+  name.pop_back();  // behind the '/' is what a link leads to
+  std::error_code ignored;
+  return fs::is_symlink(folder / name, ignored);
+}
+
+/// Lists the images below a folder. Every folder is entered once.
+class Walk {
+ public:
+  Walk(fs::path root, PassedOver& passed_over)
+      : root_(std::move(root)), passed_over_(passed_over) {}
+
+  std::vector<std::string> images(FolderLinks follow) {
+    std::vector<std::string> folders;
+    std::vector<std::string> links;
+    for (std::string& name : list_folder(root_, follow, passed_over_)) {
+      if (!name.ends_with('/')) {
+        images_.push_back(std::move(name));
+      } else {
+        const bool link = follow == FolderLinks::follow && is_link(root_, name);
+        (link ? links : folders).push_back(std::move(name));
+      }
+    }
+    has_links_ = !links.empty();
+    is_new(root_);
+    // Links last: what they lead to may be here, too, under its own name.
+    folders.insert(folders.end(), links.begin(), links.end());
+    for (const std::string& name : folders) {
+      append(name);
+    }
+    std::ranges::sort(images_);
+    return std::move(images_);
+  }
+
+ private:
+  bool is_new(const fs::path& folder) {
+    return !has_links_ || entered_.insert(folder_itself(folder)).second;
+  }
+
+  void append(const std::string& prefix) {
+    const fs::path folder = root_ / prefix;
+    if (!is_new(folder)) {
+      return;
+    }
+    for (const std::string& name : list_folder(folder, FolderLinks::ignore, passed_over_)) {
+      if (name.ends_with('/')) {
+        append(prefix + name);
+      } else {
+        images_.push_back(prefix + name);
+      }
     }
   }
-}
+
+  fs::path root_;
+  PassedOver& passed_over_;
+  bool has_links_ = false;
+  std::set<fs::path> entered_;
+  std::vector<std::string> images_;  // strings, for a million fs::path take a gigabyte
+};
 
 }  // namespace
 
@@ -202,9 +259,7 @@ std::vector<std::string> list_folder(const fs::path& folder, FolderLinks links,
 
 std::vector<std::string> images_below(const fs::path& folder, FolderLinks links,
                                       PassedOver& passed_over) {
-  std::vector<std::string> images;  // strings, for a million fs::path take a gigabyte
-  append_images(folder, "", links, passed_over, images);
-  return images;
+  return Walk(folder, passed_over).images(links);
 }
 
 std::vector<fs::path> list_images(const fs::path& folder, std::vector<std::string>* notes) {

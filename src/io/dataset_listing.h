@@ -45,7 +45,8 @@ std::vector<std::string> list_folder(const std::filesystem::path& folder, Folder
                                      PassedOver& passed_over);
 
 /// The images below `folder` in byte order, as paths relative to it. Links to folders are
-/// followed, if at all, in `folder` itself alone: none can lead round in a circle.
+/// followed, if at all, in `folder` itself alone. No folder is entered twice, whatever links lead
+/// to it.
 std::vector<std::string> images_below(const std::filesystem::path& folder, FolderLinks links,
                                       PassedOver& passed_over);
 

@@ -12,6 +12,8 @@
 #include "bitlog2/error.h"
 #include "bitlog2/model.h"
 #include "io/nearest_word.h"
+#include "model/config_reader.h"
+#include "model/json_object.h"
 #include "model/preprocessing.h"
 
 namespace bitlog2 {
@@ -20,9 +22,9 @@ namespace {
 using nlohmann::json;
 
 // Generous bounds; what stays inside them has a structure of at most a few hundred MB.
-constexpr std::size_t kMaxSize = 1 << 16;    // channels, tokens
 constexpr std::size_t kMaxBlocks = 1 << 10;  // in all stages
 constexpr std::size_t kMaxWindow = 16;
+constexpr std::size_t kMostPrefixTokens = 64;
 
 /// The largest crop_pct from which preprocessing_for makes this resize.
 double crop_share(const Preprocessing& preprocessing) {
@@ -32,115 +34,25 @@ double crop_share(const Preprocessing& preprocessing) {
   return std::floor(crop / share) < preprocessing.resize ? std::nextafter(share, 0.0) : share;
 }
 
-// ---- The text -----------------------------------------------------------------------------
-
-/// What is wrong at byte `at` of `text`, in plain words. `told` is the JSON library's message,
-/// which speaks of a grammar.
-std::string plain_reason(std::string_view text, std::size_t at, std::string_view told) {
-  const auto says = [&](std::string_view part) {
-    return told.find(part) != std::string_view::npos;
-  };
-  const char letter = at < text.size() ? text[at] : '\0';
-  if (says("unexpected end of input")) {
-    return "the text ends too early; is a } or ] missing?";
-  }
-  if (says("UTF-8")) {
-    return "this is not UTF-8; save the file as UTF-8";
-  }
-  if (says("invalid string")) {
-    return "this text in quotes is not closed, or holds a character that must be escaped";
-  }
-  if (letter == '\'') {
-    return "texts and keys stand in double quotes";
-  }
-  if (letter == '/' || letter == '#') {
-    return "JSON has no comments; a key that begins with _ may hold one";
-  }
-  if (says("expected end of input")) {
-    return "something follows the closing }";
-  }
-  if (says("; expected '}'") || says("; expected ']'")) {
-    return "a comma is missing before this";
-  }
-  if (says("; expected ':'")) {
-    return "a colon is missing before this";
-  }
-  if (says("while parsing object key")) {
-    return letter == '}' ? "a comma stands before this }"
-                         : "a key in double quotes must stand here";
-  }
-  if (letter == '}' || letter == ']' || letter == ',') {
-    return "a value is missing before this";
-  }
-  return "this is no value of JSON (a number, true, false, null, or a text in double quotes)";
-}
-
-/// Where the token ends whose last byte is `at`, its first byte, as far as a quote tells.
-std::size_t token_begin(std::string_view text, std::size_t at) {
-  if (at == 0 || at >= text.size() || text[at] != '"') {
-    return at;
-  }
-  const std::size_t quote = text.rfind('"', at - 1);
-  return quote == std::string_view::npos || text.find('\n', quote) < at ? at : quote;
-}
-
-std::string syntax_error(std::string_view text, const json::parse_error& error) {
-  const std::string_view told = error.what();
-  const std::size_t last = std::min(error.byte == 0 ? 0 : error.byte - 1, text.size());
-  const std::size_t at = told.find("unexpected string literal") == std::string_view::npos
-                             ? last
-                             : token_begin(text, last);
-  const std::string_view before = text.substr(0, at);
-  const std::size_t line_begin = before.rfind('\n') + 1;  // npos + 1 is 0
-  const auto is_letter = [](char byte) {
-    return (static_cast<unsigned char>(byte) & 0xC0) != 0x80;
-  };
-  return fmt::format("line {}, column {}: {}", 1 + std::ranges::count(before, '\n'),
-                     1 + std::ranges::count_if(before.substr(line_begin), is_letter),
-                     plain_reason(text, at, told));
-}
-
-/// The JSON object that `text` holds.
-json parse_object(std::string_view text, const std::string& where) {
-  const auto fail = [&](const std::string& what) {
-    return Error(fmt::format("{}: config: {}", where, what));
-  };
-  if (text.starts_with("\xef\xbb\xbf")) {
-    text.remove_prefix(3);
-  }
-  if (text.starts_with("\xff\xfe") || text.starts_with("\xfe\xff")) {
-    throw fail("the text is UTF-16; save it as UTF-8");
-  }
-  if (text.find_first_not_of(" \t\r\n") == std::string_view::npos) {
-    throw fail("the text is empty; a JSON object is needed");
-  }
-  std::set<std::string> keys;
-  const auto check_key = [&](int depth, json::parse_event_t event, json& parsed) {
-    if (event == json::parse_event_t::key && depth == 1 &&
-        !keys.insert(parsed.get<std::string>()).second) {
-      throw fail(fmt::format("'{}' is there twice", parsed.get<std::string>()));
-    }
-    return true;
-  };
-  try {
-    json object = json::parse(text, check_key);
-    if (object.is_object()) {
-      return object;
-    }
-  } catch (const json::parse_error& error) {
-    throw fail("not valid JSON, " + syntax_error(text, error));
-  } catch (const json::exception&) {  // a number of 400 digits
-    throw fail("a number is too large");
-  }
-  throw fail("not a JSON object");
-}
-
 // ---- Its keys -----------------------------------------------------------------------------
 
-constexpr std::array<std::string_view, 15> kKeys = {
-    "name",      "family",      "img_size",  "patch_size",  "embed_dim",
-    "depth",     "depths",      "num_heads", "num_classes", "layer_norm_eps",
-    "mlp_ratio", "window_size", "mean",      "std",         "crop_pct"};
+constexpr auto kKeys = std::to_array<std::string_view>(
+    {"name",       "family",      "img_size",      "patch_size",  "embed_dim",
+     "depth",      "depths",      "num_heads",     "num_classes", "layer_norm_eps",
+     "mlp_ratio",  "window_size", "mean",          "std",         "crop_pct",
+     "activation", "pooling",     "prefix_tokens", "embed_norm",  "relative_position_bias",
+     "pre_logits", "projection"});
+
+constexpr std::array kActivations = {Choice{Activation::gelu, "gelu"},
+                                     Choice{Activation::gelu_tanh, "gelu_tanh"},
+                                     Choice{Activation::quick_gelu, "quick_gelu"}};
+
+constexpr std::array kPoolings = {Choice{Pooling::class_token, "class_token"},
+                                  Choice{Pooling::class_tokens, "class_tokens"},
+                                  Choice{Pooling::mean, "mean"},
+                                  Choice{Pooling::mean_then_norm, "mean_then_norm"},
+                                  Choice{Pooling::class_and_mean, "class_and_mean"},
+                                  Choice{Pooling::map, "map"}};
 
 /// Refuses the configurations that other libraries keep beside their weights.
 void check_is_ours(const json& object, const std::string& where) {
@@ -207,94 +119,6 @@ void check_keys(const json& object, const std::string& where) {
   }
 }
 
-/// Reads one JSON object's members; every failure names the file and the key.
-class ConfigReader {
- public:
-  ConfigReader(const json& object, const std::string& where) : object_(object), where_(where) {}
-
-  [[noreturn]] void fail(const std::string& what) const {
-    throw Error(fmt::format("{}: config: {}", where_, what));
-  }
-
-  bool has(const char* key) const { return object_.contains(key); }
-
-  std::size_t size(const char* key, std::size_t largest = kMaxSize) const {
-    return checked_size(key, member(key), largest);
-  }
-
-  std::vector<std::size_t> sizes(const char* key, std::size_t largest = kMaxSize) const {
-    const json& value = member(key);
-    if (!value.is_array()) {
-      return {checked_size(key, value, largest)};
-    }
-    if (value.empty() || value.size() > 16) {
-      fail(fmt::format("'{}' needs 1 to 16 entries", key));
-    }
-    std::vector<std::size_t> result;
-    for (const json& item : value) {
-      result.push_back(checked_size(key, item, largest));
-    }
-    return result;
-  }
-
-  double number(const char* key, double low, double high) const {
-    const json& value = member(key);
-    if (!value.is_number()) {
-      fail(fmt::format("'{}' must be a number", key));
-    }
-    const double result = value.get<double>();
-    if (!(result >= low && result <= high)) {
-      fail(fmt::format("'{}' is {}, outside {} to {}", key, result, low, high));
-    }
-    return result;
-  }
-
-  std::string text(const char* key) const {
-    const json& value = member(key);
-    if (!value.is_string()) {
-      fail(fmt::format("'{}' must be a string", key));
-    }
-    return value.get<std::string>();
-  }
-
-  std::array<float, 3> per_channel(const char* key, float low) const {
-    const json& value = member(key);
-    std::array<float, 3> result = {};
-    if (!value.is_array() || value.size() != result.size()) {
-      fail(fmt::format("'{}' needs three numbers", key));
-    }
-    for (std::size_t i = 0; i < result.size(); ++i) {
-      if (!value[i].is_number() || !(value[i].get<float>() >= low) ||
-          !(value[i].get<float>() <= 1e3F)) {
-        fail(fmt::format("'{}' needs three numbers from {} to 1000", key, low));
-      }
-      result[i] = value[i].get<float>();
-    }
-    return result;
-  }
-
- private:
-  const json& member(const char* key) const { return object_[key]; }
-
-  std::size_t checked_size(const char* key, const json& value, std::size_t largest) const {
-    if (!value.is_number_unsigned() || value.get<std::uint64_t>() < 1 ||
-        value.get<std::uint64_t>() > largest) {
-      fail(fmt::format("'{}' must be a whole number from 1 to {}", key, largest));
-    }
-    return value.get<std::size_t>();
-  }
-
-  const json& object_;
-  const std::string& where_;
-};
-
-using Channels = std::array<float, 3>;
-
-/// Whether these cannot be meant for pixels of 0 to 1. A zero fits any range.
-bool is_of_bytes(const Channels& values) {
-  return std::ranges::any_of(values, [](float value) { return std::abs(value) > 2; });
-}
-
 std::string of_unit_range(const char* key, const Channels& values) {
   return fmt::format("\"{}\": [{:.6g}, {:.6g}, {:.6g}]", key, values[0] / 255, values[1] / 255,
                      values[2] / 255);
@@ -340,6 +164,52 @@ void check_swin_grid(const ConfigReader& reader, const ModelConfig& config) {
   }
 }
 
+void read_variant(const ConfigReader& reader, ModelConfig& config) {
+  if (reader.has("activation")) {
+    config.activation = reader.choice("activation", kActivations);
+  }
+  if (reader.has("pooling")) {
+    config.pooling = reader.choice("pooling", kPoolings);
+  }
+  if (reader.has("prefix_tokens")) {
+    config.prefix_tokens = reader.count("prefix_tokens", kMostPrefixTokens);
+  }
+  if (reader.has("embed_norm")) {
+    config.embed_norm = reader.flag("embed_norm");
+  }
+  if (reader.has("relative_position_bias")) {
+    config.relative_position_bias = reader.flag("relative_position_bias");
+  }
+  if (reader.has("pre_logits")) {
+    config.pre_logits = reader.size("pre_logits");
+  }
+  if (reader.has("projection")) {
+    config.projection = reader.size("projection");
+  }
+}
+
+/// Throws Error where the parts that a config names do not go together.
+void check_variant(const ConfigReader& reader, const ModelConfig& config) {
+  const std::size_t class_tokens =
+      config.pooling == Pooling::class_and_mean ? 1 : tokens_read(config.pooling);
+  if (config.prefix_tokens < class_tokens) {
+    reader.fail(fmt::format("pooling '{}' reads {} class tokens, but prefix_tokens is {}",
+                            name_of(kPoolings, config.pooling), class_tokens,
+                            config.prefix_tokens));
+  }
+  if (config.family == Family::swin &&
+      (config.prefix_tokens > 0 || config.embed_norm || config.relative_position_bias ||
+       config.pooling == Pooling::map)) {
+    reader.fail("a swin has no prefix_tokens, embed_norm, relative_position_bias or pooling 'map'");
+  }
+  if (config.relative_position_bias && config.prefix_tokens != 1) {
+    reader.fail("relative_position_bias needs prefix_tokens 1, the class token");
+  }
+  if (config.projection > 0 && config.num_classes > 0) {
+    reader.fail("projection is of a model without classes: num_classes 0");
+  }
+}
+
 void check_consistency(const ConfigReader& reader, const ModelConfig& config) {
   if (config.img_size % config.patch_size != 0) {
     reader.fail(fmt::format("img_size {} is no multiple of patch_size {}", config.img_size,
@@ -349,6 +219,7 @@ void check_consistency(const ConfigReader& reader, const ModelConfig& config) {
     reader.fail(fmt::format("{} stages but {} entries of num_heads", config.depths.size(),
                             config.num_heads.size()));
   }
+  check_variant(reader, config);
   std::size_t channels = config.embed_dim;
   for (const std::size_t heads : config.num_heads) {
     if (channels % heads != 0) {
@@ -378,15 +249,14 @@ void check_consistency(const ConfigReader& reader, const ModelConfig& config) {
 }  // namespace
 
 ModelConfig parse_config(std::string_view json_text, const std::string& where) {
-  const json object = parse_object(json_text, where);
+  const json object = parse_object(json_text, where + ": config");
   check_keys(object, where);
   const ConfigReader reader(object, where);
-  ModelConfig config;
   const std::string family = reader.text("family");
   if (family != "vit" && family != "swin") {
     reader.fail(fmt::format("unknown family '{}'; choose vit or swin", family));
   }
-  config.family = family == "vit" ? Family::vit : Family::swin;
+  ModelConfig config = config_of(family == "vit" ? Family::vit : Family::swin);
   if (reader.has("name")) {
     config.name = reader.text("name");
   }
@@ -395,18 +265,19 @@ ModelConfig parse_config(std::string_view json_text, const std::string& where) {
   config.embed_dim = reader.size("embed_dim");
   config.depths = reader.sizes(reader.has("depths") ? "depths" : "depth", kMaxBlocks);
   config.num_heads = reader.sizes("num_heads");
-  config.num_classes = reader.size("num_classes", 1 << 20);
-  config.layer_norm_eps = static_cast<float>(reader.number("layer_norm_eps", 1e-12F, 1));
+  config.num_classes = reader.count("num_classes", 1 << 20);
+  config.layer_norm_eps = reader.number("layer_norm_eps", 1e-12F, 1.0F);
   if (config.family == Family::swin) {
     config.window_size = reader.size("window_size", kMaxWindow);
   }
   if (reader.has("mlp_ratio")) {
-    config.mlp_ratio = reader.size("mlp_ratio", 1 << 6);
+    config.mlp_ratio = reader.number("mlp_ratio", 1.0 / 64, 64.0);
   }
-  const double crop_pct = reader.has("crop_pct") ? reader.number("crop_pct", 0.1, 1) : 0.875;
+  read_variant(reader, config);
+  const double crop_pct = reader.has("crop_pct") ? reader.number("crop_pct", 0.1, 1.0) : 0.875;
   config.preprocessing = preprocessing_for(config.img_size, crop_pct);
   if (reader.has("mean")) {
-    config.preprocessing.mean = reader.per_channel("mean", -1e3F);
+    config.preprocessing.mean = reader.per_channel("mean", 0.0F);
   }
   if (reader.has("std")) {
     config.preprocessing.std = reader.per_channel("std", 1e-6F);
@@ -415,6 +286,42 @@ ModelConfig parse_config(std::string_view json_text, const std::string& where) {
   check_consistency(reader, config);
   return config;
 }
+
+namespace {
+
+/// What is not as in most models of the family.
+void write_variant(const ModelConfig& config, nlohmann::ordered_json& object) {
+  const ModelConfig usual = config_of(config.family);
+  if (config.activation != usual.activation) {
+    object["activation"] = name_of(kActivations, config.activation);
+  }
+  if (config.pooling != usual.pooling) {
+    object["pooling"] = name_of(kPoolings, config.pooling);
+  }
+  if (config.prefix_tokens != usual.prefix_tokens) {
+    object["prefix_tokens"] = config.prefix_tokens;
+  }
+  if (config.embed_norm) {
+    object["embed_norm"] = true;
+  }
+  if (config.relative_position_bias) {
+    object["relative_position_bias"] = true;
+  }
+  if (config.pre_logits > 0) {
+    object["pre_logits"] = config.pre_logits;
+  }
+  if (config.projection > 0) {
+    object["projection"] = config.projection;
+  }
+}
+
+/// A whole number as one.
+nlohmann::ordered_json number_to_json(double value) {
+  return value == std::floor(value) ? nlohmann::ordered_json(static_cast<std::uint64_t>(value))
+                                    : nlohmann::ordered_json(value);
+}
+
+}  // namespace
 
 std::string config_to_json(const ModelConfig& config) {
   nlohmann::ordered_json object = {
@@ -425,7 +332,7 @@ std::string config_to_json(const ModelConfig& config) {
       {"embed_dim", config.embed_dim},
       {"depths", config.depths},
       {"num_heads", config.num_heads},
-      {"mlp_ratio", config.mlp_ratio},
+      {"mlp_ratio", number_to_json(config.mlp_ratio)},
       {"num_classes", config.num_classes},
       {"layer_norm_eps", config.layer_norm_eps},
       {"mean", config.preprocessing.mean},
@@ -435,6 +342,7 @@ std::string config_to_json(const ModelConfig& config) {
   if (config.family == Family::swin) {
     object["window_size"] = config.window_size;
   }
+  write_variant(config, object);
   return object.dump();
 }
 

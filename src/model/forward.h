@@ -1,19 +1,23 @@
-// The forward pass of both families, written once over an arithmetic `Ops`: plain float32,
+// The forward pass of all families, written once over an arithmetic `Ops`: plain float32,
 // observing (calibration), simulated quantization, or lowering to integers. What an Ops
 // does with a layer is its own affair; which layers there are, and in which order, is said
 // only here.
 //
 // An Ops has a movable type Tensor ([batch, tokens, channels], whatever it is made of) and
 //   Tensor embed_patches(const Linear& projection)         of the images it was made for
-//   Tensor add_positions(cls_token, pos_embed, Tensor)     prepends the class token, adds
+//   Tensor add_positions(prefix_tokens, pos_embed, Tensor) prepends the prefix tokens, adds
 //   Tensor layer_norm(const LayerNorm&, const Tensor&)
 //   Tensor linear(const Linear&, Tensor)
 //   Tensor attention(const Attention&, Tensor qkv)         [.., 3C] to [.., C]
-//   Tensor gelu(Tensor)
+//   Tensor activation(Activation, Tensor)
 //   Tensor add(Tensor, const Tensor&)                      the residual connection
 //   Tensor merge_patches(std::size_t grid, const Tensor&)  [.., g*g, C] to [.., g*g/4, 4C]
-//   Tensor class_token(const Tensor&)                      [.., T, C] to [.., 1, C]
-//   Tensor mean_of_tokens(const Tensor&)                   [.., T, C] to [.., 1, C]
+//   Tensor first_tokens(std::size_t n, const Tensor&)      [.., T, C] to [.., n, C]
+//   Tensor mean_of_tokens(std::size_t n, const Tensor&)    [.., T, C] to [.., 1, C], without the
+//                                                          first n
+//   Tensor join_tokens(Tensor)                             [.., T, C] to [.., 1, T*C]
+//   Tensor first_and_mean(std::size_t n, const Tensor&)    [.., T, C] to [.., 1, 2C]: the first,
+//                                                          and the mean without the first n
 // and, if it likes,
 //   bool drops_unread_tokens() const                       whether to compute nothing of those
 //                                                          tokens that no later layer reads
@@ -21,8 +25,8 @@
 //   void end_block(const Block&, const Tensor&)            and behind it
 #pragma once
 
+#include <cstddef>
 #include <utility>
-#include <vector>
 
 #include "bitlog2/model.h"
 
@@ -36,65 +40,93 @@ bool drops_unread_tokens(const Ops& ops) {
   return false;
 }
 
-/// The result holds the class token alone if no other is needed of it.
 template <class Ops>
-typename Ops::Tensor forward_block(const Block& block, Ops& ops, typename Ops::Tensor x,
-                                   bool only_class_token = false) {
+typename Ops::Tensor forward_mlp(const LayerNorm& norm, const Linear& fc1, Activation activation,
+                                 const Linear& fc2, Ops& ops, typename Ops::Tensor x) {
+  auto y = ops.linear(fc1, ops.layer_norm(norm, x));
+  y = ops.linear(fc2, ops.activation(activation, std::move(y)));
+  return ops.add(std::move(x), y);
+}
+
+/// The result holds the first `tokens_read` tokens alone, or all where that is 0.
+template <class Ops>
+typename Ops::Tensor forward_block(const Block& block, Activation activation, Ops& ops,
+                                   typename Ops::Tensor x, std::size_t tokens_read = 0) {
   if constexpr (requires { ops.begin_block(block, x); }) {
     ops.begin_block(block, x);
   }
   auto y = ops.linear(block.attn.qkv, ops.layer_norm(block.norm1, x));
   y = ops.attention(block.attn, std::move(y));
-  if (only_class_token) {  // from here on a token sees no other
-    x = ops.class_token(x);
-    y = ops.class_token(y);
+  if (tokens_read > 0) {  // from here on a token sees no other
+    x = ops.first_tokens(tokens_read, x);
+    y = ops.first_tokens(tokens_read, y);
   }
   y = ops.linear(block.attn.proj, std::move(y));
   x = ops.add(std::move(x), y);
-  y = ops.linear(block.fc1, ops.layer_norm(block.norm2, x));
-  y = ops.linear(block.fc2, ops.gelu(std::move(y)));
-  x = ops.add(std::move(x), y);
+  x = forward_mlp(block.norm2, block.fc1, activation, block.fc2, ops, std::move(x));
   if constexpr (requires { ops.end_block(block, x); }) {
     ops.end_block(block, x);
   }
   return x;
 }
 
+/// The tokens behind the last block, or the first of them if no others are read.
 template <class Ops>
-typename Ops::Tensor forward_vit(const Model& model, Ops& ops) {
-  auto x =
-      ops.add_positions(model.cls_token, model.pos_embed, ops.embed_patches(model.patch_embed));
-  // Of the last block only the class token is read: the others change nothing.
-  const std::vector<Block>& blocks = model.stages.front().blocks;
-  const bool drops_others = drops_unread_tokens(ops);
-  for (const Block& block : blocks) {
-    x = forward_block(block, ops, std::move(x), drops_others && &block == &blocks.back());
-  }
-  return ops.linear(model.head, ops.layer_norm(model.norm, ops.class_token(x)));
-}
-
-template <class Ops>
-typename Ops::Tensor forward_swin(const Model& model, Ops& ops) {
+typename Ops::Tensor forward_blocks(const Model& model, Ops& ops) {
   auto x = ops.embed_patches(model.patch_embed);
-  for (const LayerNorm& norm : model.patch_norm) {
-    x = ops.layer_norm(norm, x);
+  if (!model.pos_embed.empty()) {
+    x = ops.add_positions(model.prefix_tokens, model.pos_embed, std::move(x));
   }
+  if (model.embed_norm) {
+    x = ops.layer_norm(*model.embed_norm, x);
+  }
+  const Block* last = drops_unread_tokens(ops) ? &model.stages.back().blocks.back() : nullptr;
   for (const Stage& stage : model.stages) {
     for (const Block& block : stage.blocks) {
-      x = forward_block(block, ops, std::move(x));
+      x = forward_block(block, model.config.activation, ops, std::move(x),
+                        &block == last ? tokens_read(model.config.pooling) : 0);
     }
     for (const PatchMerging& merging : stage.downsample) {
       x = ops.layer_norm(merging.norm, ops.merge_patches(stage.grid, x));
       x = ops.linear(merging.reduction, std::move(x));
     }
   }
-  return ops.linear(model.head, ops.mean_of_tokens(ops.layer_norm(model.norm, x)));
+  return x;
 }
 
-/// The logits, [batch, 1, num_classes].
+/// What the head reads: one row of each image.
+template <class Ops>
+typename Ops::Tensor forward_pooling(const Model& model, Ops& ops, typename Ops::Tensor x) {
+  const std::size_t prefix = model.config.prefix_tokens;
+  switch (model.config.pooling) {
+    case Pooling::class_token:
+      return ops.layer_norm(model.norm, ops.first_tokens(1, x));
+    case Pooling::class_tokens:
+      return ops.join_tokens(ops.layer_norm(model.norm, ops.first_tokens(2, x)));
+    case Pooling::mean:
+      return ops.mean_of_tokens(prefix, ops.layer_norm(model.norm, x));
+    case Pooling::mean_then_norm:
+      return ops.layer_norm(model.norm, ops.mean_of_tokens(prefix, x));
+    case Pooling::class_and_mean:
+      return ops.first_and_mean(prefix, ops.layer_norm(model.norm, x));
+    case Pooling::map:
+      break;
+  }
+  const AttentionPooling& pooling = *model.attention_pooling;
+  x = ops.attention(pooling.attn, ops.linear(pooling.attn.qkv, ops.layer_norm(model.norm, x)));
+  x = ops.linear(pooling.attn.proj, ops.first_tokens(1, x));
+  return forward_mlp(pooling.norm, pooling.fc1, model.config.activation, pooling.fc2, ops,
+                     std::move(x));
+}
+
+/// The logits, or the embedding of an encoder, [batch, 1, output_size].
 template <class Ops>
 typename Ops::Tensor forward(const Model& model, Ops& ops) {
-  return model.config.family == Family::vit ? forward_vit(model, ops) : forward_swin(model, ops);
+  auto x = forward_pooling(model, ops, forward_blocks(model, ops));
+  if (model.pre_logits) {
+    x = ops.activation(Activation::tanh, ops.linear(*model.pre_logits, std::move(x)));
+  }
+  return ops.linear(model.head, std::move(x));
 }
 
 }  // namespace bitlog2

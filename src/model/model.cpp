@@ -78,6 +78,26 @@ std::vector<std::uint32_t> relative_position_index(std::size_t window) {
   return index;
 }
 
+/// The same with a class token before the square of tokens, as BEiT has it.
+std::vector<std::uint32_t> relative_position_index_with_class(std::size_t side) {
+  const std::vector<std::uint32_t> patches = relative_position_index(side);
+  const std::size_t tokens = side * side;
+  const auto offsets = static_cast<std::uint32_t>((2 * side - 1) * (2 * side - 1));
+  std::vector<std::uint32_t> index = {offsets + 2};
+  index.reserve((tokens + 1) * (tokens + 1));
+  index.insert(index.end(), tokens, offsets);
+  for (std::size_t i = 0; i < tokens; ++i) {
+    index.push_back(offsets + 1);
+    const auto row = patches.begin() + static_cast<std::ptrdiff_t>(i * tokens);
+    index.insert(index.end(), row, row + static_cast<std::ptrdiff_t>(tokens));
+  }
+  return index;
+}
+
+std::size_t mlp_width(const ModelConfig& config, std::size_t channels) {
+  return static_cast<std::size_t>(std::lround(config.mlp_ratio * static_cast<double>(channels)));
+}
+
 Block make_block(const std::string& name, const ModelConfig& config, std::size_t channels,
                  std::size_t heads) {
   Block block;
@@ -87,22 +107,30 @@ Block make_block(const std::string& name, const ModelConfig& config, std::size_t
   block.attn.qkv = make_linear(Role::qkv, name + ".attn.qkv", channels, 3 * channels);
   block.attn.proj = make_linear(Role::proj, name + ".attn.proj", channels, channels);
   block.norm2 = make_layer_norm(name + ".norm2", channels, config.layer_norm_eps);
-  block.fc1 = make_linear(Role::fc1, name + ".mlp.fc1", channels, config.mlp_ratio * channels);
-  block.fc2 = make_linear(Role::fc2, name + ".mlp.fc2", config.mlp_ratio * channels, channels);
+  block.fc1 = make_linear(Role::fc1, name + ".mlp.fc1", channels, mlp_width(config, channels));
+  block.fc2 = make_linear(Role::fc2, name + ".mlp.fc2", mlp_width(config, channels), channels);
   return block;
 }
 
 void add_vit_stages(Model& model) {
   const ModelConfig& config = model.config;
   const std::size_t grid = config.img_size / config.patch_size;
-  const std::size_t tokens = grid * grid + 1;
+  const std::size_t tokens = grid * grid + config.prefix_tokens;
+  if (config.embed_norm) {
+    model.embed_norm = make_layer_norm("norm_pre", config.embed_dim, config.layer_norm_eps);
+  }
   Stage stage;
   stage.grid = grid;
   stage.channels = config.embed_dim;
   for (std::size_t i = 0; i < config.depths[0]; ++i) {
     stage.blocks.push_back(
         make_block(fmt::format("blocks.{}", i), config, config.embed_dim, config.num_heads[0]));
-    stage.blocks.back().attn.groups = one_group(tokens);
+    Attention& attn = stage.blocks.back().attn;
+    attn.groups = one_group(tokens);
+    if (config.relative_position_bias) {
+      attn.bias_rows = (2 * grid - 1) * (2 * grid - 1) + 3;
+      attn.bias_index = relative_position_index_with_class(grid);
+    }
   }
   model.stages.push_back(std::move(stage));
 }
@@ -111,7 +139,7 @@ void add_swin_stages(Model& model) {
   const ModelConfig& config = model.config;
   std::size_t grid = config.img_size / config.patch_size;
   std::size_t channels = config.embed_dim;
-  model.patch_norm.push_back(make_layer_norm("patch_embed.norm", channels, config.layer_norm_eps));
+  model.embed_norm = make_layer_norm("patch_embed.norm", channels, config.layer_norm_eps);
   for (std::size_t s = 0; s < config.depths.size(); ++s) {
     Stage stage;
     stage.grid = grid;
@@ -124,6 +152,7 @@ void add_swin_stages(Model& model) {
       const std::size_t shift = i % 2 == 1 && grid > config.window_size ? window / 2 : 0;
       block.attn.groups = shifted_windows(grid, window, shift);
       block.attn.scale_query = true;
+      block.attn.bias_rows = (2 * window - 1) * (2 * window - 1);
       block.attn.bias_index = relative_position_index(window);
       stage.blocks.push_back(std::move(block));
     }
@@ -139,7 +168,38 @@ void add_swin_stages(Model& model) {
   }
 }
 
+AttentionPooling make_attention_pooling(const ModelConfig& config, std::size_t tokens) {
+  const std::size_t channels = config.embed_dim;
+  AttentionPooling pooling;
+  pooling.attn.name = "attn_pool";
+  pooling.attn.num_heads = config.num_heads.back();
+  pooling.attn.qkv = make_linear(Role::qkv, "attn_pool.qkv", channels, 3 * channels);
+  pooling.attn.proj = make_linear(Role::pool_proj, "attn_pool.proj", channels, channels);
+  pooling.attn.groups = one_group(tokens);
+  pooling.norm = make_layer_norm("attn_pool.norm", channels, config.layer_norm_eps);
+  pooling.fc1 = make_linear(Role::fc1, "attn_pool.mlp.fc1", channels, mlp_width(config, channels));
+  pooling.fc2 = make_linear(Role::fc2, "attn_pool.mlp.fc2", mlp_width(config, channels), channels);
+  return pooling;
+}
+
 }  // namespace
+
+ModelConfig config_of(Family family) {
+  ModelConfig config;
+  config.family = family;
+  if (family == Family::swin) {
+    config.prefix_tokens = 0;
+    config.pooling = Pooling::mean;
+  }
+  return config;
+}
+
+std::size_t output_size(const ModelConfig& config) {
+  const std::size_t channels = config.embed_dim << (config.depths.size() - 1);
+  return config.num_classes > 0  ? config.num_classes
+         : config.projection > 0 ? config.projection
+                                 : channels * pooled_tokens(config.pooling);
+}
 
 Model make_model(const ModelConfig& config) {
   Model model;
@@ -151,9 +211,19 @@ Model make_model(const ModelConfig& config) {
   } else {
     add_swin_stages(model);
   }
-  const std::size_t channels = model.stages.back().channels;
-  model.norm = make_layer_norm("norm", channels, config.layer_norm_eps);
-  model.head = make_linear(Role::head, "head", channels, config.num_classes);
+  const Stage& last = model.stages.back();
+  model.norm = make_layer_norm("norm", last.channels, config.layer_norm_eps);
+  if (config.pooling == Pooling::map) {
+    model.attention_pooling =
+        make_attention_pooling(config, last.grid * last.grid + config.prefix_tokens);
+  }
+  std::size_t features = last.channels * pooled_tokens(config.pooling);
+  if (config.pre_logits > 0) {
+    model.pre_logits = make_linear(Role::pre_logits, "pre_logits.fc", features, config.pre_logits);
+    features = config.pre_logits;
+  }
+  const Role role = config.num_classes > 0 ? Role::head : Role::projection;
+  model.head = make_linear(role, "head", features, output_size(config));
   return model;
 }
 
@@ -198,6 +268,15 @@ void for_each_linear(Model& model, const std::function<void(Linear&)>& visit) {
       visit(merging.reduction);
     }
   }
+  if (model.attention_pooling) {
+    visit(model.attention_pooling->attn.qkv);
+    visit(model.attention_pooling->attn.proj);
+    visit(model.attention_pooling->fc1);
+    visit(model.attention_pooling->fc2);
+  }
+  if (model.pre_logits) {
+    visit(*model.pre_logits);
+  }
   visit(model.head);
 }
 
@@ -210,6 +289,10 @@ void for_each_norm_pair(Model& model, const std::function<void(LayerNorm&, Linea
     for (PatchMerging& merging : stage.downsample) {
       visit(merging.norm, merging.reduction);
     }
+  }
+  if (model.attention_pooling) {
+    visit(model.norm, model.attention_pooling->attn.qkv);
+    visit(model.attention_pooling->norm, model.attention_pooling->fc1);
   }
 }
 
@@ -231,26 +314,33 @@ void for_each_parameter(Model& model, const std::function<void(const Parameter&)
     }
   };
   if (config.family == Family::vit) {
-    visit({"cls_token", {1, 1, config.embed_dim}, model.cls_token});
-    visit({"pos_embed",
-           {1, model.stages[0].grid * model.stages[0].grid + 1, config.embed_dim},
-           model.pos_embed});
+    const std::size_t grid = model.stages[0].grid;
+    if (config.prefix_tokens > 0) {
+      visit({config.prefix_tokens == 1 ? "cls_token" : "prefix_tokens",
+             {1, config.prefix_tokens, config.embed_dim},
+             model.prefix_tokens});
+    }
+    visit(
+        {"pos_embed", {1, grid * grid + config.prefix_tokens, config.embed_dim}, model.pos_embed});
   }
-  for (LayerNorm& layer : model.patch_norm) {
-    norm(layer);
+  if (model.embed_norm) {
+    norm(*model.embed_norm);
   }
   for (Stage& stage : model.stages) {
     for (Block& block : stage.blocks) {
       Attention& attn = block.attn;
-      if (!attn.bias_index.empty()) {
-        const std::size_t offsets = attn.bias_index.front() * 2 + 1;  // (2w - 1)^2
+      if (attn.bias_rows > 0) {
         visit({attn.name + ".relative_position_bias_table",
-               {offsets, attn.num_heads},
+               {attn.bias_rows, attn.num_heads},
                attn.bias_table});
       }
     }
   }
-  for_each_norm_pair(model, [&](LayerNorm& layer, Linear&) { norm(layer); });
+  for_each_norm_pair(model, [&](LayerNorm& layer, Linear&) {
+    if (&layer != &model.norm) {
+      norm(layer);
+    }
+  });
   norm(model.norm);
   for_each_linear(model, linear);
 }

@@ -1,12 +1,15 @@
 // The published models, by their names here and at timm.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "bitlog2/error.h"
 #include "bitlog2/model.h"
+#include "io/nearest_word.h"
 #include "model/preprocessing.h"
 
 namespace bitlog2 {
@@ -28,9 +31,8 @@ ModelConfig half_normalised(ModelConfig config) {
 }
 
 ModelConfig swin(std::string name, std::size_t third_stage_depth) {
-  ModelConfig config;
+  ModelConfig config = config_of(Family::swin);
   config.name = std::move(name);
-  config.family = Family::swin;
   config.patch_size = 4;
   config.embed_dim = 96;
   config.depths = {2, 2, third_stage_depth, 2};
@@ -40,11 +42,46 @@ ModelConfig swin(std::string name, std::size_t third_stage_depth) {
   return config;
 }
 
+constexpr std::string_view kOwner = "timm/";
+
+/// "deit_tiny_patch16_224" of "timm/deit_tiny_patch16_224.fb_in1k".
+std::string_view without_owner_and_tag(std::string_view name) {
+  name = name.substr(name.rfind('/') + 1);  // npos + 1 is 0
+  return name.substr(0, name.find('.'));
+}
+
 /// True if timm calls the model of `repository` ("timm/deit_tiny_patch16_224.fb_in1k") by `name`,
 /// with or without the owner and the tag behind the dot.
 bool is_timm_name(std::string_view name, std::string_view repository) {
-  const std::string_view tagged = repository.substr(repository.find('/') + 1);
-  return name == repository || name == tagged || name == tagged.substr(0, tagged.find('.'));
+  if (name.starts_with(kOwner)) {
+    name.remove_prefix(kOwner.size());
+  }
+  return name == repository.substr(kOwner.size()) || name == without_owner_and_tag(repository);
+}
+
+/// A name as it is compared: without the prefix that timm takes for models on the hub, in lower
+/// case and with underscores.
+std::string folded(std::string_view name) {
+  std::string result(name);
+  std::ranges::transform(result, result.begin(), [](char letter) {
+    return letter == '-'                    ? '_'
+           : letter >= 'A' && letter <= 'Z' ? static_cast<char>(letter - 'A' + 'a')
+                                            : letter;
+  });
+  constexpr std::string_view kHub = "hf_hub:";
+  return result.starts_with(kHub) ? result.substr(kHub.size()) : result;
+}
+
+/// The published model whose name, here or by timm, is nearest to `name`; nullptr if none is near.
+const NamedModel* nearest_model(std::string_view name) {
+  std::vector<std::string_view> known;
+  for (const NamedModel& model : named_models()) {
+    known.push_back(model.config.name);
+    known.push_back(without_owner_and_tag(model.repository));
+  }
+  const std::string_view nearest = nearest_word(without_owner_and_tag(name), known);
+  const auto at = static_cast<std::size_t>(std::ranges::find(known, nearest) - known.begin());
+  return at < known.size() ? &named_models()[at / 2] : nullptr;
 }
 
 }  // namespace
@@ -73,12 +110,17 @@ std::string model_names() {
 }
 
 const NamedModel& find_named_model(std::string_view name) {
+  const std::string wanted = folded(name);
   for (const NamedModel& model : named_models()) {
-    if (model.config.name == name || is_timm_name(name, model.repository)) {
+    if (model.config.name == wanted || is_timm_name(wanted, model.repository)) {
       return model;
     }
   }
-  throw Error(fmt::format("unknown model '{}'; choose one of {}", name, model_names()));
+  const NamedModel* nearest = nearest_model(wanted);
+  throw Error(fmt::format(
+      "unknown model '{}'; {}choose one of {}", name,
+      nearest == nullptr ? "" : fmt::format("did you mean {}? Else ", nearest->config.name),
+      model_names()));
 }
 
 }  // namespace bitlog2

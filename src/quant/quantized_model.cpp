@@ -23,15 +23,37 @@ std::string QuantizationSettings::name() const {
 }
 
 QuantizerGroup group_of(Slot slot, Role role) {
-  if (role == Role::patch_embed || role == Role::head) {
-    return QuantizerGroup::embedding_head;
+  switch (role) {
+    case Role::patch_embed:
+    case Role::pre_logits:
+    case Role::head:
+    case Role::projection:
+      return QuantizerGroup::embedding_head;
+    default:
+      break;
   }
   if (slot == Slot::weight) {
     return QuantizerGroup::weights;
   }
-  return role == Role::proj  ? QuantizerGroup::contexts
-         : role == Role::fc2 ? QuantizerGroup::gelu_outputs
-                             : QuantizerGroup::norm_outputs;
+  switch (role) {
+    case Role::proj:
+    case Role::pool_proj:
+      return QuantizerGroup::contexts;
+    case Role::fc2:
+      return QuantizerGroup::gelu_outputs;
+    default:
+      return QuantizerGroup::norm_outputs;
+  }
+}
+
+int QuantizationSettings::weight_bits(Role role) const {
+  return role == Role::projection ? kMaxBits : w_bits;
+}
+
+int QuantizationSettings::activation_bits(Role role) const {
+  return role == Role::patch_embed  ? kPatchEmbeddingInputBits
+         : role == Role::projection ? kMaxBits
+                                    : a_bits;
 }
 
 QuantizerGroup group_of(Slot slot) {

@@ -77,17 +77,18 @@ class FloatOps {
     return result;
   }
 
-  Tensor add_positions(std::span<const float> cls_token, std::span<const float> pos_embed,
+  Tensor add_positions(std::span<const float> prefix_tokens, std::span<const float> pos_embed,
                        const Tensor& patches) {
-    Tensor result(patches.batch(), patches.tokens() + 1, patches.channels());
+    const std::size_t prefix = prefix_tokens.size() / patches.channels();
+    Tensor result(patches.batch(), patches.tokens() + prefix, patches.channels());
     const std::size_t image_size = result.tokens() * result.channels();
     for (std::size_t b = 0; b < patches.batch(); ++b) {
       const auto image = result.values().subspan(b * image_size, image_size);
       const auto source = patches.values().subspan(b * patches.tokens() * patches.channels(),
                                                    patches.tokens() * patches.channels());
-      std::copy(cls_token.begin(), cls_token.end(), image.begin());
+      std::copy(prefix_tokens.begin(), prefix_tokens.end(), image.begin());
       std::copy(source.begin(), source.end(),
-                image.begin() + static_cast<std::ptrdiff_t>(result.channels()));
+                image.begin() + static_cast<std::ptrdiff_t>(prefix_tokens.size()));
       simulate::add(image, pos_embed);
     }
     report(last_linear_, result);
@@ -175,8 +176,8 @@ class FloatOps {
     return result;
   }
 
-  Tensor gelu(Tensor x) {
-    for_rows(x.rows(), [&](std::size_t row) { simulate::gelu(x.row(row)); });
+  Tensor activation(Activation function, Tensor x) {
+    for_rows(x.rows(), [&](std::size_t row) { simulate::activate(function, x.row(row)); });
     return x;
   }
 
@@ -202,23 +203,33 @@ class FloatOps {
     return result;
   }
 
-  Tensor class_token(const Tensor& x) {
-    Tensor result(x.batch(), 1, x.channels());
+  Tensor first_tokens(std::size_t count, const Tensor& x) {
+    Tensor result(x.batch(), count, x.channels());
     for (std::size_t b = 0; b < x.batch(); ++b) {
-      std::copy_n(x.row(b * x.tokens()).data(), x.channels(), result.row(b).data());
+      std::copy_n(x.row(b * x.tokens()).data(), count * x.channels(), result.row(b * count).data());
     }
     return result;
   }
 
-  Tensor mean_of_tokens(const Tensor& x) {
+  Tensor mean_of_tokens(std::size_t first, const Tensor& x) {
     Tensor result(x.batch(), 1, x.channels());
     for (std::size_t b = 0; b < x.batch(); ++b) {
-      const std::span<float> mean = result.row(b);
-      std::fill(mean.begin(), mean.end(), 0.0F);
-      for (std::size_t t = 0; t < x.tokens(); ++t) {
-        simulate::add(mean, x.row(b * x.tokens() + t));
-      }
-      simulate::scale(mean, 1.0F / static_cast<float>(x.tokens()));
+      write_mean(first, x, b, result.row(b));
+    }
+    return result;
+  }
+
+  Tensor join_tokens(const Tensor& x) {
+    Tensor result(x.batch(), 1, x.tokens() * x.channels());
+    std::ranges::copy(x.values(), result.values().begin());
+    return result;
+  }
+
+  Tensor first_and_mean(std::size_t first, const Tensor& x) {
+    Tensor result(x.batch(), 1, 2 * x.channels());
+    for (std::size_t b = 0; b < x.batch(); ++b) {
+      std::ranges::copy(x.row(b * x.tokens()), result.row(b).begin());
+      write_mean(first, x, b, result.row(b).subspan(x.channels()));
     }
     return result;
   }
@@ -253,6 +264,16 @@ class FloatOps {
     if (observer_) {
       observer_(layer, output.values());
     }
+  }
+
+  /// The mean of an image's tokens from `first` on.
+  static void write_mean(std::size_t first, const Tensor& x, std::size_t image,
+                         std::span<float> mean) {
+    std::ranges::fill(mean, 0.0F);
+    for (std::size_t t = first; t < x.tokens(); ++t) {
+      simulate::add(mean, x.row(image * x.tokens() + t));
+    }
+    simulate::scale(mean, 1.0F / static_cast<float>(x.tokens() - first));
   }
 
   template <class Body>

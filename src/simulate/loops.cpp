@@ -50,6 +50,12 @@ inline float exp_of_nonpositive(float x) {
   return p * std::bit_cast<float>(exponent << 23);
 }
 
+/// By e^(-2|x|), in which it is (1 - e) / (1 + e); 2e-7.
+inline float hyperbolic_tangent(float x) {
+  const float e = exp_of_nonpositive(-2.0F * std::fabs(x));
+  return std::copysign((1.0F - e) / (1.0F + e), x);
+}
+
 using Lanes = std::array<float, kLanes>;
 
 inline float sum_of(const Lanes& lanes) {
@@ -93,6 +99,26 @@ BITLOG2_TARGET_CLONES void gelu(std::span<float> values) {
   constexpr float kSqrtHalf = std::numbers::sqrt2_v<float> / 2;
   for (float& value : values) {
     value = value * 0.5F * (1.0F + error_function(value * kSqrtHalf));
+  }
+}
+
+BITLOG2_TARGET_CLONES void gelu_tanh(std::span<float> values) {
+  constexpr float kFactor = 0.797884560802865356F;  // sqrt(2 / pi)
+  for (float& value : values) {
+    const float cubic = value + 0.044715F * value * value * value;
+    value = value * 0.5F * (1.0F + hyperbolic_tangent(kFactor * cubic));
+  }
+}
+
+BITLOG2_TARGET_CLONES void quick_gelu(std::span<float> values) {
+  for (float& value : values) {  // sigmoid(2 z) = (1 + tanh(z)) / 2
+    value = value * 0.5F * (1.0F + hyperbolic_tangent(0.851F * value));
+  }
+}
+
+BITLOG2_TARGET_CLONES void tanh(std::span<float> values) {
+  for (float& value : values) {
+    value = hyperbolic_tangent(value);
   }
 }
 
@@ -141,6 +167,31 @@ BITLOG2_TARGET_CLONES void add(std::span<float> values, std::span<const float> o
 
 void gelu(std::span<float> values) {
   clones::gelu(values);
+}
+
+void gelu_tanh(std::span<float> values) {
+  clones::gelu_tanh(values);
+}
+
+void quick_gelu(std::span<float> values) {
+  clones::quick_gelu(values);
+}
+
+void tanh(std::span<float> values) {
+  clones::tanh(values);
+}
+
+void activate(Activation function, std::span<float> values) {
+  switch (function) {
+    case Activation::gelu:
+      return gelu(values);
+    case Activation::gelu_tanh:
+      return gelu_tanh(values);
+    case Activation::quick_gelu:
+      return quick_gelu(values);
+    case Activation::tanh:
+      return tanh(values);
+  }
 }
 
 void softmax(std::span<float> row) {

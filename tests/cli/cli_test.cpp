@@ -246,8 +246,11 @@ TEST_F(Cli, EvalNamesAndCountsImagesThatCannotBeRead) {
   const json table = json::parse(testing::read_text(path("out.json")));
   EXPECT_EQ(table[0]["images"], 9);
   EXPECT_EQ(table[0]["skipped"], 1);
-  EXPECT_THAT(refusal(arguments + Arguments{"--strict"}),
-              HasSubstr((path("folders") / "val/class3/image.png").string()));
+  const Outcome strict =
+      run(arguments + Arguments{"--strict", "--json", (output() / "table.json").string()});
+  EXPECT_EQ(strict.exit_code, 1);
+  EXPECT_THAT(complaint(strict), HasSubstr((path("folders") / "val/class3/image.png").string()));
+  EXPECT_THAT(testing::names_in(output()), ElementsAre());
 }
 
 TEST_F(Cli, HelpAndVersionGoToStdout) {
@@ -296,8 +299,7 @@ TEST_F(Cli, AblateAgreesWithEval) {
     // float32; repq and best; each part changed in both
     EXPECT_EQ(cases.size(), 3 + 2 * (kRecipeParts.size() + kGeluSchemes.size() - 1));
     const auto expect_same = [&](const std::string& name, const Arguments& arguments) {
-      const json row = json_output(on_nano("eval", family) +
-                                   Arguments{"--log-quant-scheme", "BitLog2_Half_16"} + arguments);
+      const json row = json_output(on_nano("eval", family) + arguments);
       ASSERT_TRUE(cases.contains(name)) << name;
       EXPECT_EQ(cases[name]["loss"], row[0]["loss"]) << name;
     };

@@ -7,6 +7,7 @@
 
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "bitlog2/model.h"
 #include "cli/program.h"
@@ -107,6 +108,20 @@ TEST_F(DatasetOptions, ClassMapNumbersTheFolders) {
   const Outcome refused = eval({"--class-map", path("classes.txt").string()});
   EXPECT_EQ(refused.exit_code, 1);
   EXPECT_THAT(refused.err, HasSubstr("1 names, this model has 10 classes"));
+}
+
+TEST_F(DatasetOptions, AClassMapMayComeFromAPipe) {
+  ASSERT_EQ(mkfifo(path("pipe").c_str(), 0600), 0);
+  std::thread writer([&] { write_text("pipe", "9\n8\n7\n6\n5\n4\n3\n2\n1\n0\n"); });
+  const Outcome piped = eval({"--engine", "fp32", "--class-map", path("pipe").string()});
+  writer.join();
+  EXPECT_EQ(piped.exit_code, 0) << piped.err;
+  const Outcome endless = eval({"--engine", "fp32", "--class-map", "/dev/zero"});
+  EXPECT_EQ(endless.exit_code, 1);
+  EXPECT_THAT(endless.err, HasSubstr("/dev/zero: does not end within"));
+  const Outcome folder = eval({"--engine", "fp32", "--class-map", path("val").string()});
+  EXPECT_EQ(folder.exit_code, 1);
+  EXPECT_THAT(folder.err, HasSubstr("val: a folder"));
 }
 
 TEST_F(DatasetOptions, TimmsOrderIsNamed) {

@@ -72,6 +72,7 @@ class Program {
       }
       // Whoever runs the tests in the background may have SIGINT ignored.
       std::signal(SIGINT, SIG_DFL);
+      std::signal(SIGTERM, SIG_DFL);
       limit(RLIMIT_AS, surroundings.address_space);
       if (surroundings.processes) {
         limit(RLIMIT_NPROC, surroundings.processes);
@@ -101,8 +102,8 @@ class Program {
   bool wait_for_output(const std::string& text) { return wait_for(out(), text); }
   bool wait_for_error_output(const std::string& text) { return wait_for(err(), text); }
 
-  /// Ctrl-C.
-  void interrupt() const { kill(process_, SIGINT); }
+  /// Ctrl-C, or another signal.
+  void interrupt(int signal = SIGINT) const { kill(process_, signal); }
 
   /// Waits for the end.
   Outcome finish() {

@@ -124,6 +124,18 @@ TEST_F(Limited, MemoryThatDoesNotSufficeIsOneLineWithAnOptionOfTheCommand) {
   };
   EXPECT_EQ(refused(eval("vit")),
             "bitlog2: error: out of memory; a smaller --calib-batchsize or --threads needs less");
+  // Only what can help: less than 1 is none, and float32 does not calibrate.
+  const auto advice = [&](const Arguments& more) {
+    return refused(
+        Arguments{"eval", "--weights", nano_path("vit").string(), "--dataset", dataset().string()} +
+        more);
+  };
+  EXPECT_EQ(advice({"--threads", "1", "--calib-batchsize", "6"}),
+            "bitlog2: error: out of memory; a smaller --calib-batchsize needs less");
+  EXPECT_EQ(advice({"--threads", "1", "--calib-batchsize", "1"}), "bitlog2: error: out of memory");
+  EXPECT_EQ(advice({"--threads", "1", "--engine", "fp32"}), "bitlog2: error: out of memory");
+  EXPECT_EQ(advice({"--threads", "2", "--engine", "fp32"}),
+            "bitlog2: error: out of memory; a smaller --threads needs less");
   EXPECT_THAT(refused(predict), AnyOf(HasSubstr("out of memory; a smaller --threads needs less"),
                                       HasSubstr("rgb_8.png")));
 }
@@ -318,9 +330,7 @@ TEST_F(Cli, AFifoAmongTheFilesIsNotWaitedFor) {
        {Arguments{"inspect", fifo.string()},
         Arguments{"eval", "--weights", fifo.string(), "--dataset", dataset().string()},
         Arguments{"eval", "--dataset", fifo.string()} + model,
-        Arguments{"eval", "--quantized", fifo.string(), "--dataset", dataset().string()},
-        Arguments{"eval", "--class-map", fifo.string(), "--dataset", path("folders").string()} +
-            model}) {
+        Arguments{"eval", "--quantized", fifo.string(), "--dataset", dataset().string()}}) {
     const Outcome outcome = run(arguments);
     EXPECT_EQ(outcome.exit_code, 1);
     EXPECT_THAT(complaints(outcome).back(), HasSubstr(fifo.string()));
@@ -350,6 +360,29 @@ TEST_F(Cli, AStreamWithoutEndIsRefused) {
   const Outcome outcome = run({"predict", "--weights", nano_path("vit").string(), "/dev/zero"});
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_THAT(complaint(outcome), HasSubstr("/dev/zero: does not end within"));
+}
+
+TEST_F(Cli, NoLinkLeadsToAnImageTwice) {
+  const fs::path png = testing::fixtures() / "images" / "rgb_8.png";
+  fs::create_directories(path("images/b/deep"));
+  fs::create_directories(path("elsewhere"));
+  for (const char* name : {"images/top.png", "images/b/deep/in.png", "elsewhere/out.png"}) {
+    fs::copy(png, path(name));
+  }
+  fs::create_symlink(".", path("images/loop"));
+  fs::create_symlink("b", path("images/a"));  // before what it leads to
+  fs::create_symlink("b/deep", path("images/c"));
+  fs::create_symlink("../elsewhere", path("images/d"));
+  fs::create_symlink("../elsewhere", path("images/e"));
+  fs::create_symlink("..", path("images/f"));
+  const Outcome outcome = run(
+      {"predict", "--weights", nano_path("vit").string(), "--top", "1", path("images").string()});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  std::vector<std::string> names = lines_of(outcome.out);
+  std::erase_if(names, [](const std::string& line) { return line.starts_with(' '); });
+  EXPECT_THAT(names,
+              ElementsAre(path("images/b/deep/in.png").string(), path("images/d/out.png").string(),
+                          path("images/top.png").string()));
 }
 
 // ---- Nothing evaluated ------------------------------------------------------------------
@@ -389,15 +422,16 @@ TEST_F(Cli, AnInterruptedRowWithoutImagesHasNoNumbers) {
 
 TEST_F(Cli, EveryCommandWritesWhatItReachedWhenItIsInterrupted) {
   testing::write_dataset(path("many.safetensors"), 20'000, 2, 8);
+  int signal = SIGINT;
   const auto interrupted = [&](const Arguments& arguments, const std::string& sign) {
     const fs::path file = path("reached.json");
     fs::remove(file);
     Program program("bitlog2", arguments + Arguments{"--json", file.string()}, surroundings());
     EXPECT_TRUE(program.wait_for_error_output(sign) || program.wait_for_output(sign));
     std::this_thread::sleep_for(std::chrono::milliseconds(300));
-    program.interrupt();
+    program.interrupt(signal);
     const Outcome outcome = program.finish();
-    EXPECT_EQ(outcome.exit_code, 130) << arguments[0];
+    EXPECT_EQ(outcome.exit_code, 128 + signal) << arguments[0];
     return json::parse(read_text(file), nullptr, false);
   };
   const Arguments model = {"--weights", nano_path("vit").string()};
@@ -408,6 +442,69 @@ TEST_F(Cli, EveryCommandWritesWhatItReachedWhenItIsInterrupted) {
   EXPECT_EQ(interrupted(Arguments{"compare", "--images", "20000"} + many, "calibrating on")
                 .back()["interrupted"],
             true);
+  // What a scheduler sends.
+  signal = SIGTERM;
+  EXPECT_EQ(interrupted(Arguments{"ablate"} + many, "calibrating on")["interrupted"], true);
+  EXPECT_EQ(interrupted(Arguments{"eval"} + many, "calibrating on").back()["interrupted"], true);
+}
+
+TEST_F(Cli, BenchDoesNotMeasureToItsEndWhenItIsInterrupted) {
+  const auto start = std::chrono::steady_clock::now();
+  Program program("bitlog2",
+                  {"bench", "--seconds", "300", "--weights", nano_path("vit").string(), "--json",
+                   path("b.json").string()},
+                  surroundings());
+  ASSERT_TRUE(program.wait_for_output("ceiling"));
+  program.interrupt(SIGTERM);
+  EXPECT_EQ(program.finish().exit_code, 143);
+  EXPECT_EQ(json::parse(read_text(path("b.json")), nullptr, false),
+            json::array({json({{"interrupted", true}})}));
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(100));
+}
+
+TEST_F(Cli, ASecondSignalEndsTheProgram) {
+  ASSERT_EQ(mkfifo(path("pipe").c_str(), 0600), 0);
+  Program program(
+      "bitlog2",
+      {"predict", "--threads", "1", "--weights", nano_path("vit").string(), path("pipe").string()},
+      surroundings());
+  // With a writer, the pipe opens, but does not end.
+  const int writer = open(path("pipe").c_str(), O_WRONLY);
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  program.interrupt();
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  program.interrupt(SIGTERM);
+  EXPECT_EQ(program.finish().exit_code, 143);
+  close(writer);
+}
+
+TEST_F(Cli, AWaitForAPipeEndsAsInterrupted) {
+  ASSERT_EQ(mkfifo(path("pipe").c_str(), 0600), 0);
+  Program program("bitlog2",
+                  {"predict", "--threads", "1", "--weights", nano_path("vit").string(), "--json",
+                   path("p.json").string(), path("pipe").string()},
+                  surroundings());
+  std::this_thread::sleep_for(std::chrono::milliseconds(500));  // until it waits
+  program.interrupt(SIGTERM);
+  const Outcome outcome = program.finish();
+  EXPECT_EQ(outcome.exit_code, 143) << outcome.err;
+  EXPECT_EQ(json::parse(read_text(path("p.json")), nullptr, false),
+            json::array({json({{"interrupted", true}})}));
+}
+
+TEST_F(Cli, TestQuantEndsOnSigterm) {
+  testing::write_dataset(path("many.safetensors"), 20'000, 2, 8);
+  testing::write_random_model(path("deit.safetensors"), find_named_model("deit_tiny").config);
+  Program program(
+      "test_quant",
+      {"--model", "deit_tiny", "--weights", path("deit.safetensors").string(), "--dataset",
+       path("many.safetensors").string(), "--calib-batchsize", "1", "--device", "cpu"},
+      surroundings());
+  ASSERT_TRUE(program.wait_for_output("Performing initial quantization"));
+  program.interrupt(SIGTERM);
+  const Outcome outcome = program.finish();
+  EXPECT_EQ(outcome.exit_code, 143);
+  EXPECT_THAT(outcome.err, HasSubstr("test_quant: interrupted"));
 }
 
 // ---- Arguments --------------------------------------------------------------------------

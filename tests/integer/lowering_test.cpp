@@ -41,8 +41,8 @@ class Lowering : public ::testing::TestWithParam<Family> {
   Tensor embed(LoweringOps& ops) {
     const Tensor patches = ops.embed_patches(model().patch_embed);
     return GetParam() == Family::vit
-               ? ops.add_positions(model().cls_token, model().pos_embed, patches)
-               : ops.layer_norm(model().patch_norm[0], patches);
+               ? ops.add_positions(model().prefix_tokens, model().pos_embed, patches)
+               : ops.layer_norm(*model().embed_norm, patches);
   }
 
   /// Its output is attention's, to which no layer has been applied yet.
@@ -70,7 +70,7 @@ TEST_P(Lowering, TheModelItselfIsLowered) {
 TEST_P(Lowering, NormBehindTheMeanIsRefused) {
   const std::string message = refusal([&](LoweringOps& ops) {
     const Tensor patches = ops.embed_patches(model().patch_embed);
-    ops.layer_norm(model().norm, ops.mean_of_tokens(patches));
+    ops.layer_norm(model().norm, ops.mean_of_tokens(0, patches));
   });
   expect_names(message, model().norm.name, "the mean over tokens");
 }
@@ -79,7 +79,7 @@ TEST_P(Lowering, MeanOfNoSquareIsRefused) {
   const Tensor five = {5, 8, 1};
   const std::string message = refusal([&](LoweringOps& ops) {
     ops.embed_patches(model().patch_embed);
-    ops.mean_of_tokens(five);
+    ops.mean_of_tokens(0, five);
   });
   EXPECT_NE(message.find("5 tokens"), std::string::npos) << message;
 }
@@ -110,7 +110,7 @@ TEST_P(Lowering, NormBehindAttentionIsRefused) {
 TEST_P(Lowering, NormBehindGeluIsRefused) {
   const std::string message = refusal([&](LoweringOps& ops) {
     const Tensor fc1 = ops.linear(block().fc1, ops.layer_norm(block().norm2, embed(ops)));
-    ops.layer_norm(model().norm, ops.gelu(fc1));
+    ops.layer_norm(model().norm, ops.activation(Activation::gelu, fc1));
   });
   expect_names(message, model().norm.name, block().fc1.name);
 }
@@ -147,7 +147,7 @@ TEST_P(Lowering, AdditionToAnotherTensorIsRefused) {
     const Tensor x = embed(ops);
     const Tensor y = ops.add(x, ops.linear(block().attn.proj, attend(ops, x)));
     const Tensor z = ops.linear(block().fc1, ops.layer_norm(block().norm2, y));
-    ops.add(x, ops.linear(block().fc2, ops.gelu(z)));  // x is overwritten
+    ops.add(x, ops.linear(block().fc2, ops.activation(Activation::gelu, z)));  // x is overwritten
   });
   expect_names(message, block().fc2.name, "the residual stream");
 }
@@ -165,7 +165,8 @@ TEST_P(Lowering, LayersThatNeedALinearLayerBeforeThemAreRefused) {
   for (const bool gelu : {true, false}) {
     const std::string message = refusal([&](LoweringOps& ops) {
       const Tensor x = ops.layer_norm(block().norm1, embed(ops));
-      static_cast<void>(gelu ? ops.gelu(x) : ops.attention(block().attn, x));
+      static_cast<void>(gelu ? ops.activation(Activation::gelu, x)
+                             : ops.attention(block().attn, x));
     });
     expect_names(message, gelu ? "GELU" : block().attn.name, block().norm1.name);
   }
@@ -193,7 +194,7 @@ TEST_P(Lowering, PositionsOfAnotherSizeAreRefused) {
 TEST_P(Lowering, NormOfTheClassTokenMustLeadToALinearLayer) {
   const std::string message = refusal([&](LoweringOps& ops) {
     const Tensor patches = ops.embed_patches(model().patch_embed);
-    const Tensor token = ops.class_token(patches);
+    const Tensor token = ops.first_tokens(1, patches);
     ops.layer_norm(block().norm2, ops.layer_norm(block().norm1, token));
   });
   expect_names(message, block().norm2.name, block().norm1.name);
@@ -201,14 +202,14 @@ TEST_P(Lowering, NormOfTheClassTokenMustLeadToALinearLayer) {
 
 TEST_P(Lowering, MergingOfAPartOfTheStreamIsRefused) {
   const std::string message = refusal([&](LoweringOps& ops) {
-    ops.merge_patches(1, ops.class_token(ops.embed_patches(model().patch_embed)));
+    ops.merge_patches(1, ops.first_tokens(1, ops.embed_patches(model().patch_embed)));
   });
   expect_names(message, "the merging of patches", "a part of the residual stream");
 }
 
 TEST_P(Lowering, MeanOfAPartOfTheStreamIsRefused) {
   const std::string message = refusal([&](LoweringOps& ops) {
-    ops.mean_of_tokens(ops.class_token(ops.embed_patches(model().patch_embed)));
+    ops.mean_of_tokens(0, ops.first_tokens(1, ops.embed_patches(model().patch_embed)));
   });
   expect_names(message, "the mean over tokens", "a part of the residual stream");
 }

@@ -41,8 +41,7 @@ inline std::vector<RgbImage> random_crops(std::size_t side, std::size_t count, s
 }
 
 inline ModelConfig tiny_config(Family family) {
-  ModelConfig config;
-  config.family = family;
+  ModelConfig config = config_of(family);
   config.img_size = 8;
   config.patch_size = family == Family::vit ? 4 : 2;
   config.embed_dim = 8;

@@ -112,7 +112,7 @@ TEST_P(PublishedModel, HasItsPublishedSizes) {
   EXPECT_EQ(config.depths, expected.depths);
   EXPECT_EQ(config.num_heads, expected.heads);
   EXPECT_EQ(config.window_size, 7U);
-  EXPECT_EQ(config.mlp_ratio, 4U);
+  EXPECT_EQ(config.mlp_ratio, 4);
   EXPECT_EQ(config.num_classes, 1000U);
   EXPECT_EQ(config.layer_norm_eps, is_swin ? 1e-5F : 1e-6F);
   EXPECT_EQ(config.preprocessing.crop, 224);
@@ -190,7 +190,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(NamedModels, AreListedWhenTheNameIsUnknown) {
   EXPECT_EQ(named_models().size(), 7U);
-  for (const char* name : {"deit_huge", "", "DEIT_TINY", "deit_tiny "}) {
+  for (const char* name : {"deit_huge", "", "hf_hub:", "deit_tiny "}) {
     const std::string message = error_of([&] { find_named_model(name); });
     EXPECT_THAT(message, StartsWith(fmt::format("unknown model '{}'", name)));
     for (const NamedModel& model : named_models()) {
@@ -212,7 +212,7 @@ TEST(ConfigJson, GivesDefaultsToWhatMayBeLeftOut) {
   EXPECT_THAT(config.num_heads, ElementsAre(3));
   EXPECT_EQ(config.num_classes, 10U);
   EXPECT_EQ(config.layer_norm_eps, 1e-6F);
-  EXPECT_EQ(config.mlp_ratio, 4U);
+  EXPECT_EQ(config.mlp_ratio, 4);
   EXPECT_EQ(config.preprocessing.crop, 32);
   EXPECT_EQ(config.preprocessing.resize, 36);  // floor(32 / 0.875)
   EXPECT_EQ(config.preprocessing.mean, Preprocessing().mean);
@@ -222,17 +222,17 @@ TEST(ConfigJson, GivesDefaultsToWhatMayBeLeftOut) {
 TEST(ConfigJson, ReadsWhatMayBeGiven) {
   json object = swin_json();
   object.update({{"name", "little swin"}, {"mlp_ratio", 2}, {"crop_pct", 0.9}});
-  object.update({{"mean", {0.5, 0.25, 0}}, {"std", {1, 0.5, 2}}});
+  object.update({{"mean", {0.5, 0.25, 0}}, {"std", {1, 0.5, 0.25}}});
   const ModelConfig config = parse(object);
   EXPECT_EQ(config.name, "little swin");
   EXPECT_EQ(config.family, Family::swin);
   EXPECT_EQ(config.window_size, 7U);
   EXPECT_THAT(config.depths, ElementsAre(2, 2));
   EXPECT_THAT(config.num_heads, ElementsAre(2, 4));
-  EXPECT_EQ(config.mlp_ratio, 2U);
+  EXPECT_EQ(config.mlp_ratio, 2);
   EXPECT_EQ(config.preprocessing.resize, 62);
   EXPECT_THAT(config.preprocessing.mean, ElementsAre(0.5F, 0.25F, 0.0F));
-  EXPECT_THAT(config.preprocessing.std, ElementsAre(1.0F, 0.5F, 2.0F));
+  EXPECT_THAT(config.preprocessing.std, ElementsAre(1.0F, 0.5F, 0.25F));
 }
 
 TEST(ConfigJson, KeepsEveryResize) {
@@ -253,9 +253,8 @@ ModelConfig any_config() {
   const auto size = [](std::size_t low, std::size_t high) {
     return *rc::gen::inRange<std::size_t>(low, high + 1);
   };
-  ModelConfig config;
+  ModelConfig config = config_of(*rc::gen::element(Family::vit, Family::swin));
   config.name = *rc::gen::container<std::string>(rc::gen::inRange('\x01', '\x7f'));
-  config.family = *rc::gen::element(Family::vit, Family::swin);
   const std::size_t stages = config.family == Family::vit ? 1 : size(1, 3);
   config.window_size = size(1, 16);
   config.patch_size = size(1, 16);
@@ -267,14 +266,14 @@ ModelConfig any_config() {
     config.num_heads.push_back(1U << size(0, 3));
   }
   config.embed_dim = 8 * size(1, 20);
-  config.mlp_ratio = size(1, 8);
+  config.mlp_ratio = static_cast<double>(size(1, 8));
   config.num_classes = size(1, 2000);
   config.layer_norm_eps = static_cast<float>(size(1, 1000)) * 1e-7F;
   config.preprocessing.crop = static_cast<int>(config.img_size);
   config.preprocessing.resize = static_cast<int>(config.img_size + size(0, config.img_size));
   for (std::size_t channel = 0; channel < 3; ++channel) {
-    config.preprocessing.mean[channel] = static_cast<float>(size(0, 1000)) / 999.0F;
-    config.preprocessing.std[channel] = static_cast<float>(size(1, 1000)) / 999.0F;
+    config.preprocessing.mean[channel] = static_cast<float>(size(0, 1000)) / 1000.0F;
+    config.preprocessing.std[channel] = static_cast<float>(size(1, 1000)) / 1000.0F;
   }
   return config;
 }
@@ -433,7 +432,7 @@ TEST(ConfigErrors, MeanAndStdOfBytesAreRefusedWithTheValuesToWrite) {
 
 TEST(ConfigErrors, SizesAreWholeNumbersInBounds) {
   for (const char* key : {"img_size", "patch_size", "window_size", "embed_dim", "depths",
-                          "num_heads", "num_classes", "mlp_ratio"}) {
+                          "num_heads"}) {
     for (const json& value :
          {json(0), json(-1), json(4.0), json("4"), json(nullptr), json(true), json(1ULL << 40),
           json(json::object()), json(1e30), json({0, 0}), json({4, "4"})}) {
@@ -443,6 +442,26 @@ TEST(ConfigErrors, SizesAreWholeNumbersInBounds) {
           << value;
     }
   }
+}
+
+TEST(ConfigErrors, CountsMayBeZero) {
+  EXPECT_EQ(parse(with(vit_json(), "num_classes", 0)).num_classes, 0U);
+  EXPECT_THAT(parse_error(with(vit_json(), "num_classes", -1)),
+              HasSubstr("'num_classes' must be a whole number from 0 to"));
+  EXPECT_THAT(parse_error(with(vit_json(), "prefix_tokens", 1000)),
+              HasSubstr("'prefix_tokens' must be a whole number from 0 to 64"));
+}
+
+TEST(ConfigErrors, PartsMustGoTogether) {
+  EXPECT_THAT(parse_error(with(vit_json(), "prefix_tokens", 0)),
+              HasSubstr("pooling 'class_token' reads 1 class tokens, but prefix_tokens is 0"));
+  EXPECT_THAT(parse_error(with(swin_json(), "pooling", "map")), HasSubstr("a swin has no"));
+  EXPECT_THAT(parse_error(with(vit_json(), "projection", 8)),
+              HasSubstr("projection is of a model without classes"));
+  EXPECT_THAT(parse_error(with(vit_json(), "pooling", "max")),
+              HasSubstr("unknown pooling 'max'; choose one of class_token"));
+  EXPECT_THAT(parse_error(with(vit_json(), "embed_norm", 1)),
+              HasSubstr("'embed_norm' must be true or false"));
 }
 
 TEST(ConfigErrors, ListsHaveAtLeastOneEntryAndNotTooMany) {
@@ -474,6 +493,25 @@ TEST(ConfigErrors, NumbersAreInBounds) {
     EXPECT_THAT(parse_error(with(vit_json(), "crop_pct", value)),
                 AllOf(StartsWith(kWhere), HasSubstr("'crop_pct'")));
   }
+}
+
+TEST(ConfigErrors, BoundsAreTheShortestNumbers) {
+  EXPECT_THAT(parse_error(with(vit_json(), "layer_norm_eps", 2.5)),
+              HasSubstr("'layer_norm_eps' is 2.5, outside 1e-12 to 1"));
+  EXPECT_THAT(parse_error(with(vit_json(), "layer_norm_eps", 1e300)), HasSubstr("is 1e+300,"));
+  EXPECT_THAT(parse_error(with(vit_json(), "crop_pct", 0.01)),
+              HasSubstr("'crop_pct' is 0.01, outside 0.1 to 1"));
+}
+
+TEST(ConfigErrors, MeanAndStdThatNoPixelsHaveAreRefused) {
+  for (const json& value : {json({-0.3, 1.4, 1}), json({-0.3, 0.4, 0.5}), json({0.5, 0.5, 1.5}),
+                            json({-100, 116, 103}), json({123, 116, 300})}) {
+    EXPECT_THAT(parse_error(with(vit_json(), "mean", value)),
+                HasSubstr("'mean' needs three numbers from 0 to 1"))
+        << value;
+  }
+  EXPECT_THAT(parse_error(with(vit_json(), "std", {1, 1.5, 1})),
+              HasSubstr("'std' needs three numbers from 1e-06 to 1"));
 }
 
 TEST(ConfigErrors, ChannelsHaveThreeNumbers) {
@@ -518,15 +556,34 @@ TEST(ConfigErrors, ModelsTooLargeToBeMeantAreRefused) {
 }
 
 TEST(NamedModels, AreKnownByTimmsNames) {
-  for (const char* name : {"deit_tiny", "deit_tiny_patch16_224", "deit_tiny_patch16_224.fb_in1k",
-                           "timm/deit_tiny_patch16_224.fb_in1k"}) {
+  for (const char* name :
+       {"deit_tiny", "deit_tiny_patch16_224", "deit_tiny_patch16_224.fb_in1k",
+        "timm/deit_tiny_patch16_224.fb_in1k", "timm/deit_tiny_patch16_224",
+        "hf_hub:timm/deit_tiny_patch16_224.fb_in1k", "hf-hub:timm/deit_tiny_patch16_224.fb_in1k",
+        "hf-hub:timm/deit_tiny_patch16_224"}) {
     EXPECT_EQ(find_named_model(name).config.name, "deit_tiny") << name;
   }
   EXPECT_EQ(find_named_model("swin_tiny_patch4_window7_224").config.name, "swin_tiny");
-  for (const char* name : {"deit_tiny_distilled_patch16_224", "deit_tiny_patch16", "timm/deit_tiny",
-                           "deit_tiny_patch16_224.other", ""}) {
+  for (const char* name : {"deit_tiny_distilled_patch16_224", "deit_tiny_patch16",
+                           "deit_tiny_patch16_224.other", "google/vit-base-patch16-224", ""}) {
     EXPECT_THROW(find_named_model(name), Error) << name;
   }
+}
+
+TEST(NamedModels, AreKnownInUpperCaseAndWithHyphens) {
+  for (const char* name : {"deit-tiny", "DeiT_Tiny", "DEIT-TINY", "deit-tiny-patch16-224"}) {
+    EXPECT_EQ(find_named_model(name).config.name, "deit_tiny") << name;
+  }
+}
+
+TEST(NamedModels, TheNearestIsSuggested) {
+  const auto message = [](const char* name) { return error_of([&] { find_named_model(name); }); };
+  EXPECT_THAT(message("deit_tinny"), HasSubstr("did you mean deit_tiny?"));
+  EXPECT_THAT(message("swint_small"), HasSubstr("did you mean swin_small?"));
+  EXPECT_THAT(message("facebook/deit-tiny-patch16-224"), HasSubstr("did you mean deit_tiny?"));
+  EXPECT_THAT(message("hf_hub:timm/vit_base_patch16_224.other"),
+              HasSubstr("did you mean vit_base?"));
+  EXPECT_THAT(message("resnet50"), Not(HasSubstr("did you mean")));
 }
 
 }  // namespace

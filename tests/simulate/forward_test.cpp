@@ -52,7 +52,8 @@ TEST(BlockBoundaries, AreEveryBlocksInputAndOutput) {
     simulate::FloatOps<NoQuantization> alone(model.config, images, none, pool, nobody);
     for (std::size_t i = 0; i < blocks.size(); ++i) {
       const bool is_last_of_vit = model.config.family == Family::vit && i + 1 == blocks.size();
-      const auto output = forward_block(*blocks[i], alone, copy(ops.inputs[i]), is_last_of_vit);
+      const auto output = forward_block(*blocks[i], model.config.activation, alone,
+                                        copy(ops.inputs[i]), is_last_of_vit ? 1 : 0);
       EXPECT_TRUE(std::ranges::equal(output.values(), ops.outputs[i].values())) << name << i;
     }
   }

@@ -59,8 +59,8 @@ class EqualizingOps : public simulate::FloatOps<simulate::NoQuantization> {
   }
 
   Tensor linear(const Linear& layer, Tensor x) {
-    if (layer.role == Role::qkv) {
-      Attention& attn = *attentions_.at(&layer);
+    if (const auto place = attentions_.find(&layer); place != attentions_.end()) {
+      Attention& attn = *place->second;
       const Tensor qkv = FloatOps::linear(layer, copy(x));
       const Tensor context = FloatOps::attention(attn, copy(qkv));
       equalize_heads(attn, qkv.values(), context.values());

@@ -7,13 +7,17 @@
 namespace bitlog2::calibration {
 namespace {
 
-/// Moves the affine of `norm` into the layer that reads its outputs.
+/// Moves the affine of `norm` into the layer that reads its outputs, of one token or of several
+/// side by side.
 void absorb_affine(LayerNorm& norm, Linear& layer) {
   layer.has_bias = true;
   layer.bias.resize(layer.out_features);
   Matrix weights = to_matrix(layer.weight, layer.out_features);
-  copy_to(to_vector(layer.bias) + weights * to_vector(norm.beta), layer.bias);
-  weights *= to_vector(norm.gamma).asDiagonal();
+  const Eigen::Index copies = index(layer.in_features / norm.channels);
+  const Vector beta = to_vector(norm.beta).replicate(copies, 1);
+  const Vector gamma = to_vector(norm.gamma).replicate(copies, 1);
+  copy_to(to_vector(layer.bias) + weights * beta, layer.bias);
+  weights *= gamma.asDiagonal();
   copy_to(weights, layer.weight);
   std::ranges::fill(norm.gamma, 1.0F);
   std::ranges::fill(norm.beta, 0.0F);
@@ -39,16 +43,32 @@ void rotate_inputs(LayerNorm& norm, Linear& layer, const Matrix& rotation) {
   rotate_rows(layer.weight, rotation);
 }
 
+/// What reads the stream behind the last block.
+void rotate_pooling(Model& model, const Matrix& rotation) {
+  if (!model.attention_pooling) {
+    rotate_inputs(model.norm, model.pre_logits ? *model.pre_logits : model.head, rotation);
+    return;
+  }
+  AttentionPooling& pooling = *model.attention_pooling;
+  rotate_inputs(model.norm, pooling.attn.qkv, rotation);
+  rotate_outputs(pooling.attn.proj, rotation);
+  rotate_inputs(pooling.norm, pooling.fc1, rotation);
+  rotate_outputs(pooling.fc2, rotation);
+  Linear& reader = model.pre_logits ? *model.pre_logits : model.head;
+  rotate_rows(reader.weight, rotation);
+}
+
 }  // namespace
 
 void rotate_residual_stream(Model& model) {
-  const bool is_vit = model.config.family == Family::vit;
-  for (std::size_t s = is_vit ? 0 : 1; s < model.stages.size(); ++s) {
+  // A LayerNorm's own channels are the first ones of the stream that it writes.
+  const std::size_t first = model.embed_norm ? 1 : 0;
+  for (std::size_t s = first; s < model.stages.size(); ++s) {
     Stage& stage = model.stages[s];
     const Matrix rotation = random_hadamard(stage.channels);
-    if (is_vit) {
+    if (s == 0) {
       rotate_outputs(model.patch_embed, rotation);
-      rotate_rows(model.cls_token, rotation);
+      rotate_rows(model.prefix_tokens, rotation);
       rotate_rows(model.pos_embed, rotation);
     } else {
       rotate_outputs(model.stages[s - 1].downsample.front().reduction, rotation);
@@ -63,8 +83,8 @@ void rotate_residual_stream(Model& model) {
       rotate_inputs(merging.norm, merging.reduction, rotation);
     }
   }
-  if (is_vit || model.stages.size() > 1) {
-    rotate_inputs(model.norm, model.head, random_hadamard(model.stages.back().channels));
+  if (model.stages.size() > first) {
+    rotate_pooling(model, random_hadamard(model.stages.back().channels));
   }
 }
 

@@ -142,7 +142,7 @@ std::vector<std::uint8_t> Emitter::pixel_table(const Affine& quantizer,
 }
 
 void Emitter::embed(const Linear& projection, std::size_t rows, std::span<const double> positions,
-                    bool has_class_token) {
+                    std::size_t prefix) {
   const auto& input = std::get<Affine>(quantizers_.at({projection.name, Slot::input}));
   const ActivationCodes codes = codes_of(Quantizer(input));
   const std::vector<std::uint8_t> table = pixel_table(input, codes);
@@ -154,7 +154,7 @@ void Emitter::embed(const Linear& projection, std::size_t rows, std::span<const 
   if (!positions.empty()) {
     set_positions(op, positions);
   }
-  op.class_token = has_class_token ? 1 : 0;
+  op.class_token = word(prefix);
   program_.add_op(op, projection.name);
 }
 

@@ -60,9 +60,9 @@ class Emitter {
   ActivationCodes input_codes(const Linear& layer) const;
 
   /// Pixels to the residual stream. `positions` [rows, out] are added to it; empty: nothing is.
-  /// With `has_class_token` the first row is its position alone.
+  /// The first `prefix` rows are their positions alone.
   void embed(const Linear& projection, std::size_t rows, std::span<const double> positions,
-             bool has_class_token);
+             std::size_t prefix);
 
   /// The residual stream, normalised, to codes_a or to the residual stream itself.
   void norm_to_codes(const NormStep& step, const ActivationCodes& output);

@@ -20,7 +20,7 @@ runtime::Header make_header(const QuantizedModel& quantized) {
   header.version = runtime::kVersion;
   header.image_size = static_cast<std::uint32_t>(config.img_size);
   header.patch_size = static_cast<std::uint32_t>(config.patch_size);
-  header.num_classes = static_cast<std::uint32_t>(config.num_classes);
+  header.num_classes = static_cast<std::uint32_t>(output_size(config));
   header.attention_kind = static_cast<std::uint32_t>(attention.kind);
   header.attention_multiplier = attention.multiplier;
   header.attention_qmax = attention.qmax;

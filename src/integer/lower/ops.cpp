@@ -117,7 +117,7 @@ void LoweringOps::bring_to_stream(const Tensor& x, std::string_view reader) {
     refuse(reader, x);
   }
   if (const auto* embedding = std::get_if<Embedding>(&pending_)) {
-    emitter_.embed(*embedding->projection, x.tokens, {}, false);
+    emitter_.embed(*embedding->projection, x.tokens, {}, 0);
   } else if (const auto* norm = std::get_if<NormStep>(&pending_);
              norm != nullptr && norm->merge_grid == 0 && norm->rows == stream_rows_) {
     emitter_.norm_to_residual(*norm);
@@ -144,21 +144,21 @@ LoweringOps::Tensor LoweringOps::embed_patches(const Linear& projection) {
   return hold(Embedding{&projection}, grid * grid, projection.out_features);
 }
 
-LoweringOps::Tensor LoweringOps::add_positions(std::span<const float> cls_token,
+LoweringOps::Tensor LoweringOps::add_positions(std::span<const float> prefix_tokens,
                                                std::span<const float> pos_embed,
                                                const Tensor& patches) {
   const auto& embedding = pending_step<Embedding>(patches, kPositions);
-  const bool has_class_token = !cls_token.empty();
-  const std::size_t tokens = patches.tokens + (has_class_token ? 1 : 0);
+  const std::size_t prefix = prefix_tokens.size() / patches.channels;
+  const std::size_t tokens = patches.tokens + prefix;
   if (pos_embed.size() != tokens * patches.channels) {
     throw Error(fmt::format("{} has {} values for {} tokens of {} channels", kPositions,
                             pos_embed.size(), tokens, patches.channels));
   }
   std::vector<double> positions(pos_embed.begin(), pos_embed.end());
-  for (std::size_t c = 0; c < cls_token.size(); ++c) {
-    positions[c] += cls_token[c];
+  for (std::size_t i = 0; i < prefix_tokens.size(); ++i) {
+    positions[i] += prefix_tokens[i];
   }
-  emitter_.embed(*embedding.projection, tokens, positions, has_class_token);
+  emitter_.embed(*embedding.projection, tokens, positions, prefix);
   const Tensor result = new_tensor(tokens, patches.channels);
   set_stream(result);
   return result;
@@ -198,7 +198,10 @@ LoweringOps::Tensor LoweringOps::attention(const Attention& attention, const Ten
   return hold(AttentionStep{&attention, qkv.tokens, qkv.tokens}, qkv.tokens, qkv.channels / 3);
 }
 
-LoweringOps::Tensor LoweringOps::gelu(const Tensor& x) {
+LoweringOps::Tensor LoweringOps::activation(Activation function, const Tensor& x) {
+  if (function != Activation::gelu) {
+    throw Error("no integer form: an activation other than GELU");
+  }
   return hold(Activated{pending_step<LinearStep>(x, "GELU")}, x.tokens, x.channels);
 }
 
@@ -224,29 +227,40 @@ LoweringOps::Tensor LoweringOps::merge_patches(std::size_t grid, const Tensor& x
   return hold(Merging{grid}, x.tokens / 4, x.channels * 4);
 }
 
-LoweringOps::Tensor LoweringOps::class_token(const Tensor& x) {
+LoweringOps::Tensor LoweringOps::first_tokens(std::size_t count, const Tensor& x) {
   if (auto* step = std::get_if<AttentionStep>(&pending_); step != nullptr && is_pending(x)) {
     if (!step->attention->bias_index.empty()) {
       refuse(kClassToken, x);  // windows attend as a whole
     }
-    step->rows = 1;
-    pending_tensor_ = new_tensor(1, x.channels);
+    step->rows = count;
+    pending_tensor_ = new_tensor(count, x.channels);
     return pending_tensor_;
   }
   if (!is_stream(x)) {
     bring_to_stream(x, kClassToken);
   }
-  // The first row of the stream; what is held back beside it stays so.
-  stream_ = new_tensor(1, x.channels);
+  // The first rows of the stream; what is held back beside it stays so.
+  stream_ = new_tensor(count, x.channels);
   return stream_;
 }
 
-LoweringOps::Tensor LoweringOps::mean_of_tokens(const Tensor& x) {
+LoweringOps::Tensor LoweringOps::mean_of_tokens(std::size_t first, const Tensor& x) {
+  if (first != 0) {
+    throw Error("no integer form: a mean without the first tokens");
+  }
   const std::size_t grid = side_of_square(x.tokens);
   require_square(grid, x.tokens, kMean);
   bring_to_stream(x, kMean);
   require_whole_stream(x, kMean);
   return hold(MeanStep{grid, x.channels}, 1, x.channels);
+}
+
+LoweringOps::Tensor LoweringOps::join_tokens(const Tensor&) {
+  throw Error("no integer form: tokens side by side");
+}
+
+LoweringOps::Tensor LoweringOps::first_and_mean(std::size_t, const Tensor&) {
+  throw Error("no integer form: tokens side by side");
 }
 
 void LoweringOps::finish(const Tensor& logits) {

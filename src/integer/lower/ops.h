@@ -32,18 +32,20 @@ class LoweringOps {
       : model_(quantized.model), emitter_(quantized, program) {}
 
   Tensor embed_patches(const Linear& projection);
-  Tensor add_positions(std::span<const float> cls_token, std::span<const float> pos_embed,
+  Tensor add_positions(std::span<const float> prefix_tokens, std::span<const float> pos_embed,
                        const Tensor& patches);
   Tensor layer_norm(const LayerNorm& norm, const Tensor& x);
   Tensor linear(const Linear& layer, const Tensor& x);
   Tensor attention(const Attention& attention, const Tensor& qkv);
-  Tensor gelu(const Tensor& x);
+  Tensor activation(Activation function, const Tensor& x);
   Tensor add(const Tensor& x, const Tensor& y);
   Tensor merge_patches(std::size_t grid, const Tensor& x);
-  Tensor class_token(const Tensor& x);
-  Tensor mean_of_tokens(const Tensor& x);
+  Tensor first_tokens(std::size_t count, const Tensor& x);
+  Tensor mean_of_tokens(std::size_t first, const Tensor& x);
+  Tensor join_tokens(const Tensor& x);
+  Tensor first_and_mean(std::size_t first, const Tensor& x);
 
-  /// Of a ViT's last block only the class token is read.
+  /// Of a ViT's last block only the first tokens are read.
   static bool drops_unread_tokens() { return true; }
 
   /// Makes `logits`, which a linear layer has just given, the network's output.
