@@ -1,4 +1,4 @@
-# What the C++ library is built with. BITLOG2_IMAGE_LIBRARIES are those that decode images;
+# What the C++ library is built with. BITLOG2_FILE_LIBRARIES are those that read files of others;
 # bitlog2Config.cmake.in finds them again for who links the static library.
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
@@ -7,16 +7,16 @@ find_package(nlohmann_json 3.11 REQUIRED)
 find_package(Eigen3 3.4 REQUIRED NO_MODULE)
 pkg_check_modules(OPENBLAS REQUIRED openblas)
 
-set(BITLOG2_IMAGE_MODULES libjpeg spng)
+set(BITLOG2_FILE_MODULES libjpeg spng minizip)
 if(BITLOG2_WEBP)
-  list(APPEND BITLOG2_IMAGE_MODULES libwebp libwebpdemux)
+  list(APPEND BITLOG2_FILE_MODULES libwebp libwebpdemux)
 endif()
 if(BITLOG2_TIFF)
-  list(APPEND BITLOG2_IMAGE_MODULES libtiff-4>=4.5)
+  list(APPEND BITLOG2_FILE_MODULES libtiff-4>=4.5)
 endif()
-pkg_check_modules(BITLOG2_IMAGE REQUIRED IMPORTED_TARGET ${BITLOG2_IMAGE_MODULES})
-set(BITLOG2_IMAGE_LIBRARIES PkgConfig::BITLOG2_IMAGE)
+pkg_check_modules(BITLOG2_FILE REQUIRED IMPORTED_TARGET ${BITLOG2_FILE_MODULES})
+set(BITLOG2_FILE_LIBRARIES PkgConfig::BITLOG2_FILE)
 if(BITLOG2_GIF)
   find_package(GIF 5.1 REQUIRED)
-  list(APPEND BITLOG2_IMAGE_LIBRARIES GIF::GIF)
+  list(APPEND BITLOG2_FILE_LIBRARIES GIF::GIF)
 endif()

@@ -51,7 +51,7 @@ function(bitlog2_install_library name package)
           DESTINATION ${folder} COMPONENT ${package})
 
   set(packages ${PROJECT_BINARY_DIR}/packages)
-  list(JOIN BITLOG2_IMAGE_MODULES " " image_modules)
+  list(JOIN BITLOG2_FILE_MODULES " " image_modules)
   configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/${package}Config.cmake.in
     ${packages}/${package}Config.cmake INSTALL_DESTINATION ${folder})
   write_basic_package_version_file(${packages}/${package}ConfigVersion.cmake

@@ -106,8 +106,12 @@ void read_metadata(std::span<const std::byte> file) {
     }
   }
   bitlog2_preprocessing preprocessing = {};
-  if (bitlog2_get_preprocessing(&network, &preprocessing) == BITLOG2_OK &&
-      preprocessing.resize < preprocessing.crop) {
+  if (bitlog2_get_preprocessing(&network, &preprocessing) != BITLOG2_OK) {
+    return;
+  }
+  if (preprocessing.resize < preprocessing.crop || preprocessing.filter > BITLOG2_LANCZOS ||
+      preprocessing.resize_mode > BITLOG2_SQUASH ||
+      preprocessing.crop_rounding > BITLOG2_TRANSFORMERS_CROP) {
     __builtin_trap();  // a crop is never larger than the image that it is cut from
   }
 }

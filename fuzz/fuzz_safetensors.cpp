@@ -68,7 +68,7 @@ void compare_with_models(const bitlog2::Safetensors& file) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const auto bytes = std::as_bytes(std::span(data, size));
-  bitlog2::describe_foreign_file(bytes, "fuzz");
+  bitlog2::describe_foreign_file(bytes);
   try {
     const bitlog2::Safetensors file = bitlog2::Safetensors::parse(bytes, "fuzz");
     read_tensors(file);

@@ -154,10 +154,35 @@ size_t bitlog2_class_name(const bitlog2_network* network, size_t index, char* na
 
 /* --- images ------------------------------------------------------------------------------ */
 
+/* The filters of Pillow's resize. */
+typedef enum bitlog2_filter {
+  BITLOG2_BICUBIC = 0,
+  BITLOG2_NEAREST,
+  BITLOG2_BOX,
+  BITLOG2_BILINEAR,
+  BITLOG2_HAMMING,
+  BITLOG2_LANCZOS
+} bitlog2_filter;
+
+/* Which sides become `resize` pixels. */
+typedef enum bitlog2_resize_mode {
+  BITLOG2_SHORTER_SIDE = 0, /* the shorter one; the image keeps its proportions */
+  BITLOG2_SQUASH            /* both */
+} bitlog2_resize_mode;
+
+/* Whose centre crop it is. They differ by a pixel where half a pixel is left over. */
+typedef enum bitlog2_crop_rounding {
+  BITLOG2_TORCHVISION_CROP = 0,
+  BITLOG2_TRANSFORMERS_CROP
+} bitlog2_crop_rounding;
+
 /* How a network's images are prepared. */
 typedef struct bitlog2_preprocessing {
-  uint32_t resize; /* pixels of the shorter side after resizing */
-  uint32_t crop;   /* side of the square cut from its centre: bitlog2_image_size */
+  uint32_t resize;        /* pixels of the shorter side, or of both, after resizing */
+  uint32_t crop;          /* side of the square cut from its centre: bitlog2_image_size */
+  uint32_t filter;        /* a bitlog2_filter */
+  uint32_t resize_mode;   /* a bitlog2_resize_mode */
+  uint32_t crop_rounding; /* a bitlog2_crop_rounding */
   /* What is subtracted from red, green and blue in [0, 1], and what they are then divided by, in
    * millionths. For information: the network takes pixels as they are, and does this inside. 0 and
    * 1000000 where calibration has put it into the weights. */
@@ -171,17 +196,18 @@ bitlog2_status bitlog2_get_preprocessing(const bitlog2_network* network,
                                          bitlog2_preprocessing* preprocessing);
 
 /* Bytes of working memory that bitlog2_resize_and_crop needs for an image of width x height
- * pixels, at any address. 0 if a side, resize or crop is not from 1 to 65536. */
+ * pixels, at any address. 0 if a side, resize or crop is not from 1 to 65536, or if a choice is not
+ * one of its enumeration. */
 size_t bitlog2_crop_memory(const bitlog2_preprocessing* preprocessing, size_t width, size_t height);
 
-/* Resizes an image so that its shorter side has `resize` pixels, and cuts the centre; where that
- * is smaller than the crop, black surrounds it. The bytes are those of Pillow's bicubic resize
- * and torchvision's centre crop, and of the bitlog2 tool.
+/* Resizes an image so that its shorter side, or both, have `resize` pixels, and cuts the centre;
+ * where that is smaller than the crop, black surrounds it. The bytes are those of Pillow's resize
+ * and of torchvision's or transformers' centre crop, and of the bitlog2 tool.
  *   rgb     [height, width, 3], 8 bits each, rows from the top, `stride` bytes apart
  *   memory  bitlog2_crop_memory bytes, any content; BITLOG2_SMALL_ARENA if too small
  *   crop    gets [crop, crop, 3], which bitlog2_run takes
- * Returns BITLOG2_WRONG_SIZE for sizes out of range, or a stride of less than a row. Only resize
- * and crop of `preprocessing` matter. */
+ * Returns BITLOG2_WRONG_SIZE where bitlog2_crop_memory returns 0, and for a stride of less than a
+ * row. mean and std of `preprocessing` do not matter. */
 bitlog2_status bitlog2_resize_and_crop(const bitlog2_preprocessing* preprocessing,
                                        const uint8_t* rgb, size_t width, size_t height,
                                        size_t stride, void* memory, size_t memory_size,

@@ -13,6 +13,9 @@ namespace bitlog2 {
 /// else ~/.cache/huggingface/hub. The snapshot of refs/main is preferred. Reads only.
 std::optional<std::filesystem::path> find_in_hub_cache(const std::string& repository);
 
+/// The folder of that snapshot, or of the newest, with whatever it holds.
+std::optional<std::filesystem::path> find_snapshot_in_hub_cache(const std::string& repository);
+
 /// The one command that downloads it.
 std::string hub_download_command(const std::string& repository);
 

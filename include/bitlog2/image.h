@@ -1,5 +1,5 @@
-// Images from files to the model's input crop, byte for byte as Pillow and
-// torchvision do it.
+// Images from files to the model's input crop, byte for byte as Pillow, torchvision and
+// transformers do it.
 #pragma once
 
 #include <array>
@@ -21,12 +21,41 @@ struct RgbImage {
   std::vector<std::uint8_t> pixels;
 };
 
+/// The filters of Pillow's Image.resize.
+enum class Filter : std::uint8_t { bicubic, nearest, box, bilinear, hamming, lanczos };
+
+/// timm's and Pillow's names, in the order of Filter.
+inline constexpr std::array<std::string_view, 6> kFilterNames = {"bicubic",  "nearest", "box",
+                                                                 "bilinear", "hamming", "lanczos"};
+
+/// The filter of one of kFilterNames. Throws Error, with the choices, for another name.
+Filter find_filter(std::string_view name);
+
+/// The filter of a number of Pillow's Image.Resampling, as transformers' `resample` has it: 0
+/// nearest, 1 lanczos, 2 bilinear, 3 bicubic, 4 box, 5 hamming. Throws Error for another.
+Filter filter_from_pillow(int resample);
+
+/// What a resize keeps.
+enum class ResizeMode : std::uint8_t {
+  shorter,  ///< the proportions: the shorter side becomes `resize` pixels
+  squash,   ///< nothing: both sides become `resize` pixels
+};
+
+/// Where a centre crop begins, and where an image that is smaller than the crop lies in its zeros.
+enum class CropRounding : std::uint8_t {
+  torchvision,   ///< halves go to the even pixel; in zeros, half a pixel to the left and top
+  transformers,  ///< halves are rounded down; in zeros, half a pixel to the right and bottom
+};
+
 /// How a model wants its input.
 struct Preprocessing {
-  int resize = 256;  ///< the shorter side after resizing, pixels: floor(crop / crop_pct)
+  int resize = 256;  ///< a side after resizing, pixels: floor(crop / crop_pct)
   int crop = 224;    ///< side of the centre crop, pixels
   std::array<float, 3> mean = {0.485F, 0.456F, 0.406F};  ///< of channels in [0, 1]
   std::array<float, 3> std = {0.229F, 0.224F, 0.225F};
+  Filter filter = Filter::bicubic;
+  ResizeMode resize_mode = ResizeMode::shorter;
+  CropRounding crop_rounding = CropRounding::torchvision;
 };
 
 /// The most pixels that an image may have.
@@ -54,14 +83,13 @@ RgbImage decode_image(std::span<const std::byte> bytes, const std::string& name,
 /// Reads and decodes a file, or a pipe or device to its end (FileBytes). Throws Error.
 RgbImage read_image(const std::filesystem::path& path);
 
-/// Pillow's antialiased bicubic resize (a = -0.5) to width x height, in its 8-bit fixed
-/// point. No side of either may be zero.
-RgbImage resize_bicubic(const RgbImage& image, int width, int height);
+/// Pillow's Image.resize, antialiased but for `nearest`, rows before columns as up to Pillow 12.3
+/// (13: columns first where far more height than width is lost). No side of either may be zero.
+RgbImage resize_image(const RgbImage& image, int width, int height, Filter filter);
 
-/// Resizes the shorter side to `preprocessing.resize` (the longer to
-/// int(resize * long / short)), then cuts the centre crop, with torchvision's rounding.
-/// Returns [crop, crop, 3]; where the resized image is smaller than the crop, zeros
-/// surround it, as in torchvision. No side may be zero.
+/// Resizes the shorter side to `preprocessing.resize` (the longer to int(resize * long / short)),
+/// or both, then cuts the centre crop. Returns [crop, crop, 3]; where the resized image is
+/// smaller than the crop, zeros surround it. No side may be zero.
 RgbImage resize_and_crop(const RgbImage& image, const Preprocessing& preprocessing);
 
 /// (pixel / 255 - mean) / std in float32, to planes: `crop` [S, S, 3] becomes `planes`

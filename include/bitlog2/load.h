@@ -2,20 +2,27 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "bitlog2/model.h"
+#include "bitlog2/tensors.h"
 
 #pragma GCC visibility push(default)
 namespace bitlog2 {
 
 /// Which model, as the user says it; any of these may be empty.
 struct ModelSource {
-  std::string model;              ///< a published name (find_named_model)
-  std::filesystem::path weights;  ///< a checkpoint file; else the one in the Hugging Face cache
-  std::filesystem::path
-      config;  ///< a JSON file for parse_config, where no name describes the model
+  /// A published name (find_named_model); a folder as timm or transformers save it, or as a hub's
+  /// snapshot is; a checkpoint file; or a repository ("owner/name") in the Hugging Face cache.
+  std::string model;
+  /// A checkpoint file: of a published model, or as `model` would say it.
+  std::filesystem::path weights;
+  /// A JSON file for parse_config; one without `family` says only what the files do not.
+  std::filesystem::path config;
+  /// Side of the input, pixels; 0: as the files say. Positions are interpolated.
+  std::size_t image_size = 0;
 };
 
 /// A model with its weights.
@@ -25,12 +32,30 @@ struct LoadedModel {
   std::vector<std::string> notes;        ///< lines for people, e.g. which tensors were ignored
 };
 
+/// What is known of a model before its weights are read.
+struct ModelDescription {
+  ModelConfig config;
+  /// How position embeddings become those of the config's image size; nothing: they are.
+  std::optional<PositionResize> position_resize;
+  std::string library;                   ///< by whose names its tensors go: "timm"
+  std::vector<std::string> class_names;  ///< that stand beside the weights, or none
+  std::vector<std::string> notes;        ///< lines for people, e.g. what was assumed
+};
+
+/// Works out a model's config from its files, which `weights` are among. Throws Error that says
+/// what is missing.
+ModelDescription describe_model(const ModelSource& source, const TensorFile& weights);
+
+/// The file that holds a model's weights, or the index of its shards. Throws Error if there is
+/// none.
+std::filesystem::path weights_of(const ModelSource& source);
+
 /// The files that load_model would read. Throws Error as it does where the weights are not found.
 std::vector<std::filesystem::path> files_of(const ModelSource& source);
 
-/// Loads a model. Its config comes from `source.config`, else from the published model's name,
-/// else from the checkpoint's metadata. Throws Error that says what is missing and, for weights,
-/// the command that gets them.
+/// Loads a model: architecture, sizes, classes and preprocessing come from the published name, from
+/// `source.config`, or from the files. Throws Error that says what is missing and, for weights, the
+/// command that gets them.
 LoadedModel load_model(const ModelSource& source);
 
 }  // namespace bitlog2

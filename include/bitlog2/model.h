@@ -244,6 +244,15 @@ void for_each_norm_pair(Model& model, const std::function<void(LayerNorm&, Linea
 /// Every linear layer, the patch embedding included, in order of execution.
 void for_each_linear(Model& model, const std::function<void(Linear&)>& visit);
 
+/// How position embeddings become those of another image size: how
+/// torch.nn.functional.interpolate is called, always bicubic.
+enum class PositionResize : std::uint8_t {
+  antialias,      ///< timm; transformers' DINOv2 with registers
+  plain,          ///< transformers
+  offset,         ///< the original DINOv2: the scale is of 0.1 tokens more a side
+  align_corners,  ///< torchvision
+};
+
 /// How well a checkpoint fits a model. Current and older timm names both fit, with or without
 /// the prefixes that wrappers put before them ("module."); buffers that the model computes
 /// itself, and counters, are ignored.
@@ -261,7 +270,7 @@ struct CheckpointFit {
   bool fits() const { return obstacle.empty() && misfits.empty(); }
 };
 
-CheckpointFit fit_checkpoint(const Safetensors& file, const ModelConfig& config);
+CheckpointFit fit_checkpoint(const TensorFile& file, const ModelConfig& config);
 
 /// A model with its weights, and CheckpointFit's notes, each with the file's name.
 struct LoadedCheckpoint {
@@ -271,15 +280,17 @@ struct LoadedCheckpoint {
 
 /// Loads a checkpoint. Throws Error saying what to do, or naming the first tensors that do not
 /// fit.
-LoadedCheckpoint load_checkpoint(const Safetensors& file, const ModelConfig& config);
+/// Positions are resized by `position_resize`; without it they must be for the config's image size.
+LoadedCheckpoint load_checkpoint(const TensorFile& file, const ModelConfig& config,
+                                 std::optional<PositionResize> position_resize = {});
 
 /// load_checkpoint, for who wants no notes.
-Model load_model(const Safetensors& file, const ModelConfig& config);
+Model load_model(const TensorFile& file, const ModelConfig& config);
 
 /// The class names in a file's metadata (`class_names` or `label_names`, a JSON array, or
 /// `id2label`, a JSON object from class index to name), else ImageNet's if `config` is called
 /// like a published model, else none. Throws Error for names that are not one for each class.
-std::vector<std::string> class_names(const Safetensors& file, const ModelConfig& config);
+std::vector<std::string> class_names(const TensorFile& file, const ModelConfig& config);
 
 }  // namespace bitlog2
 #pragma GCC visibility pop

@@ -4,14 +4,18 @@
 
 #include <CLI/App.hpp>
 #include <algorithm>
+#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string_view>
+#include <system_error>
+#include <vector>
 
 #include "bitlog2/error.h"
+#include "bitlog2/load.h"
 #include "bitlog2/model.h"
-#include "bitlog2/safetensors.h"
+#include "bitlog2/tensors.h"
 #include "cli/commands.h"
 #include "cli/console.h"
 #include "cli/options.h"
@@ -46,25 +50,27 @@ std::string shape_text(const TensorView& tensor) {
 }
 
 /// A value of the metadata, or "?".
-std::string metadata_or_unknown(const Safetensors& file, const char* key) {
+std::string metadata_or_unknown(const TensorFile& file, const char* key) {
   const auto found = file.metadata().find(key);
   return found == file.metadata().end() ? "?" : found->second;
 }
 
-bool is_quantized(const Safetensors& file) {
+bool is_quantized(const TensorFile& file) {
   return metadata_or_unknown(file, "format") == "bitlog2";
 }
 
 /// All there is to say about a file, however little of it is understood.
 struct Findings {
-  std::optional<ModelConfig> config;  ///< the file's own
-  std::string config_error;           ///< why there is none though the metadata has one
-  std::vector<std::string> models;    ///< that the file fits
-  std::string nearest;                ///< else the one with the fewest misfits
-  CheckpointFit fit;                  ///< to the first that it fits, or to the nearest
+  std::optional<ModelConfig> config;          ///< the file's own
+  std::string config_error;                   ///< why there is none though the metadata has one
+  std::vector<std::string> models;            ///< that the file fits
+  std::string nearest;                        ///< else the one with the fewest misfits
+  CheckpointFit fit;                          ///< to the first that it fits, or to the nearest
+  std::optional<ModelDescription> described;  ///< what --model would make of it
+  std::string undescribed;                    ///< why it would make nothing of it
 };
 
-void read_config(const Safetensors& file, Findings& findings) {
+void read_config(const TensorFile& file, Findings& findings) {
   const auto own = file.metadata().find("config");
   if (own == file.metadata().end()) {
     return;
@@ -78,7 +84,7 @@ void read_config(const Safetensors& file, Findings& findings) {
 
 /// Compares the file with the models that could be meant: its own config's, if it has one, else
 /// the published ones.
-Findings examine(const Safetensors& file) {
+Findings examine(const TensorFile& file) {
   Findings findings;
   read_config(file, findings);
   if (is_quantized(file)) {
@@ -112,12 +118,79 @@ Findings examine(const Safetensors& file) {
   return findings;
 }
 
-std::uint64_t count_elements(const Safetensors& file) {
+/// The file to look into: `path`, or the weights in a folder.
+std::filesystem::path weights_in(const std::string& path) {
+  std::error_code ignored;
+  if (!std::filesystem::is_directory(path, ignored)) {
+    return path;
+  }
+  return weights_of({.model = path, .weights = {}, .config = {}, .image_size = 0});
+}
+
+/// What `--model` makes of the file or folder.
+void describe(const std::string& path, const TensorFile& file, Findings& findings) {
+  const ModelSource source = {.model = path, .weights = {}, .config = {}, .image_size = 0};
+  try {
+    findings.described = describe_model(source, file);
+  } catch (const Error& error) {
+    findings.undescribed = error.what();
+  }
+}
+
+std::string blocks_text(const ModelConfig& config) {
+  std::string text;
+  std::size_t channels = config.embed_dim;
+  for (std::size_t stage = 0; stage < config.depths.size(); ++stage, channels *= 2) {
+    text += fmt::format("{}{} blocks of {} channels in {} heads", stage == 0 ? "" : ", ",
+                        config.depths[stage], channels, config.num_heads[stage]);
+  }
+  return text;
+}
+
+std::string output_text(const ModelConfig& config) {
+  return config.num_classes > 0
+             ? fmt::format("{} classes", config.num_classes)
+             : fmt::format("no classes, an embedding of {} values", output_size(config));
+}
+
+std::string preprocessing_text(const Preprocessing& preprocessing) {
+  return fmt::format(
+      "{} resized to {} pixels ({}), the middle {} of them, mean {:.4g}, std {:.4g}",
+      preprocessing.resize_mode == ResizeMode::squash ? "both sides" : "the shorter side",
+      preprocessing.resize, kFilterNames[static_cast<std::size_t>(preprocessing.filter)],
+      preprocessing.crop, fmt::join(preprocessing.mean, " "), fmt::join(preprocessing.std, " "));
+}
+
+void print_description(const Findings& findings) {
+  if (!findings.described) {
+    print(fmt::format("as a model: {}\n", printable(findings.undescribed)));
+    return;
+  }
+  const ModelConfig& config = findings.described->config;
+  print(
+      fmt::format("as a model: {}, a {} by {}'s names: {}; patches of {} pixels, images of {}; "
+                  "{}\nimages: {}\n",
+                  printable(config.name), config.family == Family::vit ? "ViT" : "Swin",
+                  findings.described->library, blocks_text(config), config.patch_size,
+                  config.img_size, output_text(config), preprocessing_text(config.preprocessing)));
+  for (const std::string& note : findings.described->notes) {
+    print(fmt::format("{}\n", printable(note)));
+  }
+}
+
+std::uint64_t count_elements(const TensorFile& file) {
   std::uint64_t count = 0;
   for (const auto& [name, tensor] : file.tensors()) {
     count += tensor.element_count;
   }
   return count;
+}
+
+/// About the file, and about how its tensors fit.
+std::vector<std::string> all_notes(const TensorFile& file, const Findings& findings) {
+  std::vector<std::string> notes = file.notes();
+  notes.insert(notes.end(), findings.fit.notes.begin(), findings.fit.notes.end());
+  return notes;
 }
 
 void print_fit(const Findings& findings) {
@@ -144,7 +217,7 @@ void print_fit(const Findings& findings) {
   }
 }
 
-void print_text(const Safetensors& file, const Findings& findings) {
+void print_text(const TensorFile& file, const Findings& findings) {
   for (const auto& [name, tensor] : file.tensors()) {
     print(fmt::format("{:<64} {:<5} {}\n", printable(name), printable(tensor.dtype_name),
                       shape_text(tensor)));
@@ -157,7 +230,7 @@ void print_text(const Safetensors& file, const Findings& findings) {
     print(fmt::format("the metadata's config cannot be used: {}\n",
                       printable(findings.config_error)));
   }
-  for (const std::string& note : findings.fit.notes) {
+  for (const std::string& note : all_notes(file, findings)) {
     print(fmt::format("{}\n", printable(note)));
   }
   if (is_quantized(file)) {
@@ -169,10 +242,13 @@ void print_text(const Safetensors& file, const Findings& findings) {
         shown("a_bits"), shown("format_version")));
     return;
   }
-  print_fit(findings);
+  if (!findings.described || !findings.models.empty()) {
+    print_fit(findings);
+  }
+  print_description(findings);
 }
 
-ordered_json to_json(const Safetensors& file, const Findings& findings) {
+ordered_json to_json(const TensorFile& file, const Findings& findings) {
   ordered_json document;
   document["tensors"] = ordered_json::object();
   for (const auto& [name, tensor] : file.tensors()) {
@@ -186,8 +262,16 @@ ordered_json to_json(const Safetensors& file, const Findings& findings) {
   document["obstacle"] = findings.fit.obstacle;
   document["misfits"] = findings.fit.misfits;
   document["advice"] = findings.fit.advice;
-  document["notes"] = findings.fit.notes;
+  document["notes"] = all_notes(file, findings);
   document["config_error"] = findings.config_error;
+  document["model"] = nullptr;
+  if (findings.described) {
+    document["model"] = ordered_json::parse(config_to_json(findings.described->config));
+    document["library"] = findings.described->library;
+    document["assumed"] = findings.described->notes;
+  } else {
+    document["missing"] = findings.undescribed;
+  }
   return document;
 }
 
@@ -201,13 +285,21 @@ void add_inspect(CLI::App& app, std::function<int()>& run) {
   const auto options = std::make_shared<Options>();
   CLI::App* command =
       app.add_subcommand("inspect", "List a checkpoint's tensors and say which model it is");
-  command->add_option("file", options->file, "A .safetensors file")->required();
+  command
+      ->add_option("file", options->file,
+                   "A checkpoint: .safetensors, .pth, .bin, an index of shards, or a folder as "
+                   "timm or transformers save a model")
+      ->required();
   add_json_option(*command, options->json, "Write what the file holds");
   command->callback([options, &run] {
     run = [options] {
-      check_outputs({options->json}, {options->file});
-      const Safetensors file = Safetensors::open(options->file);
-      const Findings findings = examine(file);
+      const std::filesystem::path path = weights_in(options->file);
+      check_outputs({options->json}, {path});
+      const TensorFile file = open_tensors(path);
+      Findings findings = examine(file);
+      if (!is_quantized(file)) {
+        describe(options->file, file, findings);
+      }
       if (!options->json.to_stdout()) {
         print_text(file, findings);
       }

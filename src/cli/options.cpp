@@ -160,10 +160,21 @@ void hide_kept_options(CLI::App& app) {
 }
 
 void add_model_options(CLI::App& command, ModelSource& source) {
-  command.add_option("--model", source.model, "A published model: " + model_names());
-  command.add_option("--weights", source.weights,
-                     "Checkpoint, .safetensors (default: the model's in the Hugging Face cache)");
-  command.add_option("--config", source.config, "JSON file that describes a model of other sizes");
+  command.add_option("--model", source.model,
+                     "A folder as timm or transformers save a model, a checkpoint file, a "
+                     "repository in the Hugging Face cache, or a published model: " +
+                         model_names());
+  command.add_option(
+      "--weights", source.weights,
+      "Checkpoint: .safetensors, .pth, .bin or an index of shards (default: the model's in "
+      "the Hugging Face cache)");
+  command.add_option("--config", source.config,
+                     "JSON file that describes a model, or what its files do not say");
+  command
+      .add_option("--image-size", source.image_size,
+                  "Side of the input, pixels; positions are interpolated (default: as the model's "
+                  "files say)")
+      ->check(CLI::Range(1, 1 << 14));
 }
 
 void add_calibration_options(CLI::App& command, CalibrationOptions& options) {

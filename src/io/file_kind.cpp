@@ -3,25 +3,21 @@
 #include "io/file_kind.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
 #include <cstring>
 #include <nlohmann/json.hpp>
-#include <optional>
-#include <set>
 #include <string_view>
 #include <vector>
+
+#include "io/shallow_json.h"
 
 namespace bitlog2 {
 namespace {
 
-namespace fs = std::filesystem;
 using nlohmann::json;
 using namespace std::string_view_literals;
-
-constexpr std::size_t kLongestJson = 64 << 20;
 
 std::string_view as_text(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
@@ -101,6 +97,7 @@ struct Magic {
 constexpr std::array kMagics = {
     // A pickled long integer: the number by which torch.load knows its old format.
     Magic{"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."sv, FileKind::pytorch_legacy},
+    Magic{"L119547037146038801333356L\n."sv, FileKind::pytorch_legacy},  // in protocols 0 and 1
     Magic{"GGUF"sv, FileKind::gguf},
     Magic{"\x89HDF\r\n\x1a\n"sv, FileKind::hdf5},
     Magic{"TFL3"sv, FileKind::tflite, 4},
@@ -118,6 +115,20 @@ constexpr std::array kMagics = {
     Magic{"\x89PNG\r\n\x1a\n"sv, FileKind::png},
     Magic{"\xff\xd8\xff"sv, FileKind::jpeg},
 };
+
+/// The same number in later protocols, which have more before it.
+bool is_legacy_pytorch(std::string_view bytes) {
+  constexpr std::size_t kLooked = 32;
+  return bytes.starts_with('\x80') &&
+         bytes.substr(0, kLooked).find("\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."sv) !=
+             std::string_view::npos;
+}
+
+/// torch's first format was a tar archive of these.
+bool is_pytorch_tar(std::string_view bytes) {
+  return bytes.starts_with("sys_info\0"sv) || bytes.starts_with("pickle\0"sv) ||
+         bytes.starts_with("tensors\0"sv) || bytes.starts_with("storages\0"sv);
+}
 
 /// Pickle's protocols 2 to 5 begin with their number and one of a few operations.
 bool is_pickle(std::string_view bytes) {
@@ -167,13 +178,6 @@ std::string_view skip_space(std::string_view text) {
   }
   text.remove_prefix(std::min(text.find_first_not_of(" \t\r\n"), text.size()));
   return text;
-}
-
-/// The JSON of `text`, without what is nested deeper than any index is; discarded if it is none.
-json shallow_json(std::string_view text) {
-  const auto at_sane_depth = [](int depth, json::parse_event_t, json&) { return depth <= 4; };
-  return text.size() > kLongestJson ? json(json::value_t::discarded)
-                                    : json::parse(text, at_sane_depth, false);
 }
 
 FileKind json_kind(std::string_view text) {
@@ -229,39 +233,6 @@ bool is_zeros(std::string_view bytes) {
 
 // ---- In words --------------------------------------------------------------------------
 
-/// `name` with another ending.
-std::string with_ending(const std::string& name, const char* ending) {
-  return fs::path(name).replace_extension(ending).string();
-}
-
-std::string describe_shards(std::string_view text, const std::string& name) {
-  const json document = shallow_json(skip_space(text));
-  std::set<std::string> shards;
-  if (document.contains("weight_map") && document["weight_map"].is_object()) {
-    for (const json& shard : document["weight_map"]) {
-      if (shard.is_string()) {
-        shards.insert(shard.get<std::string>());
-      }
-    }
-  }
-  const std::string what = "a list of shards, not weights";
-  if (shards.empty()) {
-    return what + "; give a .safetensors file";
-  }
-  if (shards.size() == 1) {
-    return fmt::format("{}; give {}", what,
-                       (fs::path(name).parent_path() / *shards.begin()).string());
-  }
-  const bool pytorch = !shards.begin()->ends_with(".safetensors");
-  return fmt::format(
-      "{} ({} files, {} to {}); merge them, in their folder: python3 -c \"import json, {}"
-      "safetensors.torch as s; n = set(json.load(open('{}'))['weight_map'].values()); "
-      "s.save_file({{k: v for f in n for k, v in {}.items()}}, 'merged.safetensors')\"",
-      what, shards.size(), *shards.begin(), *shards.rbegin(), pytorch ? "torch, " : "",
-      name_in_command(fs::path(name).filename().string(), "INDEX.json"),
-      pytorch ? "torch.load(f, map_location='cpu', weights_only=True)" : "s.load_file(f)");
-}
-
 /// A kind in words, and what to do.
 struct Description {
   FileKind kind;
@@ -271,21 +242,27 @@ struct Description {
 
 constexpr auto kGetPyTorchOrTimm =
     "take the model's PyTorch or safetensors weights in its place (timm has most)"sv;
+constexpr auto kOnlyWeights = "it can be given as weights only"sv;
 constexpr auto kUnpack = "unpack it, and give the .safetensors file inside"sv;
 constexpr auto kDownloadAgain = "download it again"sv;
 
 constexpr std::array kDescriptions = {
     Description{FileKind::empty, "an empty file", kDownloadAgain},
     Description{FileKind::zeros, "filled with zeros, as broken downloads are", kDownloadAgain},
+    Description{FileKind::pytorch_zip, "a PyTorch checkpoint, not safetensors", kOnlyWeights},
+    Description{FileKind::pytorch_legacy, "a PyTorch checkpoint, not safetensors", kOnlyWeights},
     Description{FileKind::pytorch_truncated, "a PyTorch checkpoint whose end is missing",
-                "download it again, then convert it to safetensors"},
+                kDownloadAgain},
+    Description{FileKind::pytorch_tar, "a PyTorch checkpoint from before torch 0.1.10",
+                "load it in Python and save it again: torch.save(torch.load('FILE'), 'FILE.pth')"},
+    Description{FileKind::shard_index, "a list of shards, not safetensors", kOnlyWeights},
     Description{FileKind::torchscript, "a TorchScript program, not safetensors",
                 "save its weights: python3 -c \"import torch, safetensors.torch as s; "
                 "s.save_file({k: v.contiguous().clone() for k, v in "
                 "torch.jit.load('FILE', map_location='cpu').state_dict().items()}, "
                 "'FILE.safetensors')\""},
     Description{FileKind::pickle, "a Python pickle, not safetensors",
-                "load it in Python and save its tensors with safetensors.torch.save_file"},
+                "load it in Python and save its tensors with torch.save or safetensors"},
     Description{FileKind::onnx, "an ONNX model, not safetensors", kGetPyTorchOrTimm},
     Description{FileKind::gguf, "a GGUF file (llama.cpp), not safetensors", kGetPyTorchOrTimm},
     Description{FileKind::hdf5, "an HDF5 file (Keras?), not safetensors", kGetPyTorchOrTimm},
@@ -327,16 +304,6 @@ constexpr std::array kDescriptions = {
 
 }  // namespace
 
-std::string convert_pytorch(const std::string& name) {
-  return fmt::format(
-      "convert it: python3 -c \"import torch, safetensors.torch as s; d = torch.load('{}', "
-      "map_location='cpu', weights_only=True); d = d.get('model', d.get('state_dict', d)); "
-      "s.save_file({{k: v.contiguous().clone() for k, v in d.items() if torch.is_tensor(v)}}, "
-      "'{}')\"",
-      name_in_command(name, "FILE.pth"),
-      name_in_command(with_ending(name, ".safetensors"), "FILE.safetensors"));
-}
-
 FileKind file_kind(std::span<const std::byte> bytes) {
   const std::string_view text = as_text(bytes);
   if (text.empty()) {
@@ -347,11 +314,12 @@ FileKind file_kind(std::span<const std::byte> bytes) {
   }
   for (const Magic& magic : kMagics) {
     if (text.size() > magic.offset && text.substr(magic.offset).starts_with(magic.bytes)) {
-      return magic.kind;
+      return magic.kind == FileKind::tar && is_pytorch_tar(text) ? FileKind::pytorch_tar
+                                                                 : magic.kind;
     }
   }
   if (is_pickle(text)) {
-    return FileKind::pickle;
+    return is_legacy_pytorch(text) ? FileKind::pytorch_legacy : FileKind::pickle;
   }
   if (text.ends_with("\x57\xfb\x80\x8b\x24\x75\x47\xdb"sv)) {
     return FileKind::tensorflow_checkpoint;
@@ -364,28 +332,14 @@ FileKind file_kind(std::span<const std::byte> bytes) {
   return text.size() > kFewBytes && is_zeros(text) ? FileKind::zeros : text_kind(text);
 }
 
-std::string describe_foreign_file(std::span<const std::byte> bytes, const std::string& name) {
+std::string describe_foreign_file(std::span<const std::byte> bytes) {
   const FileKind kind = file_kind(bytes);
-  if (kind == FileKind::pytorch_zip || kind == FileKind::pytorch_legacy) {
-    return "a PyTorch checkpoint, not safetensors; " + convert_pytorch(name);
-  }
-  if (kind == FileKind::shard_index) {
-    return describe_shards(as_text(bytes), name);
-  }
   for (const Description& description : kDescriptions) {
     if (description.kind == kind) {
       return fmt::format("{}; {}", description.what, description.advice);
     }
   }
   return "";
-}
-
-std::string name_in_command(const std::string& name, const std::string& placeholder) {
-  const bool plain = std::ranges::all_of(name, [](unsigned char letter) {
-    return letter >= 0x20 && letter != 0x7F &&
-           R"('"\$`!)"sv.find(static_cast<char>(letter)) == std::string_view::npos;
-  });
-  return plain ? name : placeholder;
 }
 
 }  // namespace bitlog2

@@ -1,5 +1,5 @@
-// What people give as a checkpoint that is no safetensors file: recognized by its first bytes,
-// so that the error can say what it is and how to get from it to a file that loads.
+// What people give as a checkpoint that is no safetensors file: recognized by its first bytes, so
+// that it is read as what it is, or the error can say what it is and what to do.
 #pragma once
 
 #include <cstddef>
@@ -18,6 +18,7 @@ enum class FileKind : std::uint8_t {
   pytorch_zip,
   pytorch_truncated,  ///< a zip archive whose end is missing
   pytorch_legacy,     ///< torch.save before version 1.6
+  pytorch_tar,        ///< and before 0.1.10
   torchscript,
   pickle,  ///< of something else
   // other libraries
@@ -56,18 +57,11 @@ enum class FileKind : std::uint8_t {
 /// What these bytes are, if they are no safetensors file. It reads a bounded part of them.
 FileKind file_kind(std::span<const std::byte> bytes);
 
-/// Such a file in words, and what to do, as one line: "a PyTorch checkpoint, not safetensors;
-/// convert it: python3 -c ...". `name` is the file's, for the command. Empty for `unknown`.
-std::string describe_foreign_file(std::span<const std::byte> bytes, const std::string& name);
-
-/// The command that makes a safetensors file of the PyTorch checkpoint `name`.
-std::string convert_pytorch(const std::string& name);
+/// Such a file in words, and what to do, as one line: "a web page, not a checkpoint; ...". Empty
+/// for `unknown`.
+std::string describe_foreign_file(std::span<const std::byte> bytes);
 
 /// What a folder holds that was given in place of a file, and what to give: one line.
 std::string describe_folder(const std::filesystem::path& folder);
-
-/// A name as it can stand between single quotes inside a shell's double quotes, or a
-/// placeholder if it has characters that mean something there.
-std::string name_in_command(const std::string& name, const std::string& placeholder);
 
 }  // namespace bitlog2

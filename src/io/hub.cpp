@@ -64,17 +64,17 @@ bool has_weights(const fs::path& snapshot) {
   return fs::is_regular_file(snapshot / kWeights, ignored);
 }
 
-}  // namespace
-
-std::optional<fs::path> find_in_hub_cache(const std::string& repository) {
+/// The snapshot of refs/main, else the newest, of those that are `usable`.
+std::optional<fs::path> find_snapshot(const std::string& repository,
+                                      bool (*usable)(const fs::path&)) {
   const std::optional<fs::path> cache = cache_folder();
   if (!cache) {
     return std::nullopt;
   }
   const fs::path folder = *cache / folder_name(repository);
   const std::string commit = main_commit(folder);
-  if (!commit.empty() && has_weights(folder / "snapshots" / commit)) {
-    return folder / "snapshots" / commit / kWeights;
+  if (!commit.empty() && usable(folder / "snapshots" / commit)) {
+    return folder / "snapshots" / commit;
   }
   std::optional<fs::path> newest;
   fs::file_time_type newest_time = fs::file_time_type::min();
@@ -83,12 +83,26 @@ std::optional<fs::path> find_in_hub_cache(const std::string& repository) {
        entry.increment(error)) {
     std::error_code no_time;
     const fs::file_time_type time = fs::last_write_time(entry->path(), no_time);
-    if (!no_time && has_weights(entry->path()) && (!newest || time > newest_time)) {
-      newest = entry->path() / kWeights;
+    if (!no_time && usable(entry->path()) && (!newest || time > newest_time)) {
+      newest = entry->path();
       newest_time = time;
     }
   }
   return newest;
+}
+
+}  // namespace
+
+std::optional<std::filesystem::path> find_in_hub_cache(const std::string& repository) {
+  const auto snapshot = find_snapshot(repository, has_weights);
+  return snapshot ? std::optional(*snapshot / kWeights) : std::nullopt;
+}
+
+std::optional<std::filesystem::path> find_snapshot_in_hub_cache(const std::string& repository) {
+  return find_snapshot(repository, [](const fs::path& snapshot) {
+    std::error_code ignored;
+    return fs::is_directory(snapshot, ignored);
+  });
 }
 
 std::string hub_download_command(const std::string& repository) {

@@ -14,7 +14,8 @@ namespace {
 
 constexpr std::int32_t kHalf = 1 << (kWeightBits - 1);
 
-void filter_row_anywhere(const std::uint8_t* input, const Filter& filter, std::uint8_t* output) {
+void filter_row_anywhere(const std::uint8_t* input, const SideFilter& filter,
+                         std::uint8_t* output) {
   const auto rounded = [](std::int32_t sum) {
     return static_cast<std::uint8_t>(std::clamp(sum >> kWeightBits, 0, 255));
   };
@@ -56,7 +57,7 @@ BITLOG2_TARGET_CLONES void filter_rows_by_clones(const std::uint8_t* input,
 #if defined(__x86_64__)
 
 /// Four inputs at a time, their weights in two halves of 16 bits: w = upper * 2^11 + lower.
-[[gnu::target("avx2")]] void filter_row_avx2(const std::uint8_t* input, const Filter& filter,
+[[gnu::target("avx2")]] void filter_row_avx2(const std::uint8_t* input, const SideFilter& filter,
                                              std::uint8_t* output) {
   constexpr int kLowerBits = 11;
   constexpr std::size_t kTogether = 4;

@@ -22,7 +22,7 @@ struct Run {
 
 /// Which inputs each output of a run sums, and their weights times 2^kWeightBits. The inputs'
 /// weights add up to that, and their magnitudes to less than twice as much.
-struct Filter {
+struct SideFilter {
   std::size_t stride = 0;             ///< from one output's weights to the next's: a multiple of 4
   std::vector<Run> inputs;            ///< of each output
   std::vector<std::int32_t> weights;  ///< [outputs, stride], 0 behind an output's inputs
@@ -33,7 +33,8 @@ struct Filter {
 };
 
 /// A row of RGB pixels, filtered: each channel's sum, rounded and cut to a byte.
-using RowFilter = void (*)(const std::uint8_t* input, const Filter& filter, std::uint8_t* output);
+using RowFilter = void (*)(const std::uint8_t* input, const SideFilter& filter,
+                           std::uint8_t* output);
 
 /// The row filters that this CPU can run, best first; all give the same bytes.
 std::span<const RowFilter> row_filters();

@@ -6,9 +6,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
-#include <bit>
-#include <cmath>
 #include <cstring>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -16,6 +13,7 @@
 
 #include "bitlog2/error.h"
 #include "bitlog2/files.h"
+#include "io/dtypes.h"
 #include "io/file_kind.h"
 
 namespace bitlog2 {
@@ -23,85 +21,8 @@ namespace {
 
 using nlohmann::json;
 
-static_assert(std::endian::native == std::endian::little,
-              "safetensors data is little-endian and is used in place");
-
 constexpr std::uint64_t kMaxHeaderBytes = 100'000'000;  // the format's own limit
 constexpr std::size_t kDataAlignment = 64;              // of what we write
-
-/// What helps whose weights have a dtype that is not taken.
-enum class Cure : std::uint8_t {
-  none,       ///< not weights at all
-  convert,    ///< PyTorch widens these to float32
-  dequantize  ///< codes, of which this file alone does not say what they mean
-};
-
-struct DTypeEntry {
-  DType dtype;
-  std::string_view name;
-  unsigned bits;
-  Cure cure = Cure::none;
-};
-
-constexpr std::array kDTypes = {
-    DTypeEntry{DType::f32, "F32", 32},
-    DTypeEntry{DType::f16, "F16", 16},
-    DTypeEntry{DType::bf16, "BF16", 16},
-    DTypeEntry{DType::u8, "U8", 8, Cure::dequantize},
-    DTypeEntry{DType::i8, "I8", 8, Cure::dequantize},
-    DTypeEntry{DType::i16, "I16", 16},
-    DTypeEntry{DType::i32, "I32", 32, Cure::dequantize},
-    DTypeEntry{DType::i64, "I64", 64},
-};
-
-/// The format's other dtypes, which may stand in a file but are never read.
-constexpr std::array kOtherDTypes = {
-    DTypeEntry{DType::other, "F64", 64, Cure::convert},
-    DTypeEntry{DType::other, "BOOL", 8},
-    DTypeEntry{DType::other, "U16", 16},
-    DTypeEntry{DType::other, "U32", 32, Cure::dequantize},
-    DTypeEntry{DType::other, "U64", 64},
-    DTypeEntry{DType::other, "C64", 64},
-    DTypeEntry{DType::other, "F8_E4M3", 8, Cure::convert},
-    DTypeEntry{DType::other, "F8_E5M2", 8, Cure::convert},
-    DTypeEntry{DType::other, "F8_E4M3FNUZ", 8, Cure::convert},
-    DTypeEntry{DType::other, "F8_E5M2FNUZ", 8, Cure::convert},
-    DTypeEntry{DType::other, "F8_E8M0", 8, Cure::dequantize},
-    DTypeEntry{DType::other, "F6_E2M3", 6, Cure::dequantize},
-    DTypeEntry{DType::other, "F6_E3M2", 6, Cure::dequantize},
-    DTypeEntry{DType::other, "F4", 4, Cure::dequantize},
-};
-
-const DTypeEntry* find_dtype(std::string_view name) {
-  for (const DTypeEntry& entry : kDTypes) {
-    if (entry.name == name) {
-      return &entry;
-    }
-  }
-  for (const DTypeEntry& entry : kOtherDTypes) {
-    if (entry.name == name) {
-      return &entry;
-    }
-  }
-  return nullptr;
-}
-
-/// Why a tensor's values are no weights, and what to do.
-std::string refusal_of_dtype(const TensorView& view, const std::string& file) {
-  const DTypeEntry* dtype = find_dtype(view.dtype_name);
-  const std::string what =
-      fmt::format("is {}{}; weights must be F32, F16 or BF16",
-                  dtype == nullptr ? "of the unknown dtype " : "", view.dtype_name);
-  const Cure cure = dtype == nullptr ? Cure::none : dtype->cure;
-  if (cure == Cure::convert) {
-    return fmt::format(
-        "{}; convert with python3 -c \"import safetensors.torch as s; s.save_file({{k: v.float() "
-        "for k, v in s.load_file('{}').items()}}, 'f32.safetensors')\"",
-        what, name_in_command(file, "FILE.safetensors"));
-  }
-  return cure == Cure::dequantize ? what + "; it holds quantized codes: give the float checkpoint"
-                                  : what;
-}
 
 /// Reads one file's header; every failure names the file and, where there is one, the tensor.
 class HeaderReader {
@@ -138,7 +59,7 @@ class HeaderReader {
 
   /// Throws an Error that names what the file is, if that can be told.
   void fail_if_foreign() const {
-    const std::string kind = describe_foreign_file(bytes_, name_);
+    const std::string kind = describe_foreign_file(bytes_);
     if (!kind.empty()) {
       throw Error(fmt::format("{}: is {}", name_, kind));
     }
@@ -266,37 +187,7 @@ class HeaderReader {
   std::vector<Extent> extents_;
 };
 
-template <class Stored, class Convert>
-void convert(std::span<const std::byte> bytes, std::span<float> values, Convert to_float) {
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    Stored stored;
-    std::memcpy(&stored, bytes.data() + i * sizeof(Stored), sizeof(Stored));
-    values[i] = to_float(stored);
-  }
-}
-
 }  // namespace
-
-std::string_view dtype_name(DType dtype) {
-  for (const DTypeEntry& entry : kDTypes) {
-    if (entry.dtype == dtype) {
-      return entry.name;
-    }
-  }
-  return "?";
-}
-
-float half_to_float(std::uint16_t half) {
-  const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000U) << 16;
-  const std::uint32_t exponent = (half >> 10) & 0x1FU;
-  const std::uint32_t fraction = half & 0x3FFU;
-  if (exponent == 0) {  // zero or subnormal: fraction * 2^-24
-    const float magnitude = static_cast<float>(fraction) * 0x1p-24F;
-    return std::bit_cast<float>(std::bit_cast<std::uint32_t>(magnitude) | sign);
-  }
-  const std::uint32_t wide_exponent = exponent == 31 ? 255 : exponent + 112;
-  return std::bit_cast<float>(sign | wide_exponent << 23 | fraction << 13);
-}
 
 Safetensors Safetensors::open(const std::filesystem::path& path) {
   std::error_code ignored;
@@ -305,60 +196,15 @@ Safetensors Safetensors::open(const std::filesystem::path& path) {
   }
   auto file = std::make_shared<const MappedFile>(path);
   Safetensors result = parse(file->bytes(), path.string());
-  result.file_ = std::move(file);
+  result.content_.memory.push_back(std::move(file));
   return result;
 }
 
 Safetensors Safetensors::parse(std::span<const std::byte> bytes, const std::string& name) {
   Safetensors result;
-  result.name_ = name;
-  HeaderReader(bytes, result.name_).read(result.tensors_, result.metadata_);
+  result.content_.name = name;
+  HeaderReader(bytes, name).read(result.content_.tensors, result.content_.metadata);
   return result;
-}
-
-const TensorView* Safetensors::find(const std::string& tensor) const {
-  const auto found = tensors_.find(tensor);
-  return found == tensors_.end() ? nullptr : &found->second;
-}
-
-const TensorView& Safetensors::at(const std::string& tensor) const {
-  const TensorView* view = find(tensor);
-  if (view == nullptr) {
-    throw Error(fmt::format("{}: tensor '{}' is missing", name_, tensor));
-  }
-  return *view;
-}
-
-std::vector<float> Safetensors::read_floats(const std::string& tensor) const {
-  const TensorView& view = at(tensor);
-  if (view.dtype != DType::f32 && view.dtype != DType::f16 && view.dtype != DType::bf16) {
-    throw Error(fmt::format("{}: tensor '{}' {}", name_, tensor, refusal_of_dtype(view, name_)));
-  }
-  // element_count is backed by bytes that exist: it cannot be larger than the file.
-  std::vector<float> values(static_cast<std::size_t>(view.element_count));
-  switch (view.dtype) {
-    case DType::f32:
-      if (!values.empty()) {
-        std::memcpy(values.data(), view.bytes.data(), view.bytes.size());
-      }
-      break;
-    case DType::f16:
-      convert<std::uint16_t>(view.bytes, values, half_to_float);
-      break;
-    default:
-      convert<std::uint16_t>(view.bytes, values, [](std::uint16_t stored) {
-        return std::bit_cast<float>(static_cast<std::uint32_t>(stored) << 16);
-      });
-      break;
-  }
-  const auto bad =
-      std::find_if(values.begin(), values.end(), [](float value) { return !std::isfinite(value); });
-  if (bad != values.end()) {
-    throw Error(fmt::format("{}: tensor '{}' holds {} at element {}; the checkpoint is damaged",
-                            name_, tensor, std::isnan(*bad) ? "NaN" : "infinity",
-                            bad - values.begin()));
-  }
-  return values;
 }
 
 std::vector<std::byte> serialize_safetensors(std::span<const TensorToWrite> tensors,

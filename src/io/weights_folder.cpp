@@ -83,8 +83,7 @@ std::string describe_folder(const fs::path& folder) {
     return give(weights.front());
   }
   if (!indices.empty()) {
-    return fmt::format("a folder of shards; give {} to be told how to merge them",
-                       (folder / indices.front()).string());
+    return give(indices.front());
   }
   if (!weights.empty()) {
     return fmt::format("a folder; give one of its files: {}", first_names(weights));
@@ -94,8 +93,8 @@ std::string describe_folder(const fs::path& folder) {
   }
   const std::vector<std::string> pytorch = with_endings(names, {".bin", ".pth", ".pt", ".ckpt"});
   if (!pytorch.empty()) {
-    return fmt::format("a folder with a PyTorch checkpoint, not safetensors; {}",
-                       convert_pytorch((folder / pytorch.front()).string()));
+    const std::vector<std::string> lists = with_endings(names, {".bin.index.json"});
+    return give(lists.empty() ? pytorch.front() : lists.front());
   }
   if (names.empty()) {
     return "an empty folder; give a .safetensors file";

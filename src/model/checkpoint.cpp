@@ -14,122 +14,17 @@
 #include "bitlog2/dataset.h"
 #include "bitlog2/error.h"
 #include "bitlog2/model.h"
+#include "model/names/assembly.h"
+#include "model/names/checkpoint_names.h"
+#include "model/names/class_name_list.h"
 
 namespace bitlog2 {
 namespace {
 
 constexpr std::size_t kMisfitsNamed = 4;  // in a message
 
-// ---- Names -----------------------------------------------------------------------------
-
-/// What wrappers put before a model's names, in any nesting: data parallelism, torch.compile,
-/// Lightning modules, averaged weights. No name of timm's begins like one of these.
-constexpr auto kWrappers = std::to_array<std::string_view>(
-    {"module.", "model.", "_orig_mod.", "backbone.", "vit.", "deit.", "swin.", "net.", "network.",
-     "encoder.", "state_dict.", "model_state_dict.", "model_ema.", "ema_model.", "ema.",
-     "online_model.", "student.", "teacher."});
-
-/// How much of `name` wrappers have put before it.
-std::size_t wrapper_length(std::string_view name) {
-  std::size_t length = 0;
-  for (bool found = true; found;) {
-    found = false;
-    for (const std::string_view wrapper : kWrappers) {
-      if (name.substr(length).starts_with(wrapper)) {
-        length += wrapper.size();
-        found = true;
-      }
-    }
-  }
-  return length;
-}
-
-std::string last_part(const std::string& name) {
-  return name.substr(name.rfind('.') + 1);  // npos + 1 is 0
-}
-
-/// Counters that training and profiling leave in a checkpoint: single numbers that no forward
-/// pass reads.
-bool is_counter(const std::string& name, const TensorView& tensor) {
-  constexpr auto kCounters = std::to_array<std::string_view>(
-      {"total_ops", "total_params", "n_averaged", "num_batches_tracked", "initted", "step", "steps",
-       "global_step", "num_updates", "epoch", "decay"});
-  if (tensor.element_count != 1) {
-    return false;
-  }
-  const bool is_integer = tensor.dtype_name.starts_with('I') || tensor.dtype_name == "BOOL" ||
-                          (tensor.dtype_name.starts_with('U') && tensor.dtype_name.size() <= 3);
-  return is_integer || std::ranges::find(kCounters, last_part(name)) != kCounters.end();
-}
-
-/// A checkpoint's tensors by their names without wrappers.
-class UnwrappedNames {
- public:
-  explicit UnwrappedNames(const Safetensors& file) {
-    for (const auto& [name, tensor] : file.tensors()) {
-      const std::size_t length = wrapper_length(name);
-      const std::string prefix = name.substr(0, length);
-      const auto [entry, is_new] = in_file_.emplace(name.substr(length), name);
-      if (!is_new && !twice_ && !is_counter(name, tensor)) {
-        const std::string& other = entry->second;
-        twice_ = std::pair(other.substr(0, wrapper_length(other)), prefix);
-      }
-      if (length > 0) {
-        prefixes_.insert(prefix);
-      }
-    }
-  }
-
-  bool contains(const std::string& name) const { return in_file_.contains(name); }
-
-  bool contains_prefix(const std::string& prefix) const {
-    const auto entry = in_file_.lower_bound(prefix);
-    return entry != in_file_.end() && entry->first.starts_with(prefix);
-  }
-
-  /// The name in the file; `name` itself if it is not there.
-  const std::string& in_file(const std::string& name) const {
-    const auto entry = in_file_.find(name);
-    return entry == in_file_.end() ? name : entry->second;
-  }
-
-  const std::map<std::string, std::string>& all() const { return in_file_; }
-  const std::set<std::string>& prefixes() const { return prefixes_; }
-
-  /// Two prefixes under which one name stands.
-  const std::optional<std::pair<std::string, std::string>>& twice() const { return twice_; }
-
- private:
-  std::map<std::string, std::string> in_file_;
-  std::set<std::string> prefixes_;
-  std::optional<std::pair<std::string, std::string>> twice_;
-};
-
-/// The name under which a checkpoint holds the parameter that timm 0.4.12 calls `name`, wrappers
-/// aside. Since then Swin's downsample moved to the start of the next stage, so that the first
-/// has none, and the heads into `head.fc`.
-std::string name_in_checkpoint(const UnwrappedNames& names, const std::string& name) {
-  if (names.contains(name) && name.find("downsample") == std::string::npos) {
-    return name;
-  }
-  if (name.starts_with("head.") && names.contains("head.fc." + name.substr(5))) {
-    return "head.fc." + name.substr(5);
-  }
-  if (name.starts_with("layers.") && name.find("downsample") != std::string::npos &&
-      !names.contains_prefix("layers.0.downsample.") &&
-      names.contains_prefix("layers.1.downsample.")) {
-    const std::size_t dot = name.find('.', 7);
-    return fmt::format("layers.{}{}", std::stoul(name.substr(7, dot - 7)) + 1, name.substr(dot));
-  }
-  return name;
-}
-
 std::string shape_text(const std::vector<std::uint64_t>& shape) {
   return fmt::format("[{}]", fmt::join(shape, ", "));
-}
-
-bool is_computed_buffer(const std::string& name) {
-  return name.ends_with("relative_position_index") || name.ends_with("attn_mask");
 }
 
 // ---- What a checkpoint of something else is ---------------------------------------------
@@ -140,27 +35,33 @@ struct Naming {
 };
 
 constexpr auto kOtherNamings =
-    std::to_array<Naming>({{"embeddings.patch_embeddings.", "Hugging Face transformers'"},
-                           {"attention.attention.query.", "Hugging Face transformers'"},
-                           {"vision_model.", "Hugging Face transformers' (CLIP or SigLIP)"},
-                           {"visual.transformer.resblocks.", "OpenCLIP's"},
-                           {"encoder.layers.encoder_layer_", "torchvision's"},
-                           {"features.0.0.weight", "torchvision's"},
+    std::to_array<Naming>({{"visual.transformer.resblocks.", "OpenCLIP's"},
                            {"patch_embed.projection.", "MMPretrain's"},
                            {"attn.w_msa.", "MMPretrain's"},
                            {"to_patch_embedding.", "vit-pytorch's"},
                            {"Transformer/encoderblock_", "JAX's (big_vision)"}});
 
+struct UnknownPart {
+  std::string_view part;  ///< of a name
+  std::string_view what;
+};
+
+constexpr auto kUnknownParts =
+    std::to_array<UnknownPart>({{"mlp.w12.", "a SwiGLU MLP"},
+                                {"mlp.weights_in.", "a SwiGLU MLP"},
+                                {"mlp.fc1_g.", "a SwiGLU MLP"},
+                                {"mlp.gate_proj.", "a SwiGLU MLP"},
+                                {"mlp.up_proj.", "rotary positions (DINOv3)"},
+                                {"attn.q_norm.", "normalised queries and keys"},
+                                {"norm1.bias_", "an unknown LayerNorm"},
+                                {"attn.logit_scale", "Swin V2's cosine attention"}});
+
 /// What makes the file no checkpoint of any model here; empty if nothing does.
-std::string find_obstacle(const Safetensors& file, const UnwrappedNames& names) {
+std::string find_obstacle(const TensorFile& file, const CheckpointNames& names) {
   const auto format = file.metadata().find("format");
   if (format != file.metadata().end() && format->second == "bitlog2") {
     return "it is a quantized model already; run it with bitlog2 eval --quantized or bitlog2 "
            "predict --quantized";
-  }
-  if (names.contains("dist_token") || names.contains("head_dist.weight")) {
-    return "it has the second head of a distilled DeiT (dist_token, head_dist), which is not "
-           "supported; use the checkpoint without 'distilled' in its name";
   }
   for (const auto& [name, tensor] : file.tensors()) {
     if (name.find(".lora_A.") != std::string::npos) {
@@ -174,9 +75,15 @@ std::string find_obstacle(const Safetensors& file, const UnwrappedNames& names) 
     });
     if (naming != kOtherNamings.end()) {
       return fmt::format(
-          "its tensors have {} names ('{}'); timm's are needed: save the model from timm, or "
-          "rename its tensors",
+          "its tensors have {} names ('{}'); those of timm, transformers and torchvision are "
+          "known: "
+          "save the model from one of these, or rename its tensors",
           naming->library, name);
+    }
+  }
+  for (const UnknownPart& unknown : kUnknownParts) {
+    if (names.contains_part(unknown.part)) {
+      return fmt::format("it has {} ('{}'), which is not supported", unknown.what, unknown.part);
     }
   }
   if (names.twice()) {
@@ -284,8 +191,27 @@ std::string message_of(const CheckpointFit& fit, const std::string& model) {
   return text;
 }
 
-CheckpointFit fit_names(const Safetensors& file, const UnwrappedNames& names,
-                        const ModelConfig& config) {
+/// What keeps a piece from fitting, if anything does.
+std::optional<std::string> misfit_of(const Piece& piece, const CheckpointNames& names) {
+  const TensorView* tensor = names.find(piece.name);
+  if (tensor == nullptr) {
+    return piece.optional
+               ? std::nullopt
+               : std::optional(fmt::format("'{}' is missing", names.in_file(piece.name)));
+  }
+  const auto without_ones = [](std::vector<std::uint64_t> shape) {
+    std::erase(shape, 1U);
+    return shape;
+  };
+  if (!piece.shape.empty() && without_ones(tensor->shape) != without_ones(piece.shape)) {
+    return fmt::format("'{}' is {}, not {}", names.in_file(piece.name), shape_text(tensor->shape),
+                       shape_text(piece.shape));
+  }
+  return std::nullopt;
+}
+
+CheckpointFit fit_names(const TensorFile& file, const CheckpointNames& names,
+                        const ModelConfig& config, std::optional<PositionResize> position_resize) {
   CheckpointFit fit;
   fit.obstacle = find_obstacle(file, names);
   if (!fit.obstacle.empty()) {
@@ -295,32 +221,29 @@ CheckpointFit fit_names(const Safetensors& file, const UnwrappedNames& names,
   std::set<std::string> expected;
   Model model = make_model(config);
   for_each_parameter(model, [&](const Parameter& parameter) {
-    const std::string name = name_in_checkpoint(names, parameter.name);
-    expected.insert(name);
-    const TensorView* tensor = file.find(names.in_file(name));
-    if (tensor == nullptr) {
-      differences.misfits.push_back(fmt::format("'{}' is missing", name));
-    } else if (tensor->shape != parameter.shape) {
-      differences.misfits.push_back(fmt::format("'{}' is {}, not {}", names.in_file(name),
-                                                shape_text(tensor->shape),
-                                                shape_text(parameter.shape)));
-    } else {
-      return;
+    for (const Piece& piece : assembly_of(parameter, config, names, position_resize).pieces) {
+      expected.insert(piece.name);
+      if (auto misfit = misfit_of(piece, names)) {
+        differences.misfits.push_back(std::move(*misfit));
+        differences.by_parameter.emplace(parameter.name, names.find(piece.name));
+      }
     }
-    differences.by_parameter.emplace(parameter.name, tensor);
   });
   std::set<std::string> counters;
-  for (const auto& [name, in_file] : names.all()) {
-    if (expected.contains(name) || is_computed_buffer(name)) {
-      continue;
-    }
-    if (is_counter(name, file.at(in_file))) {
-      counters.insert(last_part(name));
+  const auto pass_over = [&](const std::string& in_file) {
+    if (is_counter(in_file, file.at(in_file))) {
+      counters.insert(last_part(in_file));
     } else {
       differences.misfits.push_back(fmt::format("'{}' is not part of it", in_file));
       differences.strangers = true;
     }
+  };
+  for (const auto& [name, in_file] : names.all()) {
+    if (!expected.contains(name)) {
+      pass_over(in_file);
+    }
   }
+  std::ranges::for_each(names.strangers(), pass_over);
   if (!names.prefixes().empty()) {
     fit.notes.push_back(
         fmt::format("its names are read without {}", list_of(names.prefixes(), "'")));
@@ -329,26 +252,19 @@ CheckpointFit fit_names(const Safetensors& file, const UnwrappedNames& names,
     fit.notes.push_back(
         fmt::format("tensors that are no weights are ignored: {}", list_of(counters, "")));
   }
+  if (!names.unused_parts().empty()) {
+    fit.notes.push_back(fmt::format("parts that the image model does not need are ignored: {}",
+                                    list_of(names.unused_parts(), "")));
+  }
   fit.advice = advice_about(differences, config);
+  if (config.pooling == Pooling::class_token &&
+      (names.contains("dist_token") || names.contains("head_dist.weight"))) {
+    fit.advice =
+        "it is a distilled DeiT, with dist_token and a second head; give --model FILE, without a "
+        "published name and without a config of another model";
+  }
   fit.misfits = std::move(differences.misfits);
   return fit;
-}
-
-/// The strings of an array, or of an object whose keys are 0 to size - 1; empty if it is neither.
-std::vector<std::string> names_by_class(const nlohmann::json& json) {
-  std::vector<std::string> names;
-  for (std::size_t i = 0; json.is_structured() && i < json.size(); ++i) {
-    const std::string key = std::to_string(i);
-    if (json.is_object() && !json.contains(key)) {
-      return {};
-    }
-    const nlohmann::json& name = json.is_array() ? json[i] : json[key];
-    if (!name.is_string()) {
-      return {};
-    }
-    names.push_back(name.get<std::string>());
-  }
-  return names;
 }
 
 bool is_published(const ModelConfig& config) {
@@ -358,37 +274,46 @@ bool is_published(const ModelConfig& config) {
 
 }  // namespace
 
-CheckpointFit fit_checkpoint(const Safetensors& file, const ModelConfig& config) {
-  return fit_names(file, UnwrappedNames(file), config);
+CheckpointFit fit_checkpoint(const TensorFile& file, const ModelConfig& config) {
+  return fit_names(file, CheckpointNames(file), config, std::nullopt);
 }
 
-LoadedCheckpoint load_checkpoint(const Safetensors& file, const ModelConfig& config) {
-  const UnwrappedNames names(file);
-  const CheckpointFit fit = fit_names(file, names, config);
+LoadedCheckpoint load_checkpoint(const TensorFile& file, const ModelConfig& config,
+                                 std::optional<PositionResize> position_resize) {
+  const CheckpointNames names(file);
+  const CheckpointFit fit = fit_names(file, names, config, position_resize);
   if (!fit.fits()) {
     throw Error(fmt::format("{}: {}", file.name(), message_of(fit, config.name)));
   }
   LoadedCheckpoint result = {make_model(config), {}};
   for_each_parameter(result.model, [&](const Parameter& parameter) {
-    parameter.values = file.read_floats(names.in_file(name_in_checkpoint(names, parameter.name)));
+    const Assembly assembly = assembly_of(parameter, config, names, position_resize);
+    std::vector<std::vector<float>> pieces;
+    for (const Piece& piece : assembly.pieces) {
+      const bool there = names.contains(piece.name);
+      pieces.push_back(there ? file.read_floats(names.in_file(piece.name)) : std::vector<float>());
+    }
+    parameter.values = assembly.combine(std::move(pieces));
   });
-  for (const std::string& note : fit.notes) {
-    result.notes.push_back(fmt::format("{}: {}", file.name(), note));
+  for (const auto* notes : {&file.notes(), &fit.notes}) {
+    for (const std::string& note : *notes) {
+      result.notes.push_back(fmt::format("{}: {}", file.name(), note));
+    }
   }
   return result;
 }
 
-Model load_model(const Safetensors& file, const ModelConfig& config) {
+Model load_model(const TensorFile& file, const ModelConfig& config) {
   return load_checkpoint(file, config).model;
 }
 
-std::vector<std::string> class_names(const Safetensors& file, const ModelConfig& config) {
+std::vector<std::string> class_names(const TensorFile& file, const ModelConfig& config) {
   for (const char* key : {"class_names", "label_names", "id2label"}) {
     const auto found = file.metadata().find(key);
     if (found == file.metadata().end()) {
       continue;
     }
-    auto names = names_by_class(nlohmann::json::parse(found->second, nullptr, false));
+    auto names = class_name_list(nlohmann::json::parse(found->second, nullptr, false));
     if (names.size() != config.num_classes) {
       throw Error(
           fmt::format("{}: metadata '{}' is not {} of {} strings", file.name(), key,

@@ -41,7 +41,7 @@ constexpr auto kKeys = std::to_array<std::string_view>(
      "depth",      "depths",      "num_heads",     "num_classes", "layer_norm_eps",
      "mlp_ratio",  "window_size", "mean",          "std",         "crop_pct",
      "activation", "pooling",     "prefix_tokens", "embed_norm",  "relative_position_bias",
-     "pre_logits", "projection"});
+     "pre_logits", "projection",  "interpolation", "resize_mode", "crop_rounding"});
 
 constexpr std::array kActivations = {Choice{Activation::gelu, "gelu"},
                                      Choice{Activation::gelu_tanh, "gelu_tanh"},
@@ -53,6 +53,12 @@ constexpr std::array kPoolings = {Choice{Pooling::class_token, "class_token"},
                                   Choice{Pooling::mean_then_norm, "mean_then_norm"},
                                   Choice{Pooling::class_and_mean, "class_and_mean"},
                                   Choice{Pooling::map, "map"}};
+
+constexpr std::array kResizeModes = {Choice{ResizeMode::shorter, "shorter"},
+                                     Choice{ResizeMode::squash, "squash"}};
+
+constexpr std::array kCropRoundings = {Choice{CropRounding::torchvision, "torchvision"},
+                                       Choice{CropRounding::transformers, "transformers"}};
 
 /// Refuses the configurations that other libraries keep beside their weights.
 void check_is_ours(const json& object, const std::string& where) {
@@ -148,6 +154,28 @@ void check_range(const ConfigReader& reader, const Preprocessing& preprocessing)
         mean ? of_unit_range("mean", preprocessing.mean)
              : of_unit_range("std", preprocessing.std)));
   }
+}
+
+Preprocessing read_preprocessing(const ConfigReader& reader, std::size_t img_size) {
+  const double crop_pct = reader.has("crop_pct") ? reader.number("crop_pct", 0.1, 1.0) : 0.875;
+  Preprocessing result = preprocessing_for(img_size, crop_pct);
+  if (reader.has("mean")) {
+    result.mean = reader.per_channel("mean", 0.0F);
+  }
+  if (reader.has("std")) {
+    result.std = reader.per_channel("std", 1e-6F);
+  }
+  if (reader.has("interpolation")) {
+    result.filter = reader.word("interpolation", find_filter);
+  }
+  if (reader.has("resize_mode")) {
+    result.resize_mode = reader.choice("resize_mode", kResizeModes);
+  }
+  if (reader.has("crop_rounding")) {
+    result.crop_rounding = reader.choice("crop_rounding", kCropRoundings);
+  }
+  check_range(reader, result);
+  return result;
 }
 
 void check_swin_grid(const ConfigReader& reader, const ModelConfig& config) {
@@ -274,15 +302,7 @@ ModelConfig parse_config(std::string_view json_text, const std::string& where) {
     config.mlp_ratio = reader.number("mlp_ratio", 1.0 / 64, 64.0);
   }
   read_variant(reader, config);
-  const double crop_pct = reader.has("crop_pct") ? reader.number("crop_pct", 0.1, 1.0) : 0.875;
-  config.preprocessing = preprocessing_for(config.img_size, crop_pct);
-  if (reader.has("mean")) {
-    config.preprocessing.mean = reader.per_channel("mean", 0.0F);
-  }
-  if (reader.has("std")) {
-    config.preprocessing.std = reader.per_channel("std", 1e-6F);
-  }
-  check_range(reader, config.preprocessing);
+  config.preprocessing = read_preprocessing(reader, config.img_size);
   check_consistency(reader, config);
   return config;
 }
@@ -315,6 +335,20 @@ void write_variant(const ModelConfig& config, nlohmann::ordered_json& object) {
   }
 }
 
+/// The resize, where it is not the usual one: files of before these keys keep their bytes.
+void write_resize(const Preprocessing& preprocessing, nlohmann::ordered_json& object) {
+  const Preprocessing usual;
+  if (preprocessing.filter != usual.filter) {
+    object["interpolation"] = kFilterNames[static_cast<std::size_t>(preprocessing.filter)];
+  }
+  if (preprocessing.resize_mode != usual.resize_mode) {
+    object["resize_mode"] = name_of(kResizeModes, preprocessing.resize_mode);
+  }
+  if (preprocessing.crop_rounding != usual.crop_rounding) {
+    object["crop_rounding"] = name_of(kCropRoundings, preprocessing.crop_rounding);
+  }
+}
+
 /// A whole number as one.
 nlohmann::ordered_json number_to_json(double value) {
   return value == std::floor(value) ? nlohmann::ordered_json(static_cast<std::uint64_t>(value))
@@ -343,6 +377,7 @@ std::string config_to_json(const ModelConfig& config) {
     object["window_size"] = config.window_size;
   }
   write_variant(config, object);
+  write_resize(config.preprocessing, object);
   return object.dump();
 }
 

@@ -96,6 +96,16 @@ class ConfigReader {
     return value.get<std::string>();
   }
 
+  /// What `find` makes of a text; its Error is told with the place.
+  template <class Find>
+  auto word(const char* key, Find find) const {
+    try {
+      return find(text(key));
+    } catch (const Error& error) {
+      fail(error.what());
+    }
+  }
+
   bool flag(const char* key) const {
     const nlohmann::json& value = member(key);
     if (!value.is_boolean()) {

@@ -169,28 +169,16 @@ void gelu(std::span<float> values) {
   clones::gelu(values);
 }
 
-void gelu_tanh(std::span<float> values) {
-  clones::gelu_tanh(values);
-}
-
-void quick_gelu(std::span<float> values) {
-  clones::quick_gelu(values);
-}
-
-void tanh(std::span<float> values) {
-  clones::tanh(values);
-}
-
 void activate(Activation function, std::span<float> values) {
   switch (function) {
     case Activation::gelu:
-      return gelu(values);
+      return clones::gelu(values);
     case Activation::gelu_tanh:
-      return gelu_tanh(values);
+      return clones::gelu_tanh(values);
     case Activation::quick_gelu:
-      return quick_gelu(values);
+      return clones::quick_gelu(values);
     case Activation::tanh:
-      return tanh(values);
+      return clones::tanh(values);
   }
 }
 

@@ -12,16 +12,7 @@ namespace bitlog2::simulate {
 /// x <- x / 2 * (1 + erf(x / sqrt(2))), the exact GELU, to 5e-7.
 void gelu(std::span<float> values);
 
-/// x <- x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))), to 5e-7 of x.
-void gelu_tanh(std::span<float> values);
-
-/// x <- x / (1 + exp(-1.702 x)), to 5e-7 of x.
-void quick_gelu(std::span<float> values);
-
-/// x <- tanh(x), to 5e-7.
-void tanh(std::span<float> values);
-
-/// One of these.
+/// x <- function(x), to 5e-7 of max(|x|, 1).
 void activate(Activation function, std::span<float> values);
 
 /// row <- softmax(row), to 2e-7.

@@ -210,6 +210,38 @@ TEST_F(Files, OtherPrefixesAndCountersLoadWithANote) {
   EXPECT_THAT(outcome.err, AllOf(HasSubstr("'module.'"), HasSubstr("n_averaged")));
 }
 
+TEST_F(Files, CheckpointsOfTorchEvaluateAsTheirTensorsInSafetensors) {
+  const json config = json::parse(Safetensors::open(nano_path("vit")).metadata().at("config"));
+  write_text(path("config.json"), config.dump());
+  const Arguments described = {"--config", path("config.json").string()};
+  const fs::path saved = testing::fixtures() / "torch" / "vit_nano.pth";
+  const Outcome outcome = eval_fp32(saved, dataset(), described + Arguments{"--json"});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.err, AllOf(HasSubstr("vit_nano.pth: its weights are taken from 'model'"),
+                                 HasSubstr("'module.'")));
+  const Outcome expected = eval_fp32(nano_path("vit"), dataset(), {"--json"});
+  const auto measured = [](const Outcome& run) {
+    const json results = json::parse(run.out);
+    return std::pair(results[0]["top1"], results[0]["loss"]);
+  };
+  EXPECT_EQ(measured(outcome), measured(expected));
+}
+
+TEST_F(Files, CommandsInPicklesDoNothing) {
+  const Outcome outcome =
+      eval_fp32(testing::fixtures() / "torch" / "command.pth", dataset(), {"--model", "vit_small"});
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_THAT(complaint(outcome), HasSubstr("command.pth: refused: posix.system"));
+  EXPECT_FALSE(fs::exists("the_pickle_was_run"));
+}
+
+TEST_F(Files, InspectSaysWhatWasRefusedInPickles) {
+  const Outcome outcome =
+      run({"inspect", (testing::fixtures() / "torch" / "command_inside.pth").string()});
+  EXPECT_EQ(outcome.exit_code, 0);
+  EXPECT_THAT(outcome.out, HasSubstr("refused: posix.system"));
+}
+
 TEST_F(Files, OtherFilesAreNamed) {
   const auto refused = [&](const std::string& content) {
     write_text(path("other.bin"), content);
@@ -222,7 +254,7 @@ TEST_F(Files, OtherFilesAreNamed) {
   EXPECT_THAT(refused("\x80\x02}q"), HasSubstr("ickle"));
   EXPECT_THAT(refused("GGUF\3"), HasSubstr("GGUF"));
   EXPECT_THAT(refused(R"({"weight_map": {"a": "model-00001-of-00002.safetensors"}})"),
-              HasSubstr("shard"));
+              HasSubstr("model-00001-of-00002.safetensors is missing"));
 }
 
 TEST_F(Files, AModelIsDescribedOnce) {

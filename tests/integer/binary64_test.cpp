@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "integer/runtime/resized_side.h"
+#include "io/native_binary64.h"
 
 namespace bitlog2::runtime {
 namespace {
@@ -84,45 +85,21 @@ TEST(Binary64, RatiosAndIntegersAreRounded) {
   }
 }
 
-/// The hardware's numbers behind the same interface.
-class Hardware {
- public:
-  constexpr Hardware() = default;
-  constexpr explicit Hardware(double value) : value_(value) {}
-  static constexpr Hardware integer(std::int64_t value) {
-    return Hardware(static_cast<double>(value));
-  }
-  static constexpr Hardware ratio(std::uint64_t numerator, std::uint64_t denominator) {
-    return Hardware(static_cast<double>(numerator) / static_cast<double>(denominator));
-  }
-  friend constexpr Hardware operator-(Hardware x) { return Hardware(-x.value_); }
-  friend constexpr Hardware operator+(Hardware x, Hardware y) {
-    return Hardware(x.value_ + y.value_);
-  }
-  friend constexpr Hardware operator-(Hardware x, Hardware y) {
-    return Hardware(x.value_ - y.value_);
-  }
-  friend constexpr Hardware operator*(Hardware x, Hardware y) {
-    return Hardware(x.value_ * y.value_);
-  }
-  friend constexpr Hardware operator/(Hardware x, Hardware y) {
-    return Hardware(x.value_ / y.value_);
-  }
-  friend constexpr bool operator<(Hardware x, Hardware y) { return x.value_ < y.value_; }
-  constexpr bool is_negative() const { return value_ < 0; }
-  Hardware magnitude() const { return Hardware(std::fabs(value_)); }
-  constexpr std::int64_t truncated() const { return static_cast<std::int64_t>(value_); }
+using Native = resize::NativeBinary64;
 
- private:
-  double value_ = 0;
-};
+constexpr std::array<Filter, 5> kSumming = {Filter::bicubic, Filter::box, Filter::bilinear,
+                                            Filter::hamming, Filter::lanczos};
+
+ImageCrop whole(std::uint32_t output, Filter filter) {
+  return {output, output, filter};
+}
 
 /// Compares every `step`-th output's inputs and weights.
-void expect_same_weights(std::size_t input, std::uint32_t output, std::size_t step) {
-  const ResizedSide<Binary64> ours(input, output, output);
-  const ResizedSide<Hardware> expected(input, output, output);
+void expect_same_weights(std::size_t input, std::uint32_t output, Filter filter, std::size_t step) {
+  const ResizedSide<Binary64> ours(input, output, whole(output, filter));
+  const ResizedSide<Native> expected(input, output, whole(output, filter));
   std::vector<Binary64> exact(ours.most_inputs());
-  std::vector<Hardware> expected_exact(ours.most_inputs());
+  std::vector<Native> expected_exact(ours.most_inputs());
   std::vector<std::int32_t> weights(ours.most_inputs());
   std::vector<std::int32_t> expected_weights(ours.most_inputs());
   for (std::size_t i = 0; i < output; i += step) {
@@ -141,20 +118,138 @@ void expect_same_weights(std::size_t input, std::uint32_t output, std::size_t st
   }
 }
 
+// Published models resize to these; 37 has weights that are in no power of two.
+constexpr std::array<std::uint32_t, 5> kResized = {256, 248, 235, 224, 37};
+
 TEST(ResizedSide, WeightsOfEverySizeAreTheHardwares) {
-  // Published models resize to these; 37 has weights that are in no power of two.
-  constexpr std::array<std::uint32_t, 5> kResized = {256, 248, 235, 224, 37};
   for (std::size_t input = 1; input <= 4096; ++input) {
-    // The sizes take turns, as do the outputs: all of them would take minutes.
-    expect_same_weights(input, kResized[input % kResized.size()], 13 + input % 5);
+    // The sizes take turns, as do filters and outputs: all of them would take minutes.
+    expect_same_weights(input, kResized[input % kResized.size()], Filter::bicubic, 13 + input % 5);
+    expect_same_weights(input, kResized[input % kResized.size()],
+                        kSumming[input / kResized.size() % kSumming.size()], 29 + input % 7);
   }
-  for (const std::uint32_t resized : kResized) {
-    for (const std::size_t input : {1U, 2U, 100U, 333U, 375U, 500U, 512U, 640U, 1024U, 4000U}) {
-      expect_same_weights(input, resized, 1);
+  for (const Filter filter : kSumming) {
+    for (const std::uint32_t resized : kResized) {
+      for (const std::size_t input : {1U, 2U, 100U, 333U, 375U, 500U, 640U, 1024U}) {
+        expect_same_weights(input, resized, filter, filter == Filter::bicubic ? 1 : 5);
+      }
+    }
+    expect_same_weights(65536, 224, filter, 32);
+    expect_same_weights(3, 4096, filter, 17);
+  }
+}
+
+// ---- The filters with a sine -----------------------------------------------------------
+
+double with_the_librarys_sine(Filter filter, double x) {
+  const auto sinc = [](double at) {
+    const double angle = at * M_PI;
+    return at == 0.0 ? 1.0 : std::sin(angle) / angle;
+  };
+  if (filter == Filter::lanczos) {
+    return -3.0 <= x && x < 3.0 ? sinc(x) * sinc(x / 3) : 0.0;
+  }
+  x = std::fabs(x);
+  if (x == 0.0) {
+    return 1.0;  // which the sum of 0.54F and 0.46F is not
+  }
+  return x < 1.0 ? sinc(x) * (double{0.54F} + double{0.46F} * std::cos(x * M_PI)) : 0.0;
+}
+
+/// The weights that Pillow makes of these inputs, with the sine and cosine of its C library.
+std::vector<std::int32_t> librarys_weights(std::size_t input, std::uint32_t output, Filter filter,
+                                           std::size_t place, const InputRun& run) {
+  const double scale = static_cast<double>(input) / output;
+  const double center = (static_cast<double>(place) + 0.5) * scale;
+  const double inverse = 1.0 / std::max(scale, 1.0);
+  std::vector<double> exact;
+  double sum = 0;
+  for (std::size_t i = 0; i < run.count; ++i) {
+    const double distance = static_cast<double>(run.first + i) - center + 0.5;
+    exact.push_back(with_the_librarys_sine(filter, distance * inverse));
+    sum += exact.back();
+  }
+  std::vector<std::int32_t> weights;
+  for (const double weight : exact) {
+    const double scaled = weight / sum * (1 << kWeightBits);
+    weights.push_back(static_cast<std::int32_t>(scaled < 0 ? scaled - 0.5 : scaled + 0.5));
+  }
+  return weights;
+}
+
+TEST(ResizedSide, WeightsAreThoseOfTheLibrarysSine) {
+  std::vector<Native> exact(1 << 16);
+  std::vector<std::int32_t> weights(exact.size());
+  for (const Filter filter : {Filter::hamming, Filter::lanczos}) {
+    for (std::size_t input = 1; input <= 4096; ++input) {
+      const std::uint32_t output = kResized[input % kResized.size()];
+      const ResizedSide<Native> side(input, output, whole(output, filter));
+      for (std::size_t i = 0; i < output; i += 11 + input % 9) {
+        const InputRun run = side.inputs_of(i, exact.data(), weights.data());
+        const auto expected = librarys_weights(input, output, filter, i, run);
+        ASSERT_TRUE(std::equal(expected.begin(), expected.end(), weights.begin()))
+            << input << " to " << output << ": " << i;
+      }
     }
   }
-  expect_same_weights(65536, 224, 16);
-  expect_same_weights(3, 4096, 7);
+}
+
+TEST(Circle, SinesAndCosinesAreWithinAFewUnitsOfTheirLastPlace) {
+  std::mt19937_64 random(7);
+  for (int i = 0; i < 100000; ++i) {
+    const auto numerator = random() >> 12;
+    const Native angle = Native::ratio(numerator, std::uint64_t{1} << 49);  // below 8
+    EXPECT_NEAR(Circle<Native>::sine(angle).value(), std::sin(angle.value()), 0x1p-51);
+    EXPECT_NEAR(Circle<Native>::cosine(angle).value(), std::cos(angle.value()), 0x1p-51);
+  }
+}
+
+// ---- Nearest ---------------------------------------------------------------------------
+
+TEST(ResizedSide, NearestInputsAreTheHardwares) {
+  std::mt19937 random(8);
+  for (int i = 0; i < 300; ++i) {
+    const auto side = [&](std::uint32_t most) {
+      return static_cast<std::uint32_t>(1 + random() % most);
+    };
+    const std::size_t input = side(3000);
+    const std::uint32_t output = side(600);
+    const ImageCrop how = {output, side(600), Filter::nearest};
+    ResizedSide<Binary64> ours(input, output, how);
+    ResizedSide<Native> expected(input, output, how);
+    Binary64 exact;
+    Native expected_exact;
+    for (std::size_t place = 0; place < ours.shown(); ++place) {
+      std::int32_t weights[2] = {};
+      const InputRun run = ours.next(&exact, &weights[0]);
+      const InputRun expected_run = expected.next(&expected_exact, &weights[1]);
+      ASSERT_EQ(run.first, expected_run.first) << input << " to " << output << ": " << place;
+      ASSERT_LT(run.first, input);
+      ASSERT_EQ(run.count, 1U);
+      ASSERT_EQ(weights[0], 1 << kWeightBits);
+      ASSERT_EQ(weights[1], 1 << kWeightBits);
+    }
+  }
+}
+
+TEST(ResizedSide, NearestOfALineOfExtremeLengthEndsInIt) {
+  const ImageCrop how = {65536, 3, Filter::nearest};
+  ResizedSide<Binary64> side(65536, std::uint64_t{65536} * 65536, how);
+  Binary64 exact;
+  std::int32_t weight = 0;
+  EXPECT_EQ(side.next(&exact, &weight).first, 32767U);
+}
+
+TEST(ImageCrop, LongerSidesAreThoseOfPythonsQuotients) {
+  std::mt19937 random(9);
+  for (int i = 0; i < 1000000; ++i) {
+    const auto resize = static_cast<std::uint32_t>(1 + random() % 4096);
+    const std::uint64_t shorter = 1 + random() % 70000;
+    const std::uint64_t longer = shorter + random() % 200000;
+    const double quotient = static_cast<double>(resize * longer) / static_cast<double>(shorter);
+    ASSERT_EQ((ImageCrop{resize, 1}.resized(longer, shorter)),
+              static_cast<std::uint64_t>(quotient));
+  }
 }
 
 }  // namespace

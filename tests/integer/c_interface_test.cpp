@@ -37,30 +37,45 @@ RgbImage random_image(int width, int height, std::mt19937& random) {
   return image;
 }
 
+struct PreparedImage {
+  int width, height, resize, crop;
+  Filter filter = Filter::bicubic;
+  ResizeMode mode = ResizeMode::shorter;
+  CropRounding rounding = CropRounding::torchvision;
+};
+
+/// Images of sizes that are known to be special, then of any size, filter, mode and rounding.
+std::vector<PreparedImage> prepared_images(std::mt19937& random) {
+  std::vector<PreparedImage> result = {
+      {1, 1, 1, 1},       {1, 1, 9, 5},      {5, 3, 8, 8},         {28, 28, 28, 28},
+      {640, 480, 32, 28}, {31, 200, 36, 32}, {500, 7, 18, 16},     {16, 16, 12, 20},
+      {7, 9, 20, 33},     {3, 1000, 5, 4},   {224, 224, 256, 224}, {375, 500, 256, 224},
+      {101, 97, 248, 224}};
+  for (int i = 0; i < 360; ++i) {
+    const auto side = [&](unsigned most) { return static_cast<int>(1 + random() % most); };
+    result.push_back({side(300), side(300), side(80), side(80), static_cast<Filter>(i % 6),
+                      static_cast<ResizeMode>(i / 6 % 2), static_cast<CropRounding>(i / 12 % 2)});
+  }
+  return result;
+}
+
 /// Images and the crops that the library makes of them, as runtime_test.c reads them.
 std::vector<std::byte> images_and_crops() {
-  struct Size {
-    int width, height, resize, crop;
-  };
-  std::vector<Size> sizes = {{1, 1, 1, 1},       {1, 1, 9, 5},         {5, 3, 8, 8},
-                             {28, 28, 28, 28},   {640, 480, 32, 28},   {31, 200, 36, 32},
-                             {500, 7, 18, 16},   {16, 16, 12, 20},     {7, 9, 20, 33},
-                             {3, 1000, 5, 4},    {224, 224, 256, 224}, {375, 500, 256, 224},
-                             {101, 97, 248, 224}};
   std::mt19937 random(11);
-  for (int i = 0; i < 120; ++i) {
-    const auto side = [&](unsigned most) { return static_cast<int>(1 + random() % most); };
-    sizes.push_back({side(300), side(300), side(80), side(80)});
-  }
   std::vector<std::byte> bytes;
-  for (const auto& [width, height, resize, crop] : sizes) {
-    const RgbImage image = random_image(width, height, random);
+  for (const PreparedImage& prepared : prepared_images(random)) {
+    const RgbImage image = random_image(prepared.width, prepared.height, random);
     Preprocessing preprocessing;
-    preprocessing.resize = resize;
-    preprocessing.crop = crop;
+    preprocessing.resize = prepared.resize;
+    preprocessing.crop = prepared.crop;
+    preprocessing.filter = prepared.filter;
+    preprocessing.resize_mode = prepared.mode;
+    preprocessing.crop_rounding = prepared.rounding;
     const std::uint32_t words[] = {
-        static_cast<std::uint32_t>(width), static_cast<std::uint32_t>(height),
-        static_cast<std::uint32_t>(resize), static_cast<std::uint32_t>(crop)};
+        static_cast<std::uint32_t>(prepared.width),   static_cast<std::uint32_t>(prepared.height),
+        static_cast<std::uint32_t>(prepared.resize),  static_cast<std::uint32_t>(prepared.crop),
+        static_cast<std::uint32_t>(prepared.filter),  static_cast<std::uint32_t>(prepared.mode),
+        static_cast<std::uint32_t>(prepared.rounding)};
     append(bytes, std::span<const std::uint32_t>(words));
     append(bytes, std::span<const std::uint8_t>(image.pixels));
     append(bytes, std::span<const std::uint8_t>(resize_and_crop(image, preprocessing).pixels));
@@ -120,7 +135,7 @@ TEST_P(CProgram, GetsWhatTheLibraryGets) {
   const std::string expected =
       is_folded ? "mean 0 0 0 std 1000000 1000000 1000000" : "mean 500000 250000 406000";
   EXPECT_NE(outcome.out.find(sizes + expected), std::string::npos) << outcome.out;
-  EXPECT_NE(outcome.out.find("133 images"), std::string::npos) << outcome.out;
+  EXPECT_NE(outcome.out.find("373 images"), std::string::npos) << outcome.out;
 }
 
 INSTANTIATE_TEST_SUITE_P(Nano, CProgram,
@@ -159,13 +174,16 @@ class WithJson {
     return length == BITLOG2_NO_NAME ? "(none)" : std::string(text, length);
   }
 
-  /// The resized side; 0 if there is no preprocessing.
-  std::uint32_t resize() const {
-    bitlog2_preprocessing preprocessing = {};
-    const bitlog2_status status = bitlog2_get_preprocessing(&network_, &preprocessing);
-    EXPECT_EQ(status, preprocessing.crop == 0 ? BITLOG2_BAD_METADATA : BITLOG2_OK);
-    return preprocessing.resize;
+  /// All zeros if there is none.
+  bitlog2_preprocessing preprocessing() const {
+    bitlog2_preprocessing result = {};
+    const bitlog2_status status = bitlog2_get_preprocessing(&network_, &result);
+    EXPECT_EQ(status, result.crop == 0 ? BITLOG2_BAD_METADATA : BITLOG2_OK);
+    return result;
   }
+
+  /// The resized side; 0 if there is no preprocessing.
+  std::uint32_t resize() const { return preprocessing().resize; }
 
  private:
   std::vector<std::byte> file_;
@@ -243,11 +261,28 @@ TEST(CMetadata, ResizeIsTheToolsOwn) {
   EXPECT_EQ(WithJson(with_config("{}")).resize(), 9U);  // 0.875 where nothing is said
 }
 
+TEST(CMetadata, ChoicesOfTheResizeAreTheToolsOwn) {
+  ModelConfig config = testing::tiny_config(Family::vit);
+  for (std::uint32_t i = 0; i < 24; ++i) {
+    config.preprocessing.filter = static_cast<Filter>(i % 6);
+    config.preprocessing.resize_mode = static_cast<ResizeMode>(i / 6 % 2);
+    config.preprocessing.crop_rounding = static_cast<CropRounding>(i / 12);
+    const bitlog2_preprocessing found =
+        WithJson(with_config(config_to_json(config))).preprocessing();
+    EXPECT_EQ(found.crop, 8U);
+    EXPECT_EQ(found.filter, i % 6);
+    EXPECT_EQ(found.resize_mode, i / 6 % 2);
+    EXPECT_EQ(found.crop_rounding, i / 12);
+  }
+}
+
 TEST(CMetadata, BadConfigIsRefused) {
   for (const char* config :
        {"{\"crop_pct\":0}", "{\"crop_pct\":1.5}", "{\"crop_pct\":-0.5}", "{\"crop_pct\":0.09}",
         "{\"crop_pct\":\"x\"}", "{\"crop_pct\":1e99999}", "{\"crop_pct\":}", "{\"mean\":[1,2]}",
-        "{\"mean\":7}", "{\"std\":[1,2,1000]}", "{\"std\":[1,2,\"3\"]}"}) {
+        "{\"mean\":7}", "{\"interpolation\":\"cubic\"}", "{\"interpolation\":3}",
+        "{\"interpolation\":\"bicubic2\"}", "{\"resize_mode\":\"s\"}", "{\"resize_mode\":",
+        "{\"crop_rounding\":null}", "{\"std\":[1,2,1000]}", "{\"std\":[1,2,\"3\"]}"}) {
     EXPECT_EQ(WithJson(with_config(config)).resize(), 0U) << config;
   }
   EXPECT_EQ(WithJson(with_config(R"({"mean":[0.1,-0.25,1e-3],"std":[1,2,999]})")).resize(), 9U);

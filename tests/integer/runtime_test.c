@@ -5,8 +5,9 @@
  *   crops.bin            crops of its size, [S, S, 3] each
  *   logits.bin           int32: the C++ engine's logits of each crop
  *   names.txt            class names, one a line
- *   images.bin           images: width, height, resize, crop as uint32, then pixels, then the
- *                        crop that the C++ library makes of them
+ *   images.bin           images: width, height, resize, crop, filter, resize mode and crop
+ *                        rounding as uint32, then pixels, then the crop that the C++ library
+ *                        makes of them
  *
  * Prints what is wrong and returns 1, or prints what it did. */
 #define _POSIX_C_SOURCE 200809L
@@ -248,6 +249,9 @@ static size_t check_images(file_content images) {
     bitlog2_preprocessing preprocessing = {0};
     preprocessing.resize = read_word(&images, &at);
     preprocessing.crop = read_word(&images, &at);
+    preprocessing.filter = read_word(&images, &at);
+    preprocessing.resize_mode = read_word(&images, &at);
+    preprocessing.crop_rounding = read_word(&images, &at);
     const uint8_t* rgb = images.bytes + at;
     at += width * height * 3;
     const size_t crop_size = (size_t)preprocessing.crop * preprocessing.crop * 3;
@@ -261,8 +265,11 @@ static size_t check_images(file_content images) {
                                   memory_size, crop) == BITLOG2_OK,
           "resizing");
     if (memcmp(crop, expected, crop_size) != 0) {
-      fprintf(stderr, "%zu x %zu, resize %" PRIu32 ", crop %" PRIu32 ":\n", width, height,
-              preprocessing.resize, preprocessing.crop);
+      fprintf(stderr,
+              "%zu x %zu, resize %" PRIu32 ", crop %" PRIu32 ", filter %" PRIu32 ", mode %" PRIu32
+              ", rounding %" PRIu32 ":\n",
+              width, height, preprocessing.resize, preprocessing.crop, preprocessing.filter,
+              preprocessing.resize_mode, preprocessing.crop_rounding);
       fail("a crop differs from the C++ library's");
     }
     check(bitlog2_resize_and_crop(&preprocessing, rgb, width, height, 3 * width, memory,
@@ -279,6 +286,27 @@ static size_t check_images(file_content images) {
     free(memory);
   }
   return count;
+}
+
+static void check_unknown_choices(void) {
+  const uint8_t pixel[3] = {1, 2, 3};
+  uint8_t crop[3];
+  uint8_t memory[4096];
+  bitlog2_preprocessing usual = {0};
+  usual.resize = 1;
+  usual.crop = 1;
+  bitlog2_preprocessing others[3] = {usual, usual, usual};
+  others[0].filter = BITLOG2_LANCZOS + 1;
+  others[1].resize_mode = BITLOG2_SQUASH + 1;
+  others[2].crop_rounding = BITLOG2_TRANSFORMERS_CROP + 1;
+  check(bitlog2_resize_and_crop(&usual, pixel, 1, 1, 3, memory, sizeof(memory), crop) == BITLOG2_OK,
+        "a pixel");
+  for (size_t i = 0; i < 3; ++i) {
+    check(bitlog2_crop_memory(&others[i], 1, 1) == 0, "memory for an unknown choice");
+    check(bitlog2_resize_and_crop(&others[i], pixel, 1, 1, 3, memory, sizeof(memory), crop) ==
+              BITLOG2_WRONG_SIZE,
+          "an unknown choice");
+  }
 }
 
 static void check_preprocessing(const bitlog2_network* network) {
@@ -309,6 +337,7 @@ int main(int argc, char** argv) {
   check_top_k();
   check_names(&network, names);
   check_preprocessing(&network);
+  check_unknown_choices();
   printf("%zu images\n", check_images(images));
   free(images.bytes);
   free(names.bytes);

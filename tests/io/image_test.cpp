@@ -401,31 +401,11 @@ class ResizedImage : public ::testing::TestWithParam<const char*> {};
 TEST_P(ResizedImage, HasPillowsPixels) {
   const RgbImage expected = read_ppm(images() / "resized" / (std::string(GetParam()) + ".ppm"));
   const RgbImage source = read_ppm(images() / "resized" / "source.ppm");
-  expect_equal(resize_bicubic(source, expected.width, expected.height), expected);
+  expect_equal(resize_image(source, expected.width, expected.height, Filter::bicubic), expected);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, ResizedImage,
                          ::testing::Values("21x5", "7x17", "8x8", "1x1", "30x3", "2x29", "40x33"));
-
-RC_GTEST_PROP(ResizeBicubic, KeepsAConstantImageConstant, ()) {
-  const int width = *rc::gen::inRange(1, 60);
-  const int height = *rc::gen::inRange(1, 60);
-  const auto colour = *rc::gen::arbitrary<std::array<std::uint8_t, 3>>();
-  RgbImage image{width, height, {}};
-  while (image.pixels.size() < static_cast<std::size_t>(width * height * 3)) {
-    image.pixels.insert(image.pixels.end(), colour.begin(), colour.end());
-  }
-  const RgbImage resized =
-      resize_bicubic(image, *rc::gen::inRange(1, 60), *rc::gen::inRange(1, 60));
-  for (std::size_t i = 0; i < resized.pixels.size(); ++i) {
-    RC_ASSERT(resized.pixels[i] == colour[i % 3]);
-  }
-}
-
-RC_GTEST_PROP(ResizeBicubic, ToTheSameSizeIsTheIdentity, ()) {
-  const RgbImage image = random_image(*rc::gen::inRange(1, 30), *rc::gen::inRange(1, 30));
-  RC_ASSERT(resize_bicubic(image, image.width, image.height).pixels == image.pixels);
-}
 
 RC_GTEST_PROP(ResizeAndCrop, IsTheMiddleOfTheWholeResize, ()) {
   const RgbImage image = random_image(*rc::gen::inRange(1, 40), *rc::gen::inRange(1, 40));
@@ -436,7 +416,7 @@ RC_GTEST_PROP(ResizeAndCrop, IsTheMiddleOfTheWholeResize, ()) {
   const int shorter = std::min(image.width, image.height);
   const int width = preprocessing.resize * image.width / shorter;
   const int height = preprocessing.resize * image.height / shorter;
-  const RgbImage whole = resize_bicubic(image, width, height);
+  const RgbImage whole = resize_image(image, width, height, Filter::bicubic);
   // nearbyint rounds halves to even, as Python does.
   const int left = static_cast<int>(std::nearbyint((width - preprocessing.crop) / 2.0));
   const int top = static_cast<int>(std::nearbyint((height - preprocessing.crop) / 2.0));

@@ -14,8 +14,8 @@ namespace {
 
 /// Outputs at random places, each from 1 to 13 inputs, with weights as large as 32-bit sums allow,
 /// negative ones among them.
-Filter draw_filter(std::size_t outputs, int width) {
-  Filter filter;
+SideFilter draw_filter(std::size_t outputs, int width) {
+  SideFilter filter;
   filter.stride = 16;
   filter.weights.resize(outputs * filter.stride);
   for (std::size_t x = 0; x < outputs; ++x) {
@@ -34,7 +34,7 @@ Filter draw_filter(std::size_t outputs, int width) {
 RC_GTEST_PROP(RowFilters, AllGiveTheSameBytes, ()) {
   const int width = *rc::gen::inRange(1, 40);
   const auto outputs = *rc::gen::inRange<std::size_t>(1, 30);
-  const Filter filter = draw_filter(outputs, width);
+  const SideFilter filter = draw_filter(outputs, width);
   std::vector<std::uint8_t> input(static_cast<std::size_t>(width) * kChannels + kSlack);
   for (std::uint8_t& byte : input) {
     byte =

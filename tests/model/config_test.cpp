@@ -64,6 +64,9 @@ void expect_equal(const ModelConfig& a, const ModelConfig& b) {
   EXPECT_EQ(a.preprocessing.crop, b.preprocessing.crop);
   EXPECT_EQ(a.preprocessing.mean, b.preprocessing.mean);
   EXPECT_EQ(a.preprocessing.std, b.preprocessing.std);
+  EXPECT_EQ(a.preprocessing.filter, b.preprocessing.filter);
+  EXPECT_EQ(a.preprocessing.resize_mode, b.preprocessing.resize_mode);
+  EXPECT_EQ(a.preprocessing.crop_rounding, b.preprocessing.crop_rounding);
   if (a.family == Family::swin) {
     EXPECT_EQ(a.window_size, b.window_size);
   }
@@ -271,6 +274,9 @@ ModelConfig any_config() {
   config.layer_norm_eps = static_cast<float>(size(1, 1000)) * 1e-7F;
   config.preprocessing.crop = static_cast<int>(config.img_size);
   config.preprocessing.resize = static_cast<int>(config.img_size + size(0, config.img_size));
+  config.preprocessing.filter = static_cast<Filter>(size(0, kFilterNames.size() - 1));
+  config.preprocessing.resize_mode = static_cast<ResizeMode>(size(0, 1));
+  config.preprocessing.crop_rounding = static_cast<CropRounding>(size(0, 1));
   for (std::size_t channel = 0; channel < 3; ++channel) {
     config.preprocessing.mean[channel] = static_cast<float>(size(0, 1000)) / 1000.0F;
     config.preprocessing.std[channel] = static_cast<float>(size(1, 1000)) / 1000.0F;
@@ -289,7 +295,44 @@ RC_GTEST_PROP(ConfigJsonProperty, SurvivesJson, ()) {
   expect_equal(parse_config(config_to_json(config), kWhere), config);
 }
 
+TEST(ConfigJson, ReadsHowImagesAreResized) {
+  json object = vit_json();
+  const Preprocessing usual = parse(object).preprocessing;
+  EXPECT_EQ(usual.filter, Filter::bicubic);
+  EXPECT_EQ(usual.resize_mode, ResizeMode::shorter);
+  EXPECT_EQ(usual.crop_rounding, CropRounding::torchvision);
+  object.update(
+      {{"interpolation", "lanczos"}, {"resize_mode", "squash"}, {"crop_rounding", "transformers"}});
+  const Preprocessing other = parse(object).preprocessing;
+  EXPECT_EQ(other.filter, Filter::lanczos);
+  EXPECT_EQ(other.resize_mode, ResizeMode::squash);
+  EXPECT_EQ(other.crop_rounding, CropRounding::transformers);
+}
+
+TEST(ConfigJson, DoesNotSayWhatIsUsual) {
+  const std::string text = config_to_json(parse(vit_json()));
+  for (const char* key : {"interpolation", "resize_mode", "crop_rounding"}) {
+    EXPECT_EQ(text.find(key), std::string::npos) << key;
+  }
+}
+
 // ---- Errors ----------------------------------------------------------------------------
+
+TEST(ConfigErrors, UnknownChoicesOfAResizeAreRefused) {
+  EXPECT_EQ(parse_error(with(vit_json(), "interpolation", "cubic")),
+            fmt::format("{}: config: unknown filter 'cubic'; choose one of bicubic, nearest, "
+                        "box, bilinear, hamming, lanczos",
+                        kWhere));
+  EXPECT_EQ(parse_error(with(vit_json(), "resize_mode", "center")),
+            fmt::format("{}: config: unknown resize_mode 'center'; choose one of shorter, squash",
+                        kWhere));
+  EXPECT_EQ(
+      parse_error(with(vit_json(), "crop_rounding", "up")),
+      fmt::format("{}: config: unknown crop_rounding 'up'; choose one of torchvision, transformers",
+                  kWhere));
+  EXPECT_EQ(parse_error(with(vit_json(), "crop_rounding", 1)),
+            fmt::format("{}: config: 'crop_rounding' must be a string", kWhere));
+}
 
 TEST(ConfigErrors, TextThatIsNoObjectIsRefused) {
   for (const char* text : {"[]", "null", "7", "\"vit\""}) {
@@ -386,7 +429,7 @@ TEST(ConfigErrors, UnknownKeysAreNamedWithTheNearestKnownOne) {
   EXPECT_THAT(message("image_size"), HasSubstr("did you mean 'img_size'?"));
   EXPECT_THAT(message("embed_dims"), HasSubstr("did you mean 'embed_dim'?"));
   EXPECT_THAT(message("num_class"), HasSubstr("did you mean 'num_classes'?"));
-  for (const char* key : {"interpolation", "q", "", "x_y_z"}) {
+  for (const char* key : {"input_size", "q", "", "x_y_z"}) {
     EXPECT_THAT(message(key),
                 AllOf(HasSubstr(fmt::format("unknown key '{}'", key)), Not(HasSubstr("did you"))));
   }
@@ -431,8 +474,8 @@ TEST(ConfigErrors, MeanAndStdOfBytesAreRefusedWithTheValuesToWrite) {
 }
 
 TEST(ConfigErrors, SizesAreWholeNumbersInBounds) {
-  for (const char* key : {"img_size", "patch_size", "window_size", "embed_dim", "depths",
-                          "num_heads"}) {
+  for (const char* key :
+       {"img_size", "patch_size", "window_size", "embed_dim", "depths", "num_heads"}) {
     for (const json& value :
          {json(0), json(-1), json(4.0), json("4"), json(nullptr), json(true), json(1ULL << 40),
           json(json::object()), json(1e30), json({0, 0}), json({4, "4"})}) {

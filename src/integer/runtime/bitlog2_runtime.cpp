@@ -27,6 +27,10 @@ struct OpenedNetwork {
 static_assert(sizeof(OpenedNetwork) <= sizeof(bitlog2_network));
 static_assert(alignof(OpenedNetwork) <= alignof(bitlog2_network));
 static_assert(static_cast<int>(Status::wrong_size) == BITLOG2_WRONG_SIZE);
+static_assert(static_cast<int>(runtime::Filter::lanczos) == BITLOG2_LANCZOS);
+static_assert(static_cast<int>(runtime::Filter::box) == BITLOG2_BOX);
+static_assert(static_cast<int>(runtime::ResizeMode::squash) == BITLOG2_SQUASH);
+static_assert(static_cast<int>(runtime::CropRounding::transformers) == BITLOG2_TRANSFORMERS_CROP);
 static_assert(BITLOG2_NO_NAME == runtime::kNoName);
 
 const OpenedNetwork& unwrap(const bitlog2_network* network) {
@@ -49,8 +53,11 @@ bool same_text(const char* a, const char* b) {
   return *a == *b;
 }
 
-runtime::CropSize crop_size(const bitlog2_preprocessing* preprocessing) {
-  return {preprocessing->resize, preprocessing->crop};
+runtime::ImageCrop image_crop(const bitlog2_preprocessing* preprocessing) {
+  return {preprocessing->resize, preprocessing->crop,
+          static_cast<runtime::Filter>(preprocessing->filter),
+          static_cast<runtime::ResizeMode>(preprocessing->resize_mode),
+          static_cast<runtime::CropRounding>(preprocessing->crop_rounding)};
 }
 
 }  // namespace
@@ -191,8 +198,11 @@ bitlog2_status bitlog2_get_preprocessing(const bitlog2_network* network,
   if (!runtime::read_preparation(opened.json, opened.network.header.image_size, found)) {
     return BITLOG2_BAD_METADATA;
   }
-  preprocessing->resize = found.size.resize;
-  preprocessing->crop = found.size.crop;
+  preprocessing->resize = found.crop.resize;
+  preprocessing->crop = found.crop.crop;
+  preprocessing->filter = static_cast<uint32_t>(found.crop.filter);
+  preprocessing->resize_mode = static_cast<uint32_t>(found.crop.mode);
+  preprocessing->crop_rounding = static_cast<uint32_t>(found.crop.rounding);
   for (size_t i = 0; i < 3; ++i) {
     preprocessing->mean[i] = found.mean_millionths[i];
     preprocessing->std[i] = found.std_millionths[i];
@@ -202,13 +212,13 @@ bitlog2_status bitlog2_get_preprocessing(const bitlog2_network* network,
 
 size_t bitlog2_crop_memory(const bitlog2_preprocessing* preprocessing, size_t width,
                            size_t height) {
-  return runtime::crop_memory(crop_size(preprocessing), width, height);
+  return runtime::crop_memory(image_crop(preprocessing), width, height);
 }
 
 bitlog2_status bitlog2_resize_and_crop(const bitlog2_preprocessing* preprocessing,
                                        const uint8_t* rgb, size_t width, size_t height,
                                        size_t stride, void* memory, size_t memory_size,
                                        uint8_t* crop) {
-  return to_c(runtime::resize_and_crop(crop_size(preprocessing), rgb, width, height, stride,
+  return to_c(runtime::resize_and_crop(image_crop(preprocessing), rgb, width, height, stride,
                                        {static_cast<std::byte*>(memory), memory_size}, crop));
 }

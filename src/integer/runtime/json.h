@@ -179,6 +179,9 @@ class JsonReader {
 
   bool skip_string() { return StringBytes(*this).close(); }  // its opening quote is taken
 
+  /// Takes a string. Whether it is `text`.
+  bool take_string(const char* text) { return take_if('"') && is_string(text); }
+
   /// Of any depth, without recursion.
   bool skip_value() {
     std::size_t depth = 0;

@@ -85,6 +85,28 @@ bool read_channels(std::span<const std::byte> json, const char* key, std::int32_
   return valid;
 }
 
+// In the orders of Filter, ResizeMode and CropRounding.
+constexpr const char* kFilters[] = {"bicubic", "nearest", "box", "bilinear", "hamming", "lanczos"};
+constexpr const char* kResizeModes[] = {"shorter", "squash"};
+constexpr const char* kCropRoundings[] = {"torchvision", "transformers"};
+
+/// The place of the key's text among `names`, if the config has the key.
+bool read_choice(std::span<const std::byte> json, const char* key,
+                 std::span<const char* const> names, std::uint32_t& choice) {
+  bool has_key = false;
+  for (std::uint32_t i = 0; i < names.size(); ++i) {
+    const bool is_name = with_metadata(json, "config", [&](auto& config) {
+      has_key = config.find(key);
+      return has_key && config.take_string(names[i]);
+    });
+    if (is_name) {
+      choice = i;
+      return true;
+    }
+  }
+  return !has_key;
+}
+
 }  // namespace
 
 std::span<const std::byte> json_of(std::span<const std::byte> file) {
@@ -122,7 +144,8 @@ bool read_preparation(std::span<const std::byte> json, std::uint32_t image_size,
                       ImagePreparation& preparation) {
   // What a config that does not say it means.
   constexpr Decimal kCropShare = {875, -3, false};
-  ImagePreparation result = {{0, image_size}, {485000, 456000, 406000}, {229000, 224000, 225000}};
+  ImagePreparation result = {
+      {.resize = 0, .crop = image_size}, {485000, 456000, 406000}, {229000, 224000, 225000}};
   Decimal share = kCropShare;
   bool valid = true;
   const bool has_config = with_metadata(json, "config", [&](auto& config) {
@@ -133,11 +156,20 @@ bool read_preparation(std::span<const std::byte> json, std::uint32_t image_size,
     }
     return true;
   });
-  if (!has_config || !valid || !resize_of(image_size, share, result.size.resize) ||
+  std::uint32_t filter = 0;
+  std::uint32_t mode = 0;
+  std::uint32_t rounding = 0;
+  if (!has_config || !valid || !resize_of(image_size, share, result.crop.resize) ||
       !read_channels(json, "mean", result.mean_millionths) ||
-      !read_channels(json, "std", result.std_millionths)) {
+      !read_channels(json, "std", result.std_millionths) ||
+      !read_choice(json, "interpolation", kFilters, filter) ||
+      !read_choice(json, "resize_mode", kResizeModes, mode) ||
+      !read_choice(json, "crop_rounding", kCropRoundings, rounding)) {
     return false;
   }
+  result.crop.filter = static_cast<Filter>(filter);
+  result.crop.mode = static_cast<ResizeMode>(mode);
+  result.crop.rounding = static_cast<CropRounding>(rounding);
   preparation = result;
   return true;
 }

@@ -24,12 +24,13 @@ inline constexpr std::size_t kNoName = ~std::size_t{0};
 
 /// How the metadata's config wants images prepared.
 struct ImagePreparation {
-  CropSize size;
+  ImageCrop crop;
   std::int32_t mean_millionths[3];  // of channels in [0, 1]
   std::int32_t std_millionths[3];
 };
 
-/// Returns false if there is no config, or one that says something else than numbers in range.
+/// Returns false if there is no config, or one that says something else than numbers in range
+/// and known choices.
 /// `image_size` is the header's.
 bool read_preparation(std::span<const std::byte> json, std::uint32_t image_size,
                       ImagePreparation& preparation);

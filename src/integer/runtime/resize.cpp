@@ -1,7 +1,6 @@
 #include "resize.h"
 
 #include "binary64.h"
-#include "resized_side.h"
 #include "scratch.h"
 
 namespace bitlog2::runtime {
@@ -79,48 +78,50 @@ void sum_rows(const CropMemory& memory, const InputRun& inputs, std::uint8_t* ou
   }
 }
 
-bool in_range(const CropSize& size, std::size_t width, std::size_t height) {
+bool in_range(const ImageCrop& how, std::size_t width, std::size_t height) {
   const auto is_side = [](std::size_t side) { return side >= 1 && side <= kLargestSide; };
-  return is_side(size.resize) && is_side(size.crop) && is_side(width) && is_side(height);
+  return is_side(how.resize) && is_side(how.crop) && is_side(width) && is_side(height) &&
+         how.filter <= Filter::lanczos && how.mode <= ResizeMode::squash &&
+         how.rounding <= CropRounding::transformers;
 }
 
-Side side_of(const CropSize& size, std::size_t length, std::size_t shorter) {
-  return {length, std::uint64_t{size.resize} * length / shorter, size.crop};
+Side side_of(const ImageCrop& how, std::size_t length, std::size_t shorter) {
+  return {length, how.resized(length, shorter), how};
 }
 
 }  // namespace
 
-std::size_t crop_memory(const CropSize& size, std::size_t width, std::size_t height) {
-  if (!in_range(size, width, height)) {
+std::size_t crop_memory(const ImageCrop& how, std::size_t width, std::size_t height) {
+  if (!in_range(how, width, height)) {
     return 0;
   }
   const std::size_t shorter = width < height ? width : height;
   return kAlignment +
-         CropMemory(nullptr, side_of(size, width, shorter), side_of(size, height, shorter))
+         CropMemory(nullptr, side_of(how, width, shorter), side_of(how, height, shorter))
              .carver.used();
 }
 
-Status resize_and_crop(const CropSize& size, const std::uint8_t* rgb, std::size_t width,
+Status resize_and_crop(const ImageCrop& how, const std::uint8_t* rgb, std::size_t width,
                        std::size_t height, std::size_t stride, std::span<std::byte> memory,
                        std::uint8_t* crop) {
-  if (!in_range(size, width, height) || stride < width * kChannels) {
+  if (!in_range(how, width, height) || stride < width * kChannels) {
     return Status::wrong_size;
   }
-  if (memory.size() < crop_memory(size, width, height)) {
+  if (memory.size() < crop_memory(how, width, height)) {
     return Status::small_arena;
   }
   const std::size_t shorter = width < height ? width : height;
-  const Side columns = side_of(size, width, shorter);
-  const Side rows = side_of(size, height, shorter);
+  Side columns = side_of(how, width, shorter);
+  Side rows = side_of(how, height, shorter);
   const CropMemory work(aligned(memory.data()), columns, rows);
   for (std::size_t x = 0; x < columns.shown(); ++x) {
-    work.inputs[x] = columns.inputs_of(x, work.exact, work.weights + x * columns.most_inputs());
+    work.inputs[x] = columns.next(work.exact, work.weights + x * columns.most_inputs());
   }
-  const std::size_t crop_stride = size.crop * kChannels;
-  __builtin_memset(crop, 0, size.crop * crop_stride);
+  const std::size_t crop_stride = how.crop * kChannels;
+  __builtin_memset(crop, 0, how.crop * crop_stride);
   std::size_t filtered = 0;  // input rows so far
   for (std::size_t y = 0; y < rows.shown(); ++y) {
-    const InputRun inputs = rows.inputs_of(y, work.exact, work.row_weights);
+    const InputRun inputs = rows.next(work.exact, work.row_weights);
     filtered = filtered < inputs.first ? inputs.first : filtered;
     for (; filtered < inputs.first + inputs.count; ++filtered) {
       filter_row(columns, work, rgb + filtered * stride, work.ring_row(filtered));

@@ -1,12 +1,34 @@
-// Which input pixels an output pixel of Pillow's bicubic resize sums, and with which weights.
+// Which input pixels an output pixel of Pillow's resize sums, and with which weights; and which
+// outputs a centre crop shows.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
+#include "resize_filter.h"
+
 namespace bitlog2::runtime {
 
 inline constexpr int kWeightBits = 22;  // as Pillow's: 32, less 8 for a pixel and 2 for the sums
+
+enum class ResizeMode : std::uint32_t { shorter, squash };
+enum class CropRounding : std::uint32_t { torchvision, transformers };
+
+/// How an image becomes a crop: bitlog2::Preprocessing, without what is done to the pixels then.
+struct ImageCrop {
+  std::uint32_t resize;  // pixels of the shorter side, or of both
+  std::uint32_t crop;    // pixels a side
+  Filter filter = Filter::bicubic;
+  ResizeMode mode = ResizeMode::shorter;
+  CropRounding rounding = CropRounding::torchvision;
+
+  /// Pixels of a side after the resize. torchvision and transformers compute
+  /// int(resize * long / short) in numbers of 64 bits: the same, as a quotient of integers below
+  /// 2^52 is not rounded up to a whole number.
+  std::uint64_t resized(std::uint64_t length, std::uint64_t shorter) const {
+    return mode == ResizeMode::squash ? resize : resize * length / shorter;
+  }
+};
 
 /// The inputs that an output pixel sums.
 struct InputRun {
@@ -20,21 +42,21 @@ struct InputRun {
 template <class Real>
 class ResizedSide {
  public:
-  /// No length is 0.
-  ResizedSide(std::size_t input, std::uint64_t output, std::uint32_t crop)
-      : input_(input),
-        shown_(output < crop ? static_cast<std::size_t>(output) : crop),
-        padding_(output < crop ? (crop - shown_) / 2 : 0),
-        most_inputs_((4 * input + output - 1) / output + 6) {
-    if (output >= crop) {
-      // Python's round((output - crop) / 2): halves go to the even neighbour.
-      const std::uint64_t excess = output - crop;
-      first_ = excess / 2 + (excess % 2) * (excess / 2 % 2);
-    }
+  /// Of `input` pixels, resized to `output`. No length is 0.
+  ResizedSide(std::size_t input, std::uint64_t output, const ImageCrop& how)
+      : filter_(how.filter),
+        input_(input),
+        shown_(output < how.crop ? static_cast<std::size_t>(output) : how.crop),
+        most_inputs_((twice_support(filter_) * input + output - 1) / output +
+                     twice_support(filter_) + 2) {
+    place_crop(output, how);
     scale_ = Real::ratio(input, output);
     const Real stretch = scale_ < kOne ? kOne : scale_;
     inverse_stretch_ = kOne / stretch;
-    support_ = kTwo * stretch;
+    support_ = Real::ratio(twice_support(filter_), 2) * stretch;
+    if (filter_ == Filter::nearest) {
+      find_nearest();
+    }
   }
 
   std::size_t shown() const { return shown_; }
@@ -43,8 +65,20 @@ class ResizedSide {
   /// No output has more inputs.
   std::size_t most_inputs() const { return most_inputs_; }
 
-  /// The inputs of a shown output, and their weights times 2^kWeightBits. `exact` and `weights`
-  /// have room for most_inputs().
+  /// The inputs of the next shown output, and their weights times 2^kWeightBits. `exact` and
+  /// `weights` have room for most_inputs().
+  InputRun next(Real* exact, std::int32_t* weights) {
+    const std::size_t output = next_++;
+    if (filter_ != Filter::nearest) {
+      return inputs_of(output, exact, weights);
+    }
+    const auto found = static_cast<std::size_t>(nearest_.truncated());
+    nearest_ = nearest_ + scale_;
+    weights[0] = 1 << kWeightBits;
+    return {found < input_ ? found : input_ - 1, 1};
+  }
+
+  /// The same of any shown output. Not of Filter::nearest, whose positions are sums.
   InputRun inputs_of(std::size_t output, Real* exact, std::int32_t* weights) const {
     const Real position = Real::integer(static_cast<std::int64_t>(first_ + output));
     const Real center = (position + kHalf) * scale_;
@@ -56,7 +90,7 @@ class ResizedSide {
     Real sum;
     for (std::size_t i = 0; i < end - first; ++i) {
       const Real distance = Real::integer(static_cast<std::int64_t>(first + i)) - center + kHalf;
-      exact[i] = bicubic(distance * inverse_stretch_);
+      exact[i] = ResizeFilter<Real>::at(filter_, distance * inverse_stretch_);
       sum = sum + exact[i];
     }
     for (std::size_t i = 0; i < end - first; ++i) {
@@ -68,18 +102,30 @@ class ResizedSide {
  private:
   static constexpr Real kHalf = Real::ratio(1, 2);
   static constexpr Real kOne = Real::integer(1);
-  static constexpr Real kTwo = Real::integer(2);
 
-  /// Keys' cubic with a = -1/2.
-  static Real bicubic(const Real& at) {
-    const Real x = at.magnitude();
-    if (x < kOne) {
-      return (Real::ratio(3, 2) * x - Real::ratio(5, 2)) * x * x + kOne;
+  /// Up to here the positions of Filter::nearest are sums; further, the sums would take minutes.
+  static constexpr std::uint64_t kLongestSum = 1 << 22;
+
+  void place_crop(std::uint64_t output, const ImageCrop& how) {
+    const bool is_torchvision = how.rounding == CropRounding::torchvision;
+    if (output < how.crop) {
+      padding_ = (how.crop - shown_ + (is_torchvision ? 0 : 1)) / 2;
+      return;
     }
-    if (x < kTwo) {
-      return (((x - Real::integer(5)) * x + Real::integer(8)) * x - Real::integer(4)) * -kHalf;
+    // torchvision's is Python's round((output - crop) / 2): halves go to the even neighbour.
+    const std::uint64_t excess = output - how.crop;
+    first_ = excess / 2 + (is_torchvision ? (excess % 2) * (excess / 2 % 2) : 0);
+  }
+
+  void find_nearest() {
+    if (first_ > kLongestSum) {
+      nearest_ = (Real::integer(static_cast<std::int64_t>(first_)) + kHalf) * scale_;
+      return;
     }
-    return {};
+    nearest_ = scale_ * kHalf;
+    for (std::uint64_t i = 0; i < first_; ++i) {
+      nearest_ = nearest_ + scale_;
+    }
   }
 
   static std::int32_t fixed_point(const Real& weight) {
@@ -88,14 +134,17 @@ class ResizedSide {
         (weight.is_negative() ? scaled - kHalf : scaled + kHalf).truncated());
   }
 
+  Filter filter_;
   std::size_t input_;
   std::size_t shown_;
-  std::size_t padding_;
+  std::size_t padding_ = 0;
   std::size_t most_inputs_;
   std::uint64_t first_ = 0;
+  std::size_t next_ = 0;
   Real scale_;
   Real inverse_stretch_;
   Real support_;
+  Real nearest_;  // where the next output lies in the input
 };
 
 }  // namespace bitlog2::runtime

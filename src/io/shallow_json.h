@@ -1,0 +1,21 @@
+// JSON texts from outside that are objects of few levels.
+#pragma once
+
+#include <cstddef>
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+namespace bitlog2 {
+
+/// The JSON of `text`, without what is nested deeper than any index is; discarded if it is none, or
+/// larger than 64 MiB.
+inline nlohmann::json shallow_json(std::string_view text) {
+  constexpr std::size_t kLongest = std::size_t{64} << 20;
+  const auto at_sane_depth = [](int depth, nlohmann::json::parse_event_t, nlohmann::json&) {
+    return depth <= 4;
+  };
+  return text.size() > kLongest ? nlohmann::json(nlohmann::json::value_t::discarded)
+                                : nlohmann::json::parse(text, at_sane_depth, false);
+}
+
+}  // namespace bitlog2

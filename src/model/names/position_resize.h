@@ -1,0 +1,16 @@
+// Position embeddings for another image size, as the library does it that the model is from.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "bitlog2/model.h"
+
+namespace bitlog2 {
+
+/// positions [from * from, channels], rows of a square, to [to * to, channels].
+std::vector<float> resize_positions(std::span<const float> positions, std::size_t from,
+                                    std::size_t to, PositionResize rule);
+
+}  // namespace bitlog2

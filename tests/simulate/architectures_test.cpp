@@ -1,0 +1,153 @@
+// Models as timm, transformers, torchvision and the original repositories save them
+// (tests/data/architectures): they load with nothing but their path, see the pixels that their
+// library sees, and give its outputs.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "bitlog2/engine.h"
+#include "bitlog2/error.h"
+#include "bitlog2/load.h"
+#include "bitlog2/safetensors.h"
+
+namespace bitlog2 {
+namespace {
+
+namespace fs = std::filesystem;
+
+const fs::path kRoot = fs::path(BITLOG2_SOURCE_DIR) / "tests/data/architectures";
+
+/// A model at one size of the input.
+struct Case {
+  std::string name;
+  std::size_t size;
+};
+
+void PrintTo(const Case& value, std::ostream* out) {
+  *out << value.name << " at " << value.size;
+}
+
+Safetensors expected_of(const std::string& name) {
+  return Safetensors::open(kRoot / name / "expected.safetensors");
+}
+
+std::vector<Case> all_cases() {
+  std::vector<Case> cases;
+  for (const auto& entry : fs::directory_iterator(kRoot)) {
+    if (entry.is_directory()) {
+      const std::string name = entry.path().filename().string();
+      const Safetensors expected = expected_of(name);
+      for (const auto& size : nlohmann::json::parse(expected.metadata().at("image_sizes"))) {
+        cases.push_back({name, size.get<std::size_t>()});
+      }
+    }
+  }
+  std::ranges::sort(cases, {}, [](const Case& value) { return std::pair(value.name, value.size); });
+  return cases;
+}
+
+/// What `--model` would be given: the folder, or the file where there is no config.json.
+std::string path_of(const std::string& name) {
+  if (fs::exists(kRoot / name / "config.json")) {
+    return (kRoot / name).string();
+  }
+  for (const auto& entry : fs::directory_iterator(kRoot / name)) {
+    if (entry.path().filename() != "expected.safetensors") {
+      return entry.path().string();
+    }
+  }
+  return "";
+}
+
+std::vector<RgbImage> pictures() {
+  const Safetensors file = Safetensors::open(kRoot / "pictures.safetensors");
+  const TensorView& images = file.at("images");
+  std::vector<RgbImage> result;
+  const std::size_t bytes = images.bytes.size() / static_cast<std::size_t>(images.shape[0]);
+  for (std::size_t i = 0; i < images.shape[0]; ++i) {
+    const auto* first = reinterpret_cast<const std::uint8_t*>(images.bytes.data()) + i * bytes;
+    result.push_back({static_cast<int>(images.shape[2]),
+                      static_cast<int>(images.shape[1]),
+                      {first, first + bytes}});
+  }
+  return result;
+}
+
+/// What has no integer form yet is refused when it is loaded, saying what it is.
+std::string refusal_of(const Case& value) {
+  if (value.name.ends_with("swiglu") || value.name == "timm_eva02") {
+    return "SwiGLU MLP";
+  }
+  if (value.name == "timm_dinov3" || value.name == "transformers_dinov3") {
+    return "not supported";
+  }
+  const bool is_beit = value.name.find("beit") != std::string::npos;
+  return is_beit && value.size != 32 ? "relative position bias is for images of 32 pixels" : "";
+}
+
+class Architectures : public ::testing::TestWithParam<Case> {};
+
+TEST_P(Architectures, GiveTheirLibrarysPixelsAndOutputs) {
+  const auto& [name, size] = GetParam();
+  const ModelSource source = {
+      .model = path_of(name), .weights = {}, .config = {}, .image_size = size};
+  if (const std::string refusal = refusal_of(GetParam()); !refusal.empty()) {
+    try {
+      static_cast<void>(load_model(source));
+      FAIL() << "loads";
+    } catch (const Error& error) {
+      EXPECT_THAT(error.what(), ::testing::HasSubstr(refusal));
+    }
+    return;
+  }
+  LoadedModel loaded = load_model(source);
+  const ModelConfig config = loaded.model.config;
+  const Safetensors expected = expected_of(name);
+  const std::string prefix = std::to_string(size) + ".";
+
+  std::vector<RgbImage> crops;
+  std::vector<std::uint8_t> pixels;
+  for (const RgbImage& picture : pictures()) {
+    crops.push_back(resize_and_crop(picture, config.preprocessing));
+    pixels.insert(pixels.end(), crops.back().pixels.begin(), crops.back().pixels.end());
+  }
+  const auto wanted_pixels = expected.at(prefix + "pixels").bytes;
+  EXPECT_TRUE(std::ranges::equal(std::as_bytes(std::span(pixels)), wanted_pixels));
+
+  std::string output = "logits";
+  if (config.num_classes == 0) {
+    output = expected.find(prefix + "embedding_projection") != nullptr ? "embedding_projection"
+             : expected.find(prefix + "logits") != nullptr             ? "logits"
+                                                                       : "embedding_native";
+  }
+  const std::vector<float> wanted = expected.read_floats(prefix + output);
+  // Outputs are of the library's pixels, whatever ours are.
+  for (std::size_t i = 0; i < crops.size(); ++i) {
+    const auto* first = reinterpret_cast<const std::uint8_t*>(wanted_pixels.data());
+    const std::size_t bytes = crops[i].pixels.size();
+    std::copy_n(first + i * bytes, bytes, crops[i].pixels.begin());
+  }
+  const std::vector<float> outputs = make_fp32_engine(std::move(loaded.model))->logits(crops);
+  ASSERT_EQ(outputs.size(), wanted.size());
+  double error = 0;
+  double norm = 0;
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
+    error += std::pow(static_cast<double>(outputs[i]) - wanted[i], 2);
+    norm += std::pow(static_cast<double>(wanted[i]), 2);
+  }
+  EXPECT_LT(std::sqrt(error / norm), 5e-5);
+}
+
+INSTANTIATE_TEST_SUITE_P(Files, Architectures, ::testing::ValuesIn(all_cases()),
+                         [](const auto& info) {
+                           return info.param.name + "_" + std::to_string(info.param.size);
+                         });
+
+}  // namespace
+}  // namespace bitlog2
