@@ -131,7 +131,9 @@ RC_GTEST_PROP(NearestNeighboursProperty, AgreeWithTheFormula, ()) {
   }
   std::ranges::sort(found, std::greater<>());
   // Where two are nearly as similar, rounding says which is the last that votes.
-  RC_PRE(neighbours >= count || found[neighbours - 1].first - found[neighbours].first > 1e-5);
+  const bool is_clear =
+      neighbours >= count || found[neighbours - 1].first - found[neighbours].first > 1e-5;
+  RC_PRE(is_clear);
   std::vector<double> expected(4);
   for (std::size_t i = 0; i < std::min(neighbours, count); ++i) {
     expected[static_cast<std::size_t>(found[i].second)] += std::exp(found[i].first / 0.07);
