@@ -209,7 +209,9 @@ class TiffReader {
     layout_.compression = field<std::uint16_t>(TIFFTAG_COMPRESSION, COMPRESSION_NONE);
     layout_.fill_order = field<std::uint16_t>(TIFFTAG_FILLORDER, FILLORDER_MSB2LSB);
     layout_.orientation = field<std::uint16_t>(TIFFTAG_ORIENTATION, ORIENTATION_TOPLEFT);
+    // One sample is one plane either way.
     layout_.separate =
+        layout_.samples > 1 &&
         field<std::uint16_t>(TIFFTAG_PLANARCONFIG, PLANARCONFIG_CONTIG) == PLANARCONFIG_SEPARATE;
     layout_.big_endian = TIFFIsBigEndian(tiff_.get()) != 0;
     if (layout_.photometric == PHOTOMETRIC_YCBCR && !layout_.is_compressed()) {
@@ -353,6 +355,9 @@ class TiffReader {
     const std::uint64_t stride = is_tiled ? TIFFTileRowSize64(tiff) : TIFFScanlineSize64(tiff);
     const std::uint64_t size = is_tiled ? TIFFTileSize64(tiff) : TIFFStripSize64(tiff);
     const std::uint64_t channels = layout_.separate ? 1 : layout_.samples;
+    if (layout_.separate && layout_.bits < 8) {
+      throw unsupported_tiff("of planes of less than 8 bits");
+    }
     // What the rows below are read as must be what libtiff unpacks.
     if (width == 0 || height == 0 || stride < (width * channels * layout_.bits + 7) / 8 ||
         size < stride * height) {
