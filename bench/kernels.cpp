@@ -17,10 +17,10 @@
 // needs FILE and std::size_t to be declared before it
 #include <jpeglib.h>
 
+#include "base/matrix_product.h"
 #include "bitlog2/image.h"
 #include "bitlog2/parallel.h"
 #include "bitlog2/quantizers.h"
-#include "simulate/gemm.h"
 #include "simulate/loops.h"
 
 namespace {
@@ -154,9 +154,9 @@ void gemm(benchmark::State& state) {
   std::vector<float> output(kTokens * kHidden);
   for (auto round : state) {
     static_cast<void>(round);
-    bitlog2::simulate::multiply_transposed({input.data(), kTokens, kChannels, kChannels},
-                                           {weight.data(), kHidden, kChannels, kChannels},
-                                           output.data(), kHidden, false);
+    bitlog2::multiply<float>({input.data(), kTokens, kChannels, kChannels},
+                             {weight.data(), kChannels, kHidden, 1, kChannels}, output.data(),
+                             kHidden);
     benchmark::DoNotOptimize(output.data());
     benchmark::ClobberMemory();
   }

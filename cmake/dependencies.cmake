@@ -5,7 +5,6 @@ find_package(Threads REQUIRED)
 find_package(fmt REQUIRED)
 find_package(nlohmann_json 3.11 REQUIRED)
 find_package(Eigen3 3.4 REQUIRED NO_MODULE)
-pkg_check_modules(OPENBLAS REQUIRED openblas)
 
 set(BITLOG2_FILE_MODULES libjpeg spng minizip)
 if(BITLOG2_WEBP)

@@ -24,6 +24,9 @@ class Engine {
 
   /// Logits [crops, num_classes] of input crops, each [S, S, 3] as resize_and_crop gives them.
   virtual std::vector<float> logits(std::span<const RgbImage> crops) const = 0;
+
+  /// The same from all of a pool's threads together, sooner, by engines that can.
+  virtual std::vector<float> logits(std::span<const RgbImage> crops, ThreadPool& pool) const;
 };
 
 std::unique_ptr<Engine> make_fp32_engine(Model model);
@@ -31,9 +34,10 @@ std::unique_ptr<Engine> make_fp32_engine(Model model);
 /// Quantization simulated in float32, as the published system does it.
 std::unique_ptr<Engine> make_simulated_engine(const QuantizedModel& quantized);
 
-/// For which CPU OpenBLAS has chosen its kernels, on which the float engines run: "Haswell". The
-/// environment's OPENBLAS_CORETYPE can force another.
-std::string blas_kernels();
+/// The instruction set of the float engines' matrix products: "avx512", "avx2", "neon" or "scalar".
+/// The environment's BITLOG2_ISA can ask for less than the machine has. Results do not depend on
+/// it.
+std::string float_isa();
 
 /// Crops as one normalised tensor [crops, 3, S, S], which the float engines take.
 std::vector<float> normalised_batch(std::span<const RgbImage> crops,

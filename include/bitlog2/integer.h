@@ -67,6 +67,7 @@ class IntegerEngine final : public Engine {
   const QuantizedFileInfo& info() const;
 
   std::vector<float> logits(std::span<const RgbImage> crops) const override;
+  std::vector<float> logits(std::span<const RgbImage> crops, ThreadPool& pool) const override;
 
   /// Logits as the runtime gives them, with 16 fraction bits.
   std::vector<std::int32_t> integer_logits(const RgbImage& crop) const;

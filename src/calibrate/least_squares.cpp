@@ -3,7 +3,8 @@
 #include <cmath>
 #include <vector>
 
-#include "simulate/gemm.h"
+#include "base/matrix_product.h"
+#include "calibrate/factorization.h"
 
 namespace bitlog2::calibration {
 namespace {
@@ -55,9 +56,10 @@ Matrix product(std::span<const float> a, std::span<const float> b, std::size_t r
     std::vector<float> part((end - begin) * b_columns);
     for (std::size_t row = 0; row < rows; row += kRowsPerSum) {
       const std::size_t count = std::min(kRowsPerSum, rows - row);
-      simulate::multiply_gram({a.data() + row * a_columns + begin, count, end - begin, a_columns},
-                              {b.data() + row * b_columns, count, b_columns, b_columns},
-                              part.data(), b_columns);
+      const MatrixView<float> left = {a.data() + row * a_columns + begin, count, end - begin,
+                                      a_columns};
+      const MatrixView<float> right = {b.data() + row * b_columns, count, b_columns, b_columns};
+      multiply(left.transposed(), right, part.data(), b_columns);
       result.middleRows(index(begin), index(end - begin)) += to_matrix(part, end - begin);
     }
   });
@@ -82,11 +84,11 @@ Moments find_moments(std::span<const float> inputs, std::span<const float> targe
   return moments;
 }
 
-Matrix ridge(const Moments& moments, const Matrix& weights, double damping) {
+Matrix ridge(const Moments& moments, const Matrix& weights, double damping, ThreadPool& pool) {
   Matrix gram = moments.gram;
   gram.diagonal().array() += damping;
   const Matrix right = moments.cross + damping * weights.transpose();
-  return gram.llt().solve(right).transpose();
+  return solve_positive(gram, right, pool).transpose();
 }
 
 }  // namespace bitlog2::calibration

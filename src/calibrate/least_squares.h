@@ -24,6 +24,6 @@ Moments find_moments(std::span<const float> inputs, std::span<const float> targe
                      std::size_t rows, std::span<const float> row_weights, ThreadPool& pool);
 
 /// The [out, in] weights V with the lowest |y - x V^T|^2 + damping |V - W|^2.
-Matrix ridge(const Moments& moments, const Matrix& weights, double damping);
+Matrix ridge(const Moments& moments, const Matrix& weights, double damping, ThreadPool& pool);
 
 }  // namespace bitlog2::calibration

@@ -1,8 +1,15 @@
 // Double-precision matrices of the closed forms; data stays float32 until it is summed up.
+//
+// Eigen's own sums have no place here where they are long: it adds up in an order that depends on
+// the processor's vectors and caches. CMakeLists.txt turns both off for this module, so that its
+// small products and decompositions give the same bits everywhere, slowly. Large ones are those of
+// base/matrix_product.h, by product() below and calibrate/factorization.h.
 #pragma once
 
 #include <Eigen/Dense>
 #include <span>
+
+#include "base/matrix_product.h"
 
 namespace bitlog2::calibration {
 
@@ -29,6 +36,28 @@ template <class Values>
 void copy_to(const Values& matrix, std::span<float> values) {
   Eigen::Map<Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>>(
       values.data(), matrix.rows(), matrix.cols()) = matrix.template cast<float>();
+}
+
+inline MatrixView<double> view(const Matrix& matrix) {
+  const auto columns = static_cast<std::size_t>(matrix.cols());
+  return {matrix.data(), static_cast<std::size_t>(matrix.rows()), columns, columns};
+}
+
+/// a b, for large ones.
+inline Matrix product(const MatrixView<double>& a, const MatrixView<double>& b) {
+  Matrix result(index(a.rows), index(b.columns));
+  multiply(a, b, result.data(), b.columns);
+  return result;
+}
+
+inline Matrix product(const MatrixView<double>& a, const MatrixView<double>& b, ThreadPool& pool) {
+  Matrix result(index(a.rows), index(b.columns));
+  multiply(a, b, result.data(), b.columns, Onto::nothing, pool);
+  return result;
+}
+
+inline Matrix product(const Matrix& a, const Matrix& b) {
+  return product(view(a), view(b));
 }
 
 }  // namespace bitlog2::calibration

@@ -43,7 +43,7 @@ void fit_weights(const QuantizationSettings& settings, Linear& layer, const simu
   const Matrix original = to_matrix(layer.weight, layer.out_features);
   // Fewer rows than unknowns would fit themselves alone.
   const bool compensates = recipe.compensation_ridge && x.rows() > 2 * layer.in_features;
-  const Matrix wanted = compensates ? ridge(moments, original, damping) : original;
+  const Matrix wanted = compensates ? ridge(moments, original, damping, pool) : original;
   copy_to(wanted, layer.weight);
   if (rounds_by_hessian) {
     Matrix hessian = moments.gram;

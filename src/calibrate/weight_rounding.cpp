@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/target_clones.h"
+#include "calibrate/factorization.h"
 #include "quant/affine.h"
 
 namespace bitlog2::calibration {
@@ -32,7 +33,7 @@ struct Elimination {
   std::vector<float> hessian;  // [in, in], in that order
 };
 
-Elimination eliminate(const Matrix& hessian) {
+Elimination eliminate(const Matrix& hessian, ThreadPool& pool) {
   const auto size = static_cast<std::size_t>(hessian.rows());
   Elimination result;
   result.order.resize(size);
@@ -46,10 +47,8 @@ Elimination eliminate(const Matrix& hessian) {
       permuted(index(i), index(j)) = hessian(index(result.order[i]), index(result.order[j]));
     }
   }
-  const Matrix inverse = permuted.llt().solve(Matrix::Identity(hessian.rows(), hessian.cols()));
-  const Matrix upper = inverse.llt().matrixU();
   result.upper.resize(size * size);
-  copy_to(upper, result.upper);
+  copy_to(cholesky_of_inverse(permuted, pool), result.upper);
   result.hessian.resize(size * size);
   copy_to(permuted, result.hessian);
   return result;
@@ -144,7 +143,7 @@ RoundedWeights round_weights(const Matrix& weights, const Matrix& hessian,
                              const RoundingOptions& options, ThreadPool& pool) {
   const auto rows = static_cast<std::size_t>(weights.rows());
   const auto columns = static_cast<std::size_t>(weights.cols());
-  const Elimination elimination = options.second_order ? eliminate(hessian) : Elimination{};
+  const Elimination elimination = options.second_order ? eliminate(hessian, pool) : Elimination{};
   const std::vector<float> shares = range_shares(options);
   RoundedWeights result;
   result.weights.resize(weights.rows(), weights.cols());

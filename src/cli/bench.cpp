@@ -114,7 +114,7 @@ std::size_t peak_memory_bytes() {
 /// One line of the table.
 struct BenchRow {
   std::string engine;
-  std::string isa;  ///< of float engines: the CPU whose BLAS kernels they run on
+  std::string isa;  ///< of float engines: that of their matrix products
   std::size_t threads = 1;
   Latency latency;
   double images_per_second = 0;
@@ -290,8 +290,9 @@ class BenchRun {
         name == "fp32" ? make_fp32_engine(model_) : make_simulated_engine(calibrated_);
     for (const std::size_t threads : threads_) {
       ThreadPool pool(threads);
-      const auto one = [&] { static_cast<void>(engine->logits(crops_)); };
-      add_row({name, blas_kernels(), threads, {}, 0, multiply_adds_, 0}, pool, one, one);
+      const auto together = [&] { static_cast<void>(engine->logits(crops_, pool)); };
+      const auto alone = [&] { static_cast<void>(engine->logits(crops_)); };
+      add_row({name, float_isa(), threads, {}, 0, multiply_adds_, 0}, pool, together, alone);
     }
   }
 

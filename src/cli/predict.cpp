@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
+#include "base/elementary.h"
 #include "bitlog2/error.h"
 #include "bitlog2/integer.h"
 #include "cli/commands.h"
@@ -64,13 +65,14 @@ std::vector<Prediction> best_classes(std::span<const float> logits,
                    [&](std::size_t a, std::size_t b) { return logits[a] > logits[b]; });
   double sum = 0;
   for (const float logit : logits) {
-    sum += std::exp(static_cast<double>(logit - logits[order[0]]));
+    sum += elementary::exp(static_cast<double>(logit - logits[order[0]]));
   }
   std::vector<Prediction> predictions;
   for (std::size_t i = 0; i < std::min(count, order.size()); ++i) {
     const std::size_t index = order[i];
-    predictions.push_back({index, index < names.size() ? names[index] : "",
-                           std::exp(static_cast<double>(logits[index] - logits[order[0]])) / sum});
+    predictions.push_back(
+        {index, index < names.size() ? names[index] : "",
+         elementary::exp(static_cast<double>(logits[index] - logits[order[0]])) / sum});
   }
   return predictions;
 }

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cmath>
 
+#include "base/elementary.h"
 #include "bitlog2/error.h"
 
 namespace bitlog2 {
@@ -65,14 +66,14 @@ void Accuracy::count(std::span<const float> logits, int label) {
   double sum = 0;
   std::size_t rank = 0;  // classes that beat the label's; the lower index wins a tie
   for (std::size_t i = 0; i < logits.size(); ++i) {
-    sum += std::exp(static_cast<double>(logits[i] - largest));
+    sum += elementary::exp(static_cast<double>(logits[i] - largest));
     const bool beats = logits[i] > logits[target] || (logits[i] == logits[target] && i < target);
     rank += beats ? 1 : 0;
   }
   ++images;
   top1_correct += rank == 0 ? 1 : 0;
   top5_correct += rank < kTop ? 1 : 0;
-  loss_sum += std::log(sum) - static_cast<double>(logits[target] - largest);
+  loss_sum += elementary::log(sum) - static_cast<double>(logits[target] - largest);
 }
 
 void Accuracy::add(const Accuracy& other) {

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "base/elementary.h"
 #include "base/target_clones.h"
 #include "bitlog2/probe.h"
 
@@ -74,7 +75,7 @@ class Nearest {
     std::vector<double> votes(classes);
     for (const Neighbour& neighbour : found_) {
       votes[static_cast<std::size_t>(training.labels[neighbour.index])] +=
-          std::exp(neighbour.cosine / kVoteTemperature);
+          elementary::exp(neighbour.cosine / kVoteTemperature);
     }
     return {votes.begin(), votes.end()};
   }

@@ -5,6 +5,7 @@
 #include <numeric>
 #include <utility>
 
+#include "base/elementary.h"
 #include "base/target_clones.h"
 #include "bitlog2/probe.h"
 #include "evaluate/lbfgs.h"
@@ -46,12 +47,12 @@ double residual_of(std::span<double> logits, int label) {
   const double most = *std::ranges::max_element(logits);
   double sum = 0;
   for (const double logit : logits) {
-    sum += std::exp(logit - most);
+    sum += elementary::exp(logit - most);
   }
   const auto target = static_cast<std::size_t>(label);
-  const double loss = std::log(sum) - (logits[target] - most);
+  const double loss = elementary::log(sum) - (logits[target] - most);
   for (double& logit : logits) {
-    logit = std::exp(logit - most) / sum;
+    logit = elementary::exp(logit - most) / sum;
   }
   logits[target] -= 1;
   return loss;

@@ -180,9 +180,14 @@ const QuantizedFileInfo& IntegerEngine::info() const {
 }
 
 std::vector<float> IntegerEngine::logits(std::span<const RgbImage> crops) const {
+  ThreadPool serial(1);
+  return logits(crops, serial);
+}
+
+std::vector<float> IntegerEngine::logits(std::span<const RgbImage> crops, ThreadPool& pool) const {
   std::vector<float> result;
   for (const RgbImage& crop : crops) {
-    for (const std::int32_t value : integer_logits(crop)) {
+    for (const std::int32_t value : integer_logits(crop, pool)) {
       result.push_back(std::ldexp(static_cast<float>(value), -runtime::kLogitFraction));
     }
   }

@@ -5,6 +5,7 @@
 #include <limits>
 #include <numeric>
 
+#include "base/elementary.h"
 #include "bitlog2/error.h"
 #include "bitlog2/quantizers.h"
 
@@ -317,7 +318,7 @@ Codebook calibrate_codebook_scale(std::span<const float> values,
   Codebook best = {1.0F, {levels.begin(), levels.end()}};
   double lowest = std::numeric_limits<double>::infinity();
   for (int i = 0; i < kSteps; ++i) {
-    const double scale = high / levels.back() * std::pow(2.0, -i / 40.0);
+    const double scale = high / levels.back() * elementary::exp2(-i / 40.0);
     const double error = error_of(histogram, scaled(levels, scale));
     if (error < lowest) {
       lowest = error;

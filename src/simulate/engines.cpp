@@ -1,4 +1,5 @@
 // The float engines: plain, and with quantization simulated.
+#include "base/matrix_product.h"
 #include "bitlog2/engine.h"
 #include "model/forward.h"
 #include "simulate/float_ops.h"
@@ -23,7 +24,11 @@ class Fp32Engine final : public Engine {
 
   std::vector<float> logits(std::span<const RgbImage> crops) const override {
     ThreadPool serial(1);
-    return run_fp32(model_, normalised_batch(crops, model_.config.preprocessing), serial);
+    return logits(crops, serial);
+  }
+
+  std::vector<float> logits(std::span<const RgbImage> crops, ThreadPool& pool) const override {
+    return run_fp32(model_, normalised_batch(crops, model_.config.preprocessing), pool);
   }
 
  private:
@@ -39,8 +44,12 @@ class SimulatedEngine final : public Engine {
 
   std::vector<float> logits(std::span<const RgbImage> crops) const override {
     ThreadPool serial(1);
+    return logits(crops, serial);
+  }
+
+  std::vector<float> logits(std::span<const RgbImage> crops, ThreadPool& pool) const override {
     return run_simulated(model_, quantizers_, normalised_batch(crops, model_.config.preprocessing),
-                         serial);
+                         pool);
   }
 
  private:
@@ -49,6 +58,10 @@ class SimulatedEngine final : public Engine {
 };
 
 }  // namespace
+
+std::vector<float> Engine::logits(std::span<const RgbImage> crops, ThreadPool& /*pool*/) const {
+  return logits(crops);
+}
 
 std::vector<float> normalised_batch(std::span<const RgbImage> crops,
                                     const Preprocessing& preprocessing) {
@@ -70,6 +83,10 @@ std::vector<float> run_simulated(const Model& weights_quantized, const Quantizer
                                  std::span<const float> images, ThreadPool& pool,
                                  const LayerObserver& observer) {
   return run(weights_quantized, images, simulate::Simulated(quantizers, pool), pool, observer);
+}
+
+std::string float_isa() {
+  return product_isa();
 }
 
 std::unique_ptr<Engine> make_fp32_engine(Model model) {

@@ -13,11 +13,11 @@
 #include <utility>
 #include <vector>
 
+#include "base/matrix_product.h"
 #include "bitlog2/engine.h"
 #include "bitlog2/model.h"
 #include "bitlog2/parallel.h"
 #include "bitlog2/quantized_model.h"
-#include "simulate/gemm.h"
 #include "simulate/loops.h"
 #include "simulate/tensor.h"
 
@@ -108,16 +108,9 @@ class FloatOps {
     quantization_.input(layer, x);
     const std::span<const float> weight = quantization_.weight(layer);
     Tensor result(x.batch(), x.tokens(), layer.out_features);
-    // One product per image: how BLAS rounds a row depends on how many there are, and results
-    // must not depend on how many images come together.
-    pool_.parallel_for(x.rows(), x.tokens(), [&](std::size_t begin, std::size_t end) {
-      const auto output =
-          result.values().subspan(begin * layer.out_features, (end - begin) * layer.out_features);
-      fill_rows(output, layer.bias, layer.out_features);
-      multiply_transposed({x.row(begin).data(), end - begin, layer.in_features, layer.in_features},
-                          {weight.data(), layer.out_features, layer.in_features, layer.in_features},
-                          output.data(), layer.out_features, true);
-    });
+    fill_rows(result.values(), layer.bias, layer.out_features);
+    multiply(view(x, 0, x.rows()), rows_of(weight, layer.in_features).transposed(),
+             result.values().data(), layer.out_features, Onto::sums, pool_);
     last_linear_ = layer.name;
     report(last_linear_, result);
     return result;
@@ -143,13 +136,12 @@ class FloatOps {
     quantization_.operand(attn, Slot::value, value.values());
 
     Tensor probabilities(layout.matrices(), layout.tokens, layout.tokens);
-    for_rows(layout.matrices(), [&](std::size_t matrix) {
+    for_queries(layout, [&](std::size_t matrix, std::size_t begin, std::size_t end) {
       const std::size_t first = matrix * layout.tokens;
-      multiply_transposed(
-          {query.row(first).data(), layout.tokens, layout.head_dim, layout.head_dim},
-          {key.row(first).data(), layout.tokens, layout.head_dim, layout.head_dim},
-          probabilities.row(first).data(), layout.tokens, false);
-      for (std::size_t i = 0; i < layout.tokens; ++i) {
+      multiply(view(query, first + begin, end - begin),
+               view(key, first, layout.tokens).transposed(),
+               probabilities.row(first + begin).data(), layout.tokens);
+      for (std::size_t i = begin; i < end; ++i) {
         const std::span<float> scores = probabilities.row(first + i);
         if (!attn.scale_query) {
           simulate::scale(scores, scale);
@@ -161,15 +153,14 @@ class FloatOps {
     quantization_.operand(attn, Slot::attention_map, probabilities.values());
 
     Tensor result(qkv.batch(), qkv.tokens(), qkv.channels() / 3);
-    for_rows(layout.matrices(), [&](std::size_t matrix) {
+    for_queries(layout, [&](std::size_t matrix, std::size_t begin, std::size_t end) {
       const std::size_t first = matrix * layout.tokens;
-      std::vector<float> context(layout.tokens * layout.head_dim);
-      multiply({probabilities.row(first).data(), layout.tokens, layout.tokens, layout.tokens},
-               {value.row(first).data(), layout.tokens, layout.head_dim, layout.head_dim},
+      std::vector<float> context((end - begin) * layout.head_dim);
+      multiply(view(probabilities, first + begin, end - begin), view(value, first, layout.tokens),
                context.data(), layout.head_dim);
-      for (std::size_t i = 0; i < layout.tokens; ++i) {
+      for (std::size_t i = begin; i < end; ++i) {
         std::copy_n(
-            context.data() + i * layout.head_dim, layout.head_dim,
+            context.data() + (i - begin) * layout.head_dim, layout.head_dim,
             result.row(layout.row(matrix, i)).data() + layout.head(matrix) * layout.head_dim);
       }
     });
@@ -284,6 +275,26 @@ class FloatOps {
         body(row);
       }
     });
+  }
+
+  /// body(matrix, begin, end) for rows of all of attention's matrices, these in parts where they
+  /// are too few for the threads.
+  template <class Body>
+  void for_queries(const HeadLayout& layout, Body body) {
+    const std::size_t wanted = pool_.size() == 1 ? 1 : 4 * pool_.size();
+    const std::size_t parts = (wanted + layout.matrices() - 1) / layout.matrices();
+    for_rows(layout.matrices() * parts, [&](std::size_t task) {
+      const std::size_t part = task % parts;
+      body(task / parts, layout.tokens * part / parts, layout.tokens * (part + 1) / parts);
+    });
+  }
+
+  static MatrixView<float> rows_of(std::span<const float> values, std::size_t columns) {
+    return {values.data(), values.size() / columns, columns, columns};
+  }
+
+  static MatrixView<float> view(const Tensor& x, std::size_t first, std::size_t count) {
+    return rows_of(x.values(), x.channels()).middle_rows(first, count);
   }
 
   std::size_t rows_per_task(std::size_t rows) const {

@@ -8,7 +8,6 @@
 #include "calibrate/transforms/head_equalization.h"
 #include "calibrate/weight_rounding.h"
 #include "quant/range_search.h"
-#include "simulate/gemm.h"
 
 namespace bitlog2::calibration {
 namespace {
@@ -52,9 +51,9 @@ TEST(LeastSquares, RidgeFindsTheWeightsThatMadeTheTarget) {
   std::vector<float> y(kRows * 5);
   copy_to((product.array() + 3.0).matrix(), y);  // a bias of 3, which centring takes away
   const Moments moments = find_moments(x, y, kRows, kOne, pool);
-  const Matrix found = ridge(moments, Matrix::Zero(5, 12), 1e-9);
+  const Matrix found = ridge(moments, Matrix::Zero(5, 12), 1e-9, pool);
   EXPECT_LT((found - weights).cwiseAbs().maxCoeff(), 1e-3);
-  const Matrix held = ridge(moments, Matrix::Zero(5, 12), 1e9);
+  const Matrix held = ridge(moments, Matrix::Zero(5, 12), 1e9, pool);
   EXPECT_LT(held.cwiseAbs().maxCoeff(), 1e-3) << "damping keeps what was there";
 }
 

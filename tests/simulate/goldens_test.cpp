@@ -130,9 +130,9 @@ TEST_P(NanoGoldens, EveryQuantizerFindsTheReferencesParametersOnItsInputs) {
       EXPECT_LE(difference, is_beyond_flips(quantizer) ? 1e-4 : 0.5) << name << " " << quantizer;
       equal += difference <= 1e-4 ? 1 : 0;
     }
-    // Flips are chance, and OpenBLAS's. Of the 54 or 28 quantizers of a case at 4 bits they reach
-    // at most 2 with its kernels for any x86. At 6 bits there are more boundaries and at 3 bits
-    // each flip moves more: 13 and 26.
+    // Flips are chance. Of the 54 or 28 quantizers of a case at 4 bits they reached at most 2 with
+    // any of the products that were tried. At 6 bits there are more boundaries and at 3 bits each
+    // flip moves more: 13 and 26.
     const double share = is_four_bits(name) ? 0.9 : 0.5;
     EXPECT_GE(static_cast<double>(equal), share * static_cast<double>(initial.size())) << name;
   }

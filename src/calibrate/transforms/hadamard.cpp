@@ -2,8 +2,9 @@
 
 #include <bit>
 #include <cmath>
-#include <numbers>
 #include <random>
+
+#include "base/elementary.h"
 
 namespace bitlog2::calibration {
 
@@ -12,10 +13,10 @@ Matrix hadamard(Eigen::Index size) {
   const bool power = std::has_single_bit(static_cast<std::size_t>(size));
   for (Eigen::Index i = 0; i < size; ++i) {
     for (Eigen::Index j = 0; j < size; ++j) {
-      const double angle =
-          2 * std::numbers::pi * static_cast<double>(i * j % size) / static_cast<double>(size);
+      const auto [cosine, sine] =
+          elementary::turn(static_cast<std::size_t>(i * j % size), static_cast<std::size_t>(size));
       const bool odd = std::popcount(static_cast<std::size_t>(i & j)) % 2 != 0;
-      result(i, j) = power ? (odd ? -1.0 : 1.0) : std::cos(angle) + std::sin(angle);
+      result(i, j) = power ? (odd ? -1.0 : 1.0) : cosine + sine;
     }
   }
   return result / std::sqrt(static_cast<double>(size));
@@ -29,7 +30,7 @@ Matrix random_hadamard(std::size_t size) {
     signs[index(i)] = random() % 2 == 0 ? -1.0 : 1.0;
   }
   // The first column of `spread` is constant; its sign stays.
-  return spread * signs.asDiagonal() * spread;
+  return product(spread * signs.asDiagonal(), spread);
 }
 
 }  // namespace bitlog2::calibration

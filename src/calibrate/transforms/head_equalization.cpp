@@ -10,14 +10,22 @@
 namespace bitlog2::calibration {
 namespace {
 
-/// A power of a positive definite matrix, its smallest eigenvalues raised a little.
-Matrix power(const Matrix& matrix, double exponent) {
+struct Roots {
+  Matrix root;
+  Matrix inverse;
+};
+
+/// The square root of a positive definite matrix, its smallest eigenvalues raised a little, and the
+/// root's inverse.
+Roots square_roots(const Matrix& matrix) {
   constexpr double kFloor = 1e-3;  // of the mean eigenvalue
   const Eigen::SelfAdjointEigenSolver<Matrix> solver(matrix);
   const double floor =
       std::max(kFloor * matrix.trace() / static_cast<double>(matrix.rows()), 1e-12);
-  const Vector values = solver.eigenvalues().cwiseMax(floor).array().pow(exponent);
-  return solver.eigenvectors() * values.asDiagonal() * solver.eigenvectors().transpose();
+  const Vector values = solver.eigenvalues().cwiseMax(floor).cwiseSqrt();
+  const Matrix& vectors = solver.eigenvectors();
+  return {vectors * values.asDiagonal() * vectors.transpose(),
+          vectors * values.cwiseInverse().asDiagonal() * vectors.transpose()};
 }
 
 /// Columns [first, first + count) of [rows, columns] values.
@@ -31,7 +39,7 @@ Matrix columns_of(std::span<const float> values, std::size_t columns, std::size_
 }
 
 Matrix second_moment(const Matrix& values) {
-  return values.transpose() * values / static_cast<double>(values.rows());
+  return product(view(values).transposed(), view(values)) / static_cast<double>(values.rows());
 }
 
 /// Rows [first, first + n) of a layer: x -> x G for the outputs x they give, less `shift`.
@@ -39,7 +47,7 @@ void transform_rows(Linear& layer, std::size_t first, const Matrix& basis, const
   const auto count = static_cast<std::size_t>(basis.rows());
   const auto rows =
       std::span(layer.weight).subspan(first * layer.in_features, count * layer.in_features);
-  copy_to(basis.transpose() * to_matrix(rows, count), rows);
+  copy_to(product(view(basis).transposed(), view(to_matrix(rows, count))), rows);
   const auto bias = std::span(layer.bias).subspan(first, count);
   const Vector moved = basis.transpose() * (to_vector(bias) - shift);
   copy_to(moved, bias);
@@ -78,10 +86,11 @@ class EqualizingOps : public simulate::FloatOps<simulate::NoQuantization> {
 }  // namespace
 
 Matrix balancing_basis(const Matrix& a, const Matrix& b) {
-  const Matrix product = power(a, 0.5) * power(b, 0.5);
-  const Eigen::BDCSVD<Eigen::MatrixXd> svd(product, Eigen::ComputeFullU | Eigen::ComputeFullV);
+  const auto [root, inverse] = square_roots(a);
+  const Eigen::BDCSVD<Eigen::MatrixXd> svd(root * square_roots(b).root,
+                                           Eigen::ComputeFullU | Eigen::ComputeFullV);
   const Vector roots = svd.singularValues().cwiseMax(1e-12).cwiseSqrt();
-  return power(a, -0.5) * svd.matrixU() * roots.asDiagonal() * hadamard(a.rows());
+  return inverse * svd.matrixU() * roots.asDiagonal() * hadamard(a.rows());
 }
 
 void equalize_heads(Attention& attn, std::span<const float> qkv, std::span<const float> context) {

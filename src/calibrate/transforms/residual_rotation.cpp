@@ -27,13 +27,14 @@ void absorb_affine(LayerNorm& norm, Linear& layer) {
 void rotate_rows(std::span<float> values, const Matrix& rotation) {
   const std::size_t rows = values.size() / static_cast<std::size_t>(rotation.rows());
   if (rows > 0) {
-    copy_to(to_matrix(values, rows) * rotation, values);
+    copy_to(product(to_matrix(values, rows), rotation), values);
   }
 }
 
 /// `layer` writes to the stream: its outputs y become y Q.
 void rotate_outputs(Linear& layer, const Matrix& rotation) {
-  copy_to(rotation.transpose() * to_matrix(layer.weight, layer.out_features), layer.weight);
+  copy_to(product(view(rotation).transposed(), view(to_matrix(layer.weight, layer.out_features))),
+          layer.weight);
   rotate_rows(layer.bias, rotation);
 }
 

@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <numbers>
 
+#include "base/elementary.h"
+
 namespace bitlog2::integer {
 namespace {
 
@@ -15,13 +17,14 @@ constexpr std::size_t kMostCoarseCodes = 64;
 double value_of(Activation function, double x) {
   switch (function) {
     case Activation::gelu:
-      return x / 2 * (1 + std::erf(x / std::numbers::sqrt2));
+      return x / 2 * (1 + elementary::erf(x / std::numbers::sqrt2));
     case Activation::gelu_tanh:
-      return x / 2 * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
+      return x / 2 *
+             (1 + elementary::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
     case Activation::quick_gelu:
-      return x / (1 + std::exp(-1.702 * x));
+      return x / (1 + elementary::exp(-1.702 * x));
     case Activation::tanh:
-      return std::tanh(x);
+      return elementary::tanh(x);
   }
   return x;
 }

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "base/elementary.h"
 #include "integer/lower/emit.h"
 #include "integer/lower/factors.h"
 #include "quant/attention/scheme.h"
@@ -115,7 +116,8 @@ void Emitter::set_heads(Op& op, const Attention& attention, const ActivationCode
     heads[h].value_zero =
         to_bounded(v.zero_point, kLargestValueZeroPoint, attention.name, kZeroPoint);
     heads[h].log2_delta = to_bounded(
-        std::ldexp(std::log2(static_cast<double>(attention_map.delta)), runtime::kScoreFraction),
+        std::ldexp(elementary::log2(static_cast<double>(attention_map.delta)),
+                   runtime::kScoreFraction),
         std::ldexp(64, runtime::kScoreFraction), attention.name, "the range of its scale is");
   }
   const FixedFactors score_factors = fix_factors(scores, attention.name);

@@ -1,0 +1,118 @@
+#include "base/matrix_product.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <string_view>
+#include <type_traits>
+
+#include "base/products/product.h"
+
+namespace bitlog2 {
+namespace {
+
+using products::divide_up;
+using products::ProductKernels;
+using products::Table;
+
+/// Multiply-adds that are worth a thread's while.
+constexpr std::size_t kWorkPerTask = 1 << 20;
+
+/// BITLOG2_ISA names a table of the integer kernels (--isa): float products use no more than that.
+bool is_allowed(const Table& table, std::string_view wanted) {
+  const std::string_view name = table.name;
+  if (name == "scalar" || wanted.empty()) {
+    return true;
+  }
+  if (name == "avx512") {
+    return wanted.starts_with("avx512");
+  }
+  if (name == "avx2") {
+    return wanted.starts_with("avx");
+  }
+  return wanted == name;
+}
+
+const Table& choose_table() {
+  const char* wanted = std::getenv("BITLOG2_ISA");  // NOLINT(concurrency-mt-unsafe)
+  const auto tables = products::tables();
+  return *std::ranges::find_if(tables, [&](const Table& table) {
+    return table.runs_here() && is_allowed(table, wanted == nullptr ? "" : wanted);
+  });
+}
+
+const Table& table_in_use() {
+  static const Table& table = choose_table();
+  return table;
+}
+
+template <class Real>
+const ProductKernels<Real>& kernels() {
+  if constexpr (std::is_same_v<Real, float>) {
+    return table_in_use().single;
+  } else {
+    return table_in_use().twofold;
+  }
+}
+
+}  // namespace
+
+template <class Real>
+void multiply(const MatrixView<Real>& a, const MatrixView<Real>& b, Real* c, std::size_t c_step,
+              Onto onto) {
+  products::multiply_with(kernels<Real>(), a, b, c, c_step, onto);
+}
+
+template <class Real>
+void multiply(const MatrixView<Real>& a, const MatrixView<Real>& b, Real* c, std::size_t c_step,
+              Onto onto, ThreadPool& pool) {
+  if (a.rows == 0 || b.columns == 0) {
+    return;
+  }
+  const auto& table = kernels<Real>();
+  // Several tasks for each thread, so that one that comes late is not waited for; but each is a
+  // good part of the product, since it packs its own share of both matrices.
+  const std::size_t worthwhile = divide_up(a.rows * b.columns * (a.columns + 1), kWorkPerTask);
+  const std::size_t wanted = pool.size() == 1 ? 1 : std::min(4 * pool.size(), worthwhile);
+  const std::size_t row_tasks = std::clamp<std::size_t>(a.rows / products::kRowsPacked, 1, wanted);
+  const std::size_t rows = divide_up(a.rows, row_tasks);
+  const std::size_t panel = table.width * table.vectors;
+  const std::size_t columns =
+      divide_up(divide_up(b.columns, divide_up(wanted, row_tasks)), panel) * panel;
+  const std::size_t across = divide_up(b.columns, columns);
+  pool.parallel_for(row_tasks * across, 1, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t task = begin; task < end; ++task) {
+      const std::size_t row = task / across * rows;
+      const std::size_t column = task % across * columns;
+      if (row < a.rows) {
+        multiply(a.middle_rows(row, std::min(rows, a.rows - row)),
+                 b.middle_columns(column, std::min(columns, b.columns - column)),
+                 c + row * c_step + column, c_step, onto);
+      }
+    }
+  });
+}
+
+template void multiply(const MatrixView<float>&, const MatrixView<float>&, float*, std::size_t,
+                       Onto);
+template void multiply(const MatrixView<double>&, const MatrixView<double>&, double*, std::size_t,
+                       Onto);
+template void multiply(const MatrixView<float>&, const MatrixView<float>&, float*, std::size_t,
+                       Onto, ThreadPool&);
+template void multiply(const MatrixView<double>&, const MatrixView<double>&, double*, std::size_t,
+                       Onto, ThreadPool&);
+
+std::vector<std::string> available_product_isas() {
+  std::vector<std::string> names;
+  for (const Table& table : products::tables()) {
+    if (table.runs_here()) {
+      names.emplace_back(table.name);
+    }
+  }
+  return names;
+}
+
+std::string product_isa() {
+  return table_in_use().name;
+}
+
+}  // namespace bitlog2

@@ -1,0 +1,14 @@
+// What a file of product kernels includes before its target region, so that no other header's
+// functions are compiled within it.
+#pragma once
+
+// IWYU pragma: begin_exports
+#include <array>
+#include <cstddef>
+#include <cstring>
+#include <span>
+#include <utility>
+
+#include "base/products/kernels.h"
+#include "base/target_region.h"
+// IWYU pragma: end_exports

@@ -1,0 +1,202 @@
+#include "base/products/product.h"
+
+#include <algorithm>
+#include <memory>
+#include <new>
+
+namespace bitlog2::products {
+namespace {
+
+// How much of the matrices is packed at a time. A panel of the right one, of depth kDepth, stays in
+// a first-level cache while the left ones go past it; these, the block of right ones and what they
+// give stay in a second-level cache.
+constexpr std::size_t kDepth = 256;
+constexpr std::size_t kColumns = 256;
+constexpr std::size_t kLeftDepth = 4096;  // bounds memory, nothing else
+
+/// Uninitialised memory that begins where a cache line does.
+template <class Real>
+class Buffer {
+ public:
+  explicit Buffer(std::size_t size)
+      : values_(static_cast<Real*>(::operator new(size * sizeof(Real), kLine))) {}
+
+  Real* get() const { return values_.get(); }
+
+ private:
+  static constexpr std::align_val_t kLine{64};
+  struct Free {
+    void operator()(Real* values) const { ::operator delete(values, kLine); }
+  };
+  std::unique_ptr<Real, Free> values_;
+};
+
+/// Packs `lines`, each a row of a left or a column of a right matrix, as panels side by side:
+/// `panels` says where panel p begins, p = 0, 1, .., and how wide it is.
+template <class Real, class Panels>
+void pack_panels(const ProductKernels<Real>& kernels, const MatrixView<Real>& lines,
+                 std::size_t first_panel, std::size_t last_panel, const Panels& panels,
+                 std::size_t k, std::size_t depth, Real* target) {
+  // What stands side by side in memory is read together: a panel after the other along k, or a
+  // few k of all panels.
+  const std::size_t chunk = lines.column_step == 1 ? depth : 16;
+  for (std::size_t done = 0; done < depth; done += chunk) {
+    const std::size_t here = std::min(chunk, depth - done);
+    Real* panel_values = target;
+    for (std::size_t p = first_panel; p < last_panel; ++p) {
+      const auto [line, count, width] = panels(p);
+      kernels.pack(lines.values + line * lines.row_step + (k + done) * lines.column_step,
+                   lines.row_step, lines.column_step, count, here, width,
+                   panel_values + done * width);
+      panel_values += depth * width;
+    }
+  }
+}
+
+/// Where a panel stands among the lines of its matrix.
+struct PanelPlace {
+  std::size_t line;
+  std::size_t count;  // of lines that it holds
+  std::size_t width;  // with what is empty
+};
+
+/// One product, block by block.
+template <class Real>
+class Product {
+ public:
+  Product(const ProductKernels<Real>& kernels, const MatrixView<Real>& a, const MatrixView<Real>& b,
+          Real* c, std::size_t c_step)
+      : kernels_(kernels),
+        left_(a),
+        right_(b.transposed()),
+        c_(c),
+        c_step_(c_step),
+        depth_(std::min(kDepth, a.columns)),
+        // All panels have the same number of rows or one less: none is nearly empty.
+        row_panels_(divide_up(a.rows, kernels_.rows)),
+        left_panels_(std::min(left_.rows, kRowsPacked + kernels_.rows) *
+                         std::min(left_.columns, kLeftDepth) +
+                     kernels_.width),
+        right_panels_(padded_columns(std::min(right_.rows, kColumns)) * depth_ + kernels_.width) {}
+
+  void run(bool adds) {
+    const std::size_t row_step = kRowsPacked / kernels_.rows;
+    for (std::size_t k = 0; k < left_.columns; k += kLeftDepth) {
+      for (std::size_t row = 0; row < row_panels_; row += row_step) {
+        multiply_rows(row, std::min(row + row_step, row_panels_), k, adds || k > 0);
+      }
+    }
+  }
+
+ private:
+  std::size_t panel_columns() const { return kernels_.width * kernels_.vectors; }
+
+  std::size_t padded_columns(std::size_t columns) const {
+    return divide_up(columns, kernels_.width) * kernels_.width;
+  }
+
+  /// Row panels [row, last_row) of the product over kLeftDepth of k.
+  void multiply_rows(std::size_t row, std::size_t last_row, std::size_t k, bool adds) {
+    const std::size_t end = std::min(k + kLeftDepth, left_.columns);
+    const std::size_t first_line = left_panel(row).line;
+    const std::size_t lines =
+        left_panel(last_row - 1).line + left_panel(last_row - 1).count - first_line;
+    for (std::size_t at = k; at < end; at += kDepth) {
+      pack_panels(
+          kernels_, left_, row, last_row, [this](std::size_t p) { return left_panel(p); }, at,
+          std::min(kDepth, end - at), left_panels_.get() + lines * (at - k));
+    }
+    const std::size_t column_step = kColumns / panel_columns();
+    const std::size_t column_panels = divide_up(right_.rows, panel_columns());
+    for (std::size_t column = 0; column < column_panels; column += column_step) {
+      const std::size_t last_column = std::min(column + column_step, column_panels);
+      for (std::size_t at = k; at < end; at += kDepth) {
+        const std::size_t depth = std::min(kDepth, end - at);
+        pack_panels(
+            kernels_, right_, column, last_column, [this](std::size_t p) { return right_panel(p); },
+            at, depth, right_panels_.get());
+        multiply_block(left_panels_.get() + lines * (at - k), row, last_row, column, last_column,
+                       depth, adds || at > k);
+      }
+    }
+  }
+
+  PanelPlace left_panel(std::size_t panel) const {
+    const std::size_t line = left_.rows * panel / row_panels_;
+    const std::size_t count = left_.rows * (panel + 1) / row_panels_ - line;
+    return {line, count, count};
+  }
+
+  PanelPlace right_panel(std::size_t panel) const {
+    const std::size_t line = panel * panel_columns();
+    const std::size_t count = std::min(panel_columns(), right_.rows - line);
+    return {line, count, padded_columns(count)};
+  }
+
+  void multiply_block(const Real* left_block, std::size_t row, std::size_t last_row,
+                      std::size_t column, std::size_t last_column, std::size_t depth, bool adds) {
+    const Real* right = right_panels_.get();
+    for (; column < last_column; ++column) {
+      const PanelPlace columns = right_panel(column);
+      const Real* left = left_block;
+      for (std::size_t p = row; p < last_row; ++p) {
+        const PanelPlace rows = left_panel(p);
+        multiply_panels(left, right, rows.count, columns.count, depth,
+                        c_ + rows.line * c_step_ + columns.line, adds);
+        left += rows.width * depth;
+      }
+      right += columns.width * depth;
+    }
+  }
+
+  void multiply_panels(const Real* left, const Real* right, std::size_t rows, std::size_t columns,
+                       std::size_t depth, Real* c, bool adds) {
+    const std::size_t vectors = divide_up(columns, kernels_.width);
+    const auto tile = kernels_.tiles[(rows - 1) * kernels_.vectors + vectors - 1];
+    const std::size_t padded = vectors * kernels_.width;
+    if (columns == padded) {
+      tile(left, right, depth, c, c_step_, adds);
+      return;
+    }
+    Real edge[kLargestTile];
+    for (std::size_t i = 0; adds && i < rows; ++i) {
+      std::copy_n(c + i * c_step_, columns, edge + i * padded);
+      std::fill_n(edge + i * padded + columns, padded - columns, Real{0});
+    }
+    tile(left, right, depth, edge, padded, adds);
+    for (std::size_t i = 0; i < rows; ++i) {
+      std::copy_n(edge + i * padded, columns, c + i * c_step_);
+    }
+  }
+
+  const ProductKernels<Real>& kernels_;
+  MatrixView<Real> left_;
+  MatrixView<Real> right_;  // transposed
+  Real* c_;
+  std::size_t c_step_;
+  std::size_t depth_;
+  std::size_t row_panels_;
+  Buffer<Real> left_panels_;
+  Buffer<Real> right_panels_;
+};
+
+}  // namespace
+
+template <class Real>
+void multiply_with(const ProductKernels<Real>& kernels, const MatrixView<Real>& a,
+                   const MatrixView<Real>& b, Real* c, std::size_t c_step, Onto onto) {
+  if (a.columns == 0) {
+    for (std::size_t i = 0; onto == Onto::nothing && i < a.rows; ++i) {
+      std::fill_n(c + i * c_step, b.columns, Real{0});
+    }
+  } else if (a.rows > 0 && b.columns > 0) {
+    Product<Real>(kernels, a, b, c, c_step).run(onto == Onto::sums);
+  }
+}
+
+template void multiply_with(const ProductKernels<float>&, const MatrixView<float>&,
+                            const MatrixView<float>&, float*, std::size_t, Onto);
+template void multiply_with(const ProductKernels<double>&, const MatrixView<double>&,
+                            const MatrixView<double>&, double*, std::size_t, Onto);
+
+}  // namespace bitlog2::products
