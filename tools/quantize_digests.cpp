@@ -24,7 +24,7 @@
 namespace bitlog2 {
 namespace {
 
-constexpr std::size_t kCalibrationImages = 12;
+constexpr std::size_t kCalibrationImages = 4;
 
 /// FNV-1a.
 std::uint64_t digest(std::span<const std::byte> bytes) {

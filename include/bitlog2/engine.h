@@ -1,6 +1,7 @@
 // A network that is ready to run.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <span>
@@ -27,6 +28,10 @@ class Engine {
 
   /// The same from all of a pool's threads together, sooner, by engines that can.
   virtual std::vector<float> logits(std::span<const RgbImage> crops, ThreadPool& pool) const;
+
+  /// Values of the residual stream that were too large for the arithmetic and were cut off, in all
+  /// runs so far. Floats have no such values.
+  virtual std::uint64_t saturations() const { return 0; }
 };
 
 std::unique_ptr<Engine> make_fp32_engine(Model model);

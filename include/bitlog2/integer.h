@@ -88,8 +88,7 @@ class IntegerEngine final : public Engine {
   std::size_t packed_bytes() const;  ///< weights, packed for the kernels; 0: on the way
   std::size_t file_bytes() const;
 
-  /// Values of the residual stream that were cut off in all runs so far.
-  std::uint64_t saturations() const;
+  std::uint64_t saturations() const override;
 
   struct State;
 

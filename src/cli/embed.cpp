@@ -174,6 +174,7 @@ class EmbedRun {
 
   void report(std::size_t count) const {
     const ModelConfig& config = engine_->config();
+    tell_saturations(config.name, *engine_);
     const auto names = names_path(options_.output.path);
     if (!options_.json.to_stdout()) {
       print(fmt::format("{}: {} embeddings of {} values by {} ({}){}\n",

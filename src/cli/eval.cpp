@@ -15,6 +15,7 @@
 #include "cli/eval_options.h"
 #include "cli/eval_probes.h"
 #include "cli/eval_table.h"
+#include "cli/images.h"
 #include "cli/interrupt.h"
 #include "cli/job.h"
 
@@ -144,10 +145,7 @@ class EvalRun {
   void evaluate_integer(const QuantizationSettings& settings, const IntegerEngine& engine,
                         double calibration_seconds) {
     evaluate_row(quantized_row("integer", settings, calibration_seconds), engine);
-    if (engine.saturations() > 0) {
-      tell(fmt::format("{}: {} values of the residual stream were cut off", settings.name(),
-                       engine.saturations()));
-    }
+    tell_saturations(settings.name(), engine);
   }
 
   static EvalRow quantized_row(const char* engine, const QuantizationSettings& settings,

@@ -1,9 +1,12 @@
 #include "cli/images.h"
 
+#include <fmt/format.h>
+
 #include <system_error>
 
 #include "bitlog2/dataset.h"
 #include "bitlog2/error.h"
+#include "cli/console.h"
 #include "cli/job.h"
 #include "io/dataset_listing.h"
 
@@ -49,6 +52,13 @@ RgbImage read_crop(const std::string& path, const Preprocessing& preprocessing,
     list_images(path);  // says why there is nothing in it
   }
   return resize_and_crop(read_image(path, &stop), preprocessing);
+}
+
+void tell_saturations(const std::string& name, const Engine& engine) {
+  if (engine.saturations() > 0) {
+    tell(fmt::format("{}: {} values of the residual stream were cut off", name,
+                     engine.saturations()));
+  }
 }
 
 std::vector<fs::path> files_read(const std::vector<std::string>& images,

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "bitlog2/engine.h"
 #include "bitlog2/image.h"
 #include "bitlog2/load.h"
 
@@ -19,6 +20,9 @@ std::vector<std::string> images_named(const std::vector<std::string>& arguments)
 /// `stop` is set before a stream ends.
 RgbImage read_crop(const std::string& path, const Preprocessing& preprocessing,
                    const std::atomic<bool>& stop);
+
+/// Tells how many values of the residual stream were cut off, if any.
+void tell_saturations(const std::string& name, const Engine& engine);
 
 /// What a command reads that is given images and a quantized file or, where that is empty, a
 /// checkpoint.

@@ -152,6 +152,7 @@ int predict(const PredictOptions& options) {
     }
     flush_output();
   }
+  tell_saturations(predictor.engine->config().name, *predictor.engine);
   const bool interrupted = results.size() < paths.size();
   if (interrupted) {
     tell(fmt::format("bitlog2: interrupted after {} of {} images", results.size(), paths.size()));
