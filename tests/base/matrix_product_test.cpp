@@ -87,7 +87,7 @@ void check(std::size_t rows, std::size_t columns, std::size_t depth, unsigned la
           << table.name << " " << rows << "x" << columns << "x" << depth << " layout " << layout;
     }
   }
-  for (const std::size_t threads : {1, 2, 3}) {
+  for (const std::size_t threads : {1U, 2U, 3U}) {
     ThreadPool pool(threads);
     std::vector<Real> c = before;
     multiply(a.view, b.view, c.data(), step, onto, pool);
