@@ -48,9 +48,9 @@ const Table& table_in_use() {
 template <class Real>
 const ProductKernels<Real>& kernels() {
   if constexpr (std::is_same_v<Real, float>) {
-    return table_in_use().single;
+    return table_in_use().floats;
   } else {
-    return table_in_use().twofold;
+    return table_in_use().doubles;
   }
 }
 

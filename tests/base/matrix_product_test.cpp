@@ -21,9 +21,9 @@ using products::Table;
 template <class Real>
 const ProductKernels<Real>& kernels_of(const Table& table) {
   if constexpr (std::is_same_v<Real, float>) {
-    return table.single;
+    return table.floats;
   } else {
-    return table.twofold;
+    return table.doubles;
   }
 }
 

@@ -40,8 +40,8 @@ struct Doubles {
 
 }  // namespace
 
-const ProductKernels<float> kAvx2Floats = make_kernels<Floats>();
-const ProductKernels<double> kAvx2Doubles = make_kernels<Doubles>();
+constinit const ProductKernels<float> kAvx2Floats = make_kernels<Floats>();
+constinit const ProductKernels<double> kAvx2Doubles = make_kernels<Doubles>();
 
 }  // namespace bitlog2::products
 

@@ -40,8 +40,8 @@ struct Doubles {
 
 }  // namespace
 
-const ProductKernels<float> kAvx512Floats = make_kernels<Floats>();
-const ProductKernels<double> kAvx512Doubles = make_kernels<Doubles>();
+constinit const ProductKernels<float> kAvx512Floats = make_kernels<Floats>();
+constinit const ProductKernels<double> kAvx512Doubles = make_kernels<Doubles>();
 
 }  // namespace bitlog2::products
 

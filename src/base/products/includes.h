@@ -10,5 +10,5 @@
 #include <utility>
 
 #include "base/products/kernels.h"
-#include "base/target_region.h"
+#include "integer/runtime/kernels/target_pragmas.h"
 // IWYU pragma: end_exports

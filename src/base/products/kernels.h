@@ -40,8 +40,8 @@ extern const ProductKernels<double> kScalarDoubles;
 struct Table {
   const char* name;
   bool (*runs_here)();
-  ProductKernels<float> single;
-  ProductKernels<double> twofold;
+  ProductKernels<float> floats;
+  ProductKernels<double> doubles;
 };
 
 /// Every table of this build, the fastest first; the last one runs everywhere.

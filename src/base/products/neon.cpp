@@ -38,8 +38,8 @@ struct Doubles {
 
 }  // namespace
 
-const ProductKernels<float> kNeonFloats = make_kernels<Floats>();
-const ProductKernels<double> kNeonDoubles = make_kernels<Doubles>();
+constinit const ProductKernels<float> kNeonFloats = make_kernels<Floats>();
+constinit const ProductKernels<double> kNeonDoubles = make_kernels<Doubles>();
 
 }  // namespace bitlog2::products
 

@@ -24,7 +24,7 @@ struct One {
 
 }  // namespace
 
-const ProductKernels<float> kScalarFloats = make_kernels<One<float>>();
-const ProductKernels<double> kScalarDoubles = make_kernels<One<double>>();
+constinit const ProductKernels<float> kScalarFloats = make_kernels<One<float>>();
+constinit const ProductKernels<double> kScalarDoubles = make_kernels<One<double>>();
 
 }  // namespace bitlog2::products

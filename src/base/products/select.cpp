@@ -1,7 +1,6 @@
 #include "base/products/kernels.h"
 
 namespace bitlog2::products {
-
 namespace {
 
 bool always() {

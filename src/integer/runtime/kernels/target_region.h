@@ -1,10 +1,7 @@
-// A region of functions that may use an instruction set which the rest of the program may not:
-// inline functions of headers are shared with files for other CPUs, so that only what lies within
-// the region, and in an anonymous namespace, is compiled for it. An emulated build
-// (scripts/test_kernels) has the intrinsics as plain C++ and no such regions.
+// What a file of kernels includes before its target region, so that no other header's functions are
+// compiled within it.
 #pragma once
 
-// What regions use of other headers, so that none of it is compiled within one.
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -15,6 +12,7 @@
 #include "kernels.h"
 #include "planes.h"
 #include "portable.h"
+#include "target_pragmas.h"
 
 namespace bitlog2::runtime {
 
@@ -25,18 +23,3 @@ inline constexpr bool kEmulated = false;
 #endif
 
 }  // namespace bitlog2::runtime
-
-// NOLINTBEGIN(cppcoreguidelines-macro-usage): pragmas have no other way
-#define BITLOG2_PRAGMA(text) _Pragma(#text)
-#if defined(BITLOG2_EMULATED)
-#define BITLOG2_BEGIN_TARGET(isa)
-#define BITLOG2_END_TARGET
-#elif defined(__clang__)
-#define BITLOG2_BEGIN_TARGET(isa) \
-  BITLOG2_PRAGMA(clang attribute push(__attribute__((target(isa))), apply_to = function))
-#define BITLOG2_END_TARGET BITLOG2_PRAGMA(clang attribute pop)
-#else
-#define BITLOG2_BEGIN_TARGET(isa) BITLOG2_PRAGMA(GCC push_options) BITLOG2_PRAGMA(GCC target(isa))
-#define BITLOG2_END_TARGET BITLOG2_PRAGMA(GCC pop_options)
-#endif
-// NOLINTEND(cppcoreguidelines-macro-usage)
