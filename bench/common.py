@@ -1,6 +1,8 @@
 """What the measuring scripts share: where things are, and running one program."""
+import hashlib
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -17,6 +19,26 @@ def find_reference():
     given = os.environ.get("BITLOG2_REFERENCE_DIR")
     folder = pathlib.Path(given) if given else ROOT.parent / "shared"
     return folder if (folder / "data" / "imagenet-500").is_dir() else None
+
+
+def digest(path):
+    return hashlib.sha256(path.read_bytes()).digest()
+
+
+def link_unseen(photographs, folder):
+    """Fills `folder` with links to `photographs`: train whole, of val what is not in train."""
+    shutil.rmtree(folder, ignore_errors=True)
+    seen = {digest(path) for path in (photographs / "train").rglob("*") if path.is_file()}
+    count = 0
+    for path in sorted((photographs / "val").rglob("*")):
+        if not path.is_file() or digest(path) in seen:
+            continue
+        link = folder / "val" / path.parent.name / path.name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(path.resolve())
+        count += 1
+    (folder / "train").symlink_to((photographs / "train").resolve())
+    return count
 
 
 class Run:

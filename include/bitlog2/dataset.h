@@ -105,6 +105,12 @@ struct DatasetRequest {
 /// the sorted names alone, not on the machine.
 DatasetSplits open_dataset(const DatasetRequest& request);
 
+/// Sets the calibration of `splits` to a sample of the image files below `folder`, found as
+/// list_images finds them; `request` says how many, and the seed. Throws Error if there are too
+/// few.
+void calibrate_on_folder(const std::filesystem::path& folder, const DatasetRequest& request,
+                         DatasetSplits& splits);
+
 /// Images to learn classes from, and to be tested on, by the dataset's own classes.
 struct LabelledSplits {
   Dataset training;
@@ -124,6 +130,7 @@ LabelledSplits open_labelled_splits(const std::filesystem::path& path);
 /// Calibration images, ready for a model.
 struct CalibrationImages {
   std::vector<RgbImage> crops;
+  std::vector<std::string> names;     ///< of the images that they come from
   std::vector<std::string> replaced;  ///< lines: why an image was not read, and what replaces it
 };
 

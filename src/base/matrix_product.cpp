@@ -69,8 +69,8 @@ void multiply(const MatrixView<Real>& a, const MatrixView<Real>& b, Real* c, std
     return;
   }
   const auto& table = kernels<Real>();
-  // Several tasks for each thread, so that one that comes late is not waited for; but each is a
-  // good part of the product, since it packs its own share of both matrices.
+  // Several tasks for each thread, so that one that comes late is not waited for. Each packs its
+  // own share of both matrices, unless several have all columns: then these are packed once.
   const std::size_t worthwhile = divide_up(a.rows * b.columns * (a.columns + 1), kWorkPerTask);
   const std::size_t wanted = pool.size() == 1 ? 1 : std::min(4 * pool.size(), worthwhile);
   const std::size_t row_tasks = std::clamp<std::size_t>(a.rows / products::kRowsPacked, 1, wanted);
@@ -79,6 +79,14 @@ void multiply(const MatrixView<Real>& a, const MatrixView<Real>& b, Real* c, std
   const std::size_t columns =
       divide_up(divide_up(b.columns, divide_up(wanted, row_tasks)), panel) * panel;
   const std::size_t across = divide_up(b.columns, columns);
+  if (row_tasks > 1 && across == 1) {
+    const products::PackedRight<Real> packed(table, b, pool);
+    pool.parallel_for(a.rows, rows, [&](std::size_t begin, std::size_t end) {
+      products::multiply_with(table, a.middle_rows(begin, end - begin), b, c + begin * c_step,
+                              c_step, onto, &packed);
+    });
+    return;
+  }
   pool.parallel_for(row_tasks * across, 1, [&](std::size_t begin, std::size_t end) {
     for (std::size_t task = begin; task < end; ++task) {
       const std::size_t row = task / across * rows;

@@ -1,15 +1,20 @@
 #include "calibrate/input_quantizers.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <vector>
 
+#include "bitlog2/error.h"
 #include "calibrate/norm_coordinates.h"
 #include "calibrate/transforms/pixel_folding.h"
 #include "quant/affine.h"
+#include "quant/affine_search.h"
+#include "quant/codebook_fit.h"
+#include "quant/histogram.h"
 #include "quant/range_search.h"
-#include "simulate/simulated.h"
 
 namespace bitlog2::calibration {
 namespace {
@@ -42,26 +47,56 @@ std::vector<float> channel_weights(const Linear& layer) {
   return weights;
 }
 
+/// `see` of every part of x.
+template <class See>
+void for_each_part(const Sequence& x, See see) {
+  for (std::size_t i = 0; i < x.chunks(); ++i) {
+    see(x.chunk(i).values());
+  }
+}
+
+/// Lets a search see all of x in as many passes as it wants.
+template <class Search>
+Search search_all(Search search, const Sequence& x, ThreadPool& pool) {
+  do {
+    for_each_part(x, [&](std::span<const float> values) { search.add(values, pool); });
+  } while (search.next_pass());
+  return search;
+}
+
+std::vector<Spread> spreads_of_channels(const LayerInput& in) {
+  SpreadSums sums(in.x.channels());
+  for_each_part(in.x, [&](std::span<const float> values) { sums.add(values, in.pool); });
+  return sums.spreads();
+}
+
+quant::Histogram histogram_of(const LayerInput& in) {
+  const std::vector<float> weights = channel_weights(in.layer);
+  quant::Histogram histogram;
+  for_each_part(in.x,
+                [&](std::span<const float> values) { histogram.add(values, weights, in.pool); });
+  if (!std::isfinite(histogram.total())) {
+    throw Error(
+        fmt::format("{}: the weights are too large; the checkpoint may be damaged", in.layer.name));
+  }
+  return histogram;
+}
+
 Quantizer exact_pixels(const LayerInput&) {
   return pixel_quantizer();
 }
 
-Quantizer calibrated_pixels(const LayerInput& in) {
-  return calibrate_affine(in.x.values(), in.bits(), in.pool);
-}
-
 Quantizer shift_codebook(const LayerInput& in) {
-  return calibrate_codebook_scale(in.x.values(), channel_weights(in.layer),
-                                  shift_levels(in.bits()));
+  return quant::fit_codebook_scale(histogram_of(in), shift_levels(in.bits()));
 }
 
 Quantizer own_codebook(const LayerInput& in) {
-  return calibrate_codebook(in.x.values(), channel_weights(in.layer), in.bits());
+  return quant::fit_codebook(histogram_of(in), in.bits());
 }
 
 /// One codebook suits all channels once they have mean 0 and the same deviation.
 Quantizer standardized_codebook(const LayerInput& in) {
-  standardize(*in.norm, in.layer, in.x);
+  standardize(*in.norm, in.layer, spreads_of_channels(in));
   return own_codebook(in);
 }
 
@@ -83,13 +118,14 @@ Quantizer one_quantizer_for(const LayerInput& in, std::vector<Range> ranges) {
     const float ratio = (range.high - range.low) / qmax / scale;
     coordinates.push_back({range.low + zero * scale * ratio, ratio});
   }
-  change_coordinates(*in.norm, in.layer, coordinates, in.x);
+  change_coordinates(*in.norm, in.layer, coordinates);
   return Affine{in.bits(), {scale}, {zero}};
 }
 
 Quantizer searched_channels(const LayerInput& in) {
-  return one_quantizer_for(
-      in, quant::search_columns(in.x.values(), in.x.channels(), in.bits(), in.pool));
+  quant::ColumnRangeSearch search(in.x.rows(), in.x.channels());
+  for_each_part(in.x, [&](std::span<const float> values) { search.add(values, in.pool); });
+  return one_quantizer_for(in, search.ranges(in.bits(), in.pool));
 }
 
 /// The head has too few rows to search for ranges: as many standard deviations as suit a normal
@@ -97,7 +133,7 @@ Quantizer searched_channels(const LayerInput& in) {
 Quantizer normal_channels(const LayerInput& in) {
   const double reach = kReach.at(static_cast<std::size_t>(in.bits() - kMinBits));
   std::vector<Range> ranges;
-  for (const Spread& spread : spreads_of_channels(in.x)) {
+  for (const Spread& spread : spreads_of_channels(in)) {
     ranges.push_back({static_cast<float>(spread.mean - reach * spread.deviation),
                       static_cast<float>(spread.mean + reach * spread.deviation)});
   }
@@ -106,20 +142,18 @@ Quantizer normal_channels(const LayerInput& in) {
 
 /// RepQ-ViT's: quantile ranges per channel, then scale reparameterization.
 Quantizer reparameterized_channels(const LayerInput& in) {
-  const Affine channels = calibrate_columns(in.x.values(), in.x.channels(), in.bits(), in.pool);
-  const LayerNorm before = *in.norm;
-  const Affine found = reparameterize(*in.norm, in.layer, channels);
-  move_affine(before, *in.norm, in.x);
-  return found;
+  return reparameterize(*in.norm, in.layer, find_channel_ranges(in.x, in.bits(), in.pool));
 }
 
 Quantizer searched_range(const LayerInput& in) {
-  return quant::affine_of(quant::search_range(in.x.values(), channel_weights(in.layer), in.bits()),
-                          in.bits());
+  const std::vector<float> weights = channel_weights(in.layer);
+  quant::RangeSearch search(in.x.size(), weights);
+  for_each_part(in.x, [&](std::span<const float> values) { search.add(values); });
+  return quant::affine_of(search.range(in.bits()), in.bits());
 }
 
 Quantizer quantile_range(const LayerInput& in) {
-  return calibrate_affine(in.x.values(), in.bits(), in.pool);
+  return find_range(in.x, in.bits(), in.pool);
 }
 
 bool is_output(const LayerInput& in) {
@@ -141,7 +175,7 @@ constexpr Choice kChoices[] = {
        return in.layer.role == Role::patch_embed && in.settings.recipe.pixel_codes_exact;
      },
      exact_pixels},
-    {[](const LayerInput& in) { return in.layer.role == Role::patch_embed; }, calibrated_pixels},
+    {[](const LayerInput& in) { return in.layer.role == Role::patch_embed; }, quantile_range},
     {[](const LayerInput& in) {
        return in.layer.role == Role::fc2 &&
               in.settings.recipe.gelu_quant_scheme == Recipe::GeluScheme::shift;
@@ -170,12 +204,18 @@ constexpr Choice kChoices[] = {
 
 }  // namespace
 
-Quantizer quantize_input(const LayerInput& input) {
+Quantizer find_input_quantizer(const LayerInput& input) {
   const auto* const choice = std::ranges::find_if(
       kChoices, [&](const Choice& candidate) { return candidate.applies(input); });
-  Quantizer quantizer = choice->find(input);
-  simulate::fake_quantize_parallel(quantizer, input.x.values(), input.pool);
-  return quantizer;
+  return choice->find(input);
+}
+
+Affine find_channel_ranges(const Sequence& x, int bits, ThreadPool& pool) {
+  return search_all(quant::ColumnSearch(x.rows(), x.channels(), bits), x, pool).found();
+}
+
+Affine find_range(const Sequence& x, int bits, ThreadPool& pool) {
+  return search_all(quant::AffineSearch(x.size(), bits), x, pool).found();
 }
 
 }  // namespace bitlog2::calibration

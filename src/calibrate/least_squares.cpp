@@ -9,78 +9,129 @@
 namespace bitlog2::calibration {
 namespace {
 
-constexpr std::size_t kRowsPerSum = 1024;  // summed in float32, beyond that in double
 constexpr std::size_t kColumnsPerTask = 128;
+constexpr std::size_t kMeanColumnsPerTask = 32;
 
-Vector weighted_mean(std::span<const float> values, std::size_t rows,
-                     std::span<const float> row_weights) {
-  // NOLINTNEXTLINE(clang-analyzer-core.DivideZero): there are images to calibrate on
-  const std::size_t columns = values.size() / rows;
-  Vector sum = Vector::Zero(index(columns));
-  double total = 0;
-  for (std::size_t row = 0; row < rows; ++row) {
-    const float weight = row_weights[row % row_weights.size()];
-    total += weight;
-    for (std::size_t c = 0; c < columns; ++c) {
-      sum[index(c)] += static_cast<double>(weight) * values[row * columns + c];
+/// sums += a^T b for [rows, ..] matrices, the first `columns` of b's and all of `a`'s from there
+/// on; a part in float32, all of them in double.
+void add_product(std::span<const float> a, std::size_t a_columns, std::size_t first,
+                 std::span<const float> b, std::size_t b_columns, std::size_t b_first,
+                 Matrix& sums) {
+  const std::size_t rows = a.size() / a_columns;
+  const std::size_t height = std::min(kColumnsPerTask, a_columns - first);
+  const std::size_t width = b_columns - b_first;
+  std::vector<float> part(height * width);
+  const MatrixView<float> left = {a.data() + first, rows, height, a_columns};
+  const MatrixView<float> right = {b.data() + b_first, rows, width, b_columns};
+  multiply(left.transposed(), right, part.data(), width);
+  for (std::size_t i = 0; i < height; ++i) {
+    double* const sum = sums.data() + (first + i) * b_columns + b_first;
+    for (std::size_t j = 0; j < width; ++j) {
+      sum[j] += part[i * width + j];
     }
   }
-  return sum / total;
 }
 
-/// sqrt(weight) * (value - mean), so that products of two are weighted moments.
-std::vector<float> centred(std::span<const float> values, std::size_t rows,
-                           std::span<const float> row_weights, const Vector& mean,
-                           ThreadPool& pool) {
-  const std::size_t columns = values.size() / rows;
+}  // namespace
+
+MomentSums::MomentSums(std::size_t inputs, std::size_t targets, std::span<const float> row_weights)
+    : row_weights_(row_weights),
+      x_(inputs),
+      y_(targets),
+      gram_(Matrix::Zero(index(inputs), index(inputs))),
+      cross_(Matrix::Zero(index(inputs), index(targets))) {}
+
+/// sqrt(weight) * (value - shift), so that products of two are weighted moments.
+std::vector<float> MomentSums::Side::centred(std::span<const float> values,
+                                             std::span<const float> row_weights, ThreadPool& pool) {
+  if (columns == 0) {
+    sum.resize(0);
+    return {};
+  }
+  const std::size_t rows = values.size() / columns;
+  const auto weighted_sums = [&](std::span<const float> from) {
+    Vector sums = Vector::Zero(index(columns));
+    pool.parallel_for(columns, kMeanColumnsPerTask, [&](std::size_t begin, std::size_t end) {
+      for (std::size_t row = 0; row < rows; ++row) {
+        const double weight = row_weights[row % row_weights.size()];
+        for (std::size_t c = begin; c < end; ++c) {
+          sums[index(c)] += weight * (values[row * columns + c] - from[c]);
+        }
+      }
+    });
+    return sums;
+  };
+  if (shift.empty()) {
+    double total = 0;
+    for (std::size_t row = 0; row < rows; ++row) {
+      total += row_weights[row % row_weights.size()];
+    }
+    const Vector mean = weighted_sums(std::vector<float>(columns)) / total;
+    shift.resize(columns);
+    copy_to(mean, shift);
+    sum = Vector::Zero(index(columns));
+  }
+  sum += weighted_sums(shift);
   std::vector<float> result(values.size());
-  const Eigen::VectorXf shift = mean.cast<float>();
   pool.parallel_for(rows, 64, [&](std::size_t begin, std::size_t end) {
     for (std::size_t row = begin; row < end; ++row) {
       const float factor = std::sqrt(row_weights[row % row_weights.size()]);
       for (std::size_t c = 0; c < columns; ++c) {
-        result[row * columns + c] = factor * (values[row * columns + c] - shift[index(c)]);
+        result[row * columns + c] = factor * (values[row * columns + c] - shift[c]);
       }
     }
   });
   return result;
 }
 
-/// a^T b for [rows, ..] matrices.
-Matrix product(std::span<const float> a, std::span<const float> b, std::size_t rows,
-               ThreadPool& pool) {
-  const std::size_t a_columns = a.size() / rows;
-  const std::size_t b_columns = b.size() / rows;
-  Matrix result = Matrix::Zero(index(a_columns), index(b_columns));
-  pool.parallel_for(a_columns, kColumnsPerTask, [&](std::size_t begin, std::size_t end) {
-    std::vector<float> part((end - begin) * b_columns);
-    for (std::size_t row = 0; row < rows; row += kRowsPerSum) {
-      const std::size_t count = std::min(kRowsPerSum, rows - row);
-      const MatrixView<float> left = {a.data() + row * a_columns + begin, count, end - begin,
-                                      a_columns};
-      const MatrixView<float> right = {b.data() + row * b_columns, count, b_columns, b_columns};
-      multiply(left.transposed(), right, part.data(), b_columns);
-      result.middleRows(index(begin), index(end - begin)) += to_matrix(part, end - begin);
+void MomentSums::add(std::span<const float> x, std::span<const float> y, ThreadPool& pool) {
+  const std::size_t rows = x.size() / x_.columns;
+  for (std::size_t row = 0; row < rows; ++row) {
+    total_ += row_weights_[row % row_weights_.size()];
+  }
+  const std::vector<float> a = x_.centred(x, row_weights_, pool);
+  const std::vector<float> b = y_.centred(y, row_weights_, pool);
+  pool.parallel_for(x_.columns, kColumnsPerTask, [&](std::size_t begin, std::size_t) {
+    add_product(a, x_.columns, begin, a, x_.columns, begin, gram_);
+    if (y_.columns > 0) {
+      add_product(a, x_.columns, begin, b, y_.columns, 0, cross_);
     }
   });
-  return result;
 }
 
-}  // namespace
+Moments MomentSums::moments() const {
+  const Vector x_offset = x_.sum / total_;
+  const Vector y_offset = y_.sum / total_;
+  Moments moments;
+  moments.gram = gram_ / total_;
+  moments.cross = cross_ / total_;
+  for (Eigen::Index i = 0; i < moments.gram.rows(); ++i) {
+    for (Eigen::Index j = i; j < moments.gram.cols(); ++j) {
+      moments.gram(i, j) -= x_offset[i] * x_offset[j];
+      moments.gram(j, i) = moments.gram(i, j);
+    }
+    moments.cross.row(i) -= x_offset[i] * y_offset.transpose();
+  }
+  moments.input_mean = to_vector(x_.shift) + x_offset;
+  moments.target_mean = to_vector(y_.shift) + y_offset;
+  return moments;
+}
 
 Moments find_moments(std::span<const float> inputs, std::span<const float> targets,
                      std::size_t rows, std::span<const float> row_weights, ThreadPool& pool) {
-  double total = 0;
-  for (std::size_t row = 0; row < rows; ++row) {
-    total += row_weights[row % row_weights.size()];
+  MomentSums sums(inputs.size() / rows, targets.size() / rows, row_weights);
+  sums.add(inputs, targets, pool);
+  return sums.moments();
+}
+
+Moments through(const Linear& layer, Moments moments, ThreadPool& pool) {
+  const Matrix weight = to_matrix(layer.weight, layer.out_features);
+  moments.cross = product(view(moments.cross), view(weight).transposed(), pool);
+  const Matrix mean = moments.target_mean.transpose();
+  moments.target_mean = product(view(mean), view(weight).transposed(), pool).transpose();
+  if (!layer.bias.empty()) {
+    moments.target_mean += to_vector(layer.bias);
   }
-  Moments moments;
-  moments.input_mean = weighted_mean(inputs, rows, row_weights);
-  moments.target_mean = weighted_mean(targets, rows, row_weights);
-  const std::vector<float> x = centred(inputs, rows, row_weights, moments.input_mean, pool);
-  const std::vector<float> y = centred(targets, rows, row_weights, moments.target_mean, pool);
-  moments.gram = product(x, x, rows, pool) / total;
-  moments.cross = product(x, y, rows, pool) / total;
   return moments;
 }
 

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <span>
+#include <vector>
 
+#include "bitlog2/model.h"
 #include "bitlog2/parallel.h"
 #include "calibrate/matrix.h"
 
@@ -18,10 +20,45 @@ struct Moments {
   Vector target_mean;
 };
 
-/// Moments per unit of weight. `row_weights` [period] repeats along the rows. Results do not
-/// depend on the number of threads.
+/// Sums up moments on rows that come in parts. Results do not depend on the number of threads.
+class MomentSums {
+ public:
+  /// `row_weights` [period] repeats along the rows; a part begins where a period does.
+  MomentSums(std::size_t inputs, std::size_t targets, std::span<const float> row_weights);
+
+  /// `x` [rows, in], `y` [rows, out].
+  void add(std::span<const float> x, std::span<const float> y, ThreadPool& pool);
+
+  /// Per unit of weight.
+  Moments moments() const;
+
+ private:
+  /// Values about a fixed point near their mean.
+  struct Side {
+    explicit Side(std::size_t columns) : columns(columns) {}
+
+    std::vector<float> centred(std::span<const float> values, std::span<const float> row_weights,
+                               ThreadPool& pool);
+
+    std::size_t columns;
+    std::vector<float> shift = {};  // that point
+    Vector sum = {};                // weighted, of values - shift
+  };
+
+  std::span<const float> row_weights_;
+  Side x_;
+  Side y_;
+  double total_ = 0;  // of weights
+  Matrix gram_;       // above the diagonal
+  Matrix cross_;
+};
+
+/// The same for rows that are there at once.
 Moments find_moments(std::span<const float> inputs, std::span<const float> targets,
                      std::size_t rows, std::span<const float> row_weights, ThreadPool& pool);
+
+/// Of moments whose target is z [rows, k], those whose target is z W^T + b.
+Moments through(const Linear& layer, Moments moments, ThreadPool& pool);
 
 /// The [out, in] weights V with the lowest |y - x V^T|^2 + damping |V - W|^2.
 Matrix ridge(const Moments& moments, const Matrix& weights, double damping, ThreadPool& pool);

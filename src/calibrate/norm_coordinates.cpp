@@ -5,11 +5,7 @@
 
 namespace bitlog2::calibration {
 
-using simulate::Tensor;
-
-void change_coordinates(LayerNorm& norm, Linear& layer, std::span<const Coordinate> coordinates,
-                        Tensor& x) {
-  const LayerNorm before = norm;
+void change_coordinates(LayerNorm& norm, Linear& layer, std::span<const Coordinate> coordinates) {
   for (std::size_t c = 0; c < coordinates.size(); ++c) {
     norm.gamma[c] /= coordinates[c].unit;
     norm.beta[c] = (norm.beta[c] - coordinates[c].origin) / coordinates[c].unit;
@@ -27,40 +23,34 @@ void change_coordinates(LayerNorm& norm, Linear& layer, std::span<const Coordina
     }
     layer.bias[row] += static_cast<float>(moved);
   }
-  move_affine(before, norm, x);
 }
 
-void move_affine(const LayerNorm& before, const LayerNorm& after, Tensor& x) {
-  for (std::size_t row = 0; row < x.rows(); ++row) {
-    const auto values = x.row(row);
-    for (std::size_t c = 0; c < values.size(); ++c) {
-      const float factor = before.gamma[c] == 0.0F ? 0.0F : after.gamma[c] / before.gamma[c];
-      values[c] = (values[c] - before.beta[c]) * factor + after.beta[c];
+void SpreadSums::add(std::span<const float> x, ThreadPool& pool) {
+  constexpr std::size_t kColumnsPerTask = 32;
+  const std::size_t channels = sums_.size();
+  const std::size_t rows = x.size() / channels;
+  pool.parallel_for(channels, kColumnsPerTask, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t row = 0; row < rows; ++row) {
+      const auto values = x.subspan(row * channels, channels);
+      for (std::size_t c = begin; c < end; ++c) {
+        sums_[c] += values[c];
+        squares_[c] += static_cast<double>(values[c]) * values[c];
+      }
     }
-  }
+  });
+  rows_ += static_cast<double>(rows);
 }
 
-std::vector<Spread> spreads_of_channels(const Tensor& x) {
-  std::vector<double> sums(x.channels());
-  std::vector<double> squares(x.channels());
-  for (std::size_t row = 0; row < x.rows(); ++row) {
-    const auto values = x.row(row);
-    for (std::size_t c = 0; c < values.size(); ++c) {
-      sums[c] += values[c];
-      squares[c] += static_cast<double>(values[c]) * values[c];
-    }
-  }
-  const auto count = static_cast<double>(x.rows());
+std::vector<Spread> SpreadSums::spreads() const {
   std::vector<Spread> spreads;
-  for (std::size_t c = 0; c < x.channels(); ++c) {
-    const double mean = sums[c] / count;
-    spreads.push_back({mean, std::sqrt(std::max(squares[c] / count - mean * mean, 0.0))});
+  for (std::size_t c = 0; c < sums_.size(); ++c) {
+    const double mean = sums_[c] / rows_;
+    spreads.push_back({mean, std::sqrt(std::max(squares_[c] / rows_ - mean * mean, 0.0))});
   }
   return spreads;
 }
 
-void standardize(LayerNorm& norm, Linear& layer, Tensor& x) {
-  const std::vector<Spread> spreads = spreads_of_channels(x);
+void standardize(LayerNorm& norm, Linear& layer, std::span<const Spread> spreads) {
   double mean = 0;
   for (const Spread& spread : spreads) {
     mean += spread.deviation / static_cast<double>(spreads.size());
@@ -70,7 +60,7 @@ void standardize(LayerNorm& norm, Linear& layer, Tensor& x) {
     const double unit = spread.deviation > 1e-6 * mean ? spread.deviation / mean : 1.0;
     coordinates.push_back({static_cast<float>(spread.mean), static_cast<float>(unit)});
   }
-  change_coordinates(norm, layer, coordinates, x);
+  change_coordinates(norm, layer, coordinates);
 }
 
 }  // namespace bitlog2::calibration

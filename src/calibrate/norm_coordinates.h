@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "bitlog2/model.h"
-#include "simulate/tensor.h"
+#include "bitlog2/parallel.h"
 
 namespace bitlog2::calibration {
 
@@ -16,21 +16,31 @@ struct Coordinate {
   float unit;
 };
 
-/// Gives every channel of x, an output of `norm`, another coordinate.
-void change_coordinates(LayerNorm& norm, Linear& layer, std::span<const Coordinate> coordinates,
-                        simulate::Tensor& x);
-
-/// x, an output of `before`, becomes that of `after`, which differs in its affine only.
-void move_affine(const LayerNorm& before, const LayerNorm& after, simulate::Tensor& x);
+/// Gives every channel of the norm's output another coordinate.
+void change_coordinates(LayerNorm& norm, Linear& layer, std::span<const Coordinate> coordinates);
 
 struct Spread {
   double mean;
   double deviation;
 };
 
-std::vector<Spread> spreads_of_channels(const simulate::Tensor& x);
+/// Sums up the spreads of channels, on values that come in parts.
+class SpreadSums {
+ public:
+  explicit SpreadSums(std::size_t channels) : sums_(channels), squares_(channels) {}
 
-/// Gives all channels mean 0 and the same deviation.
-void standardize(LayerNorm& norm, Linear& layer, simulate::Tensor& x);
+  /// `x` [.., channels].
+  void add(std::span<const float> x, ThreadPool& pool);
+
+  std::vector<Spread> spreads() const;
+
+ private:
+  double rows_ = 0;
+  std::vector<double> sums_;
+  std::vector<double> squares_;
+};
+
+/// Gives all channels, whose spreads these are, mean 0 and the same deviation.
+void standardize(LayerNorm& norm, Linear& layer, std::span<const Spread> spreads);
 
 }  // namespace bitlog2::calibration

@@ -2,83 +2,72 @@
 // that reaches it first, then quantizes that data for the layers below.
 #include "calibrate/repq.h"
 
-#include "calibrate/attention_operands.h"
+#include <memory>
+#include <utility>
+
+#include "calibrate/chunked_ops.h"
+#include "calibrate/input_quantizers.h"
+#include "calibrate/weight_fitting.h"
 #include "model/forward.h"
-#include "simulate/float_ops.h"
-#include "simulate/simulated.h"
 
 namespace bitlog2::calibration {
 namespace {
 
-using simulate::fake_quantize_parallel;
-using simulate::Tensor;
-
-class Observing : public FindingOperands {
+class RepqOps : public ChunkedOps {
  public:
-  Observing(const QuantizationSettings& settings, Quantizers& quantizers, std::size_t layers,
-            ThreadPool& pool, const CalibrationProgress& progress)
-      : FindingOperands(settings, quantizers, pool),
-        settings_(settings),
-        quantizers_(quantizers),
-        layers_(layers),
-        pool_(pool),
-        progress_(progress) {}
+  using ChunkedOps::ChunkedOps;
 
-  void input(const Linear& layer, Tensor& x) {
-    if (!settings_.quantizes(group_of(Slot::input, layer.role))) {
-      return;
-    }
-    Quantizer& quantizer = quantizers_[{layer.name, Slot::input}];
-    if (follows_norm(layer.role)) {
-      const Affine channels = calibrate_columns(x.values(), x.channels(), settings_.a_bits, pool_);
-      fake_quantize_columns(channels, x.values());
-      quantizer = channels;
-    } else {
-      quantizer = calibrate_affine(x.values(), settings_.activation_bits(layer.role), pool_);
-      fake_quantize_parallel(quantizer, x.values(), pool_);
-    }
+  Tensor embed_patches(const Linear& projection) {
+    return linear(projection, {nullptr, patches()});
   }
 
-  std::span<const float> weight(const Linear& layer) {
-    ++layers_done_;
-    if (progress_) {
-      progress_(layers_done_, layers_);
+  Tensor linear(const Linear& layer, const Tensor& x) {
+    last_layer_ = layer.name;
+    const Quantizer* quantizer = nullptr;
+    const bool by_channel = follows_norm(layer.role);
+    if (settings_.quantizes(group_of(Slot::input, layer.role))) {
+      quantizer = &(
+          quantizers_[{layer.name, Slot::input}] =
+              by_channel ? find_channel_ranges(*x.quantized, settings_.a_bits, pool_)
+                         : find_range(*x.quantized, settings_.activation_bits(layer.role), pool_));
     }
-    if (!settings_.quantizes(group_of(Slot::weight, layer.role))) {
-      return layer.weight;
+    // Each layer has its rounded weights as long as its output may be asked for: the model keeps
+    // its own, for what comes after the forward pass.
+    const auto rounded = std::make_shared<Linear>(layer);
+    if (settings_.quantizes(group_of(Slot::weight, layer.role))) {
+      quantizers_[{layer.name, Slot::weight}] =
+          round_by_rows(*rounded, settings_.weight_bits(layer.role), pool_);
     }
-    const Affine rows =
-        calibrate_rows(layer.weight, layer.out_features, settings_.weight_bits(layer.role), pool_);
-    weight_ = layer.weight;
-    fake_quantize_rows(rows, weight_);
-    quantizers_[{layer.name, Slot::weight}] = rows;
-    return weight_;
+    layer_done();
+    const auto compute = [this, rounded, quantizer, by_channel](FloatTensor part) {
+      if (quantizer != nullptr && by_channel) {
+        fake_quantize_columns(std::get<Affine>(*quantizer), part.values());
+      } else {
+        quantize(quantizer, part);
+      }
+      return float_ops_.linear(*rounded, std::move(part));
+    };
+    return {nullptr, derive_output(layer, x.quantized, compute)};
   }
 
- private:
-  const QuantizationSettings& settings_;
-  Quantizers& quantizers_;
-  std::size_t layers_;
-  std::size_t layers_done_ = 0;
-  ThreadPool& pool_;
-  const CalibrationProgress& progress_;
-  std::vector<float> weight_;
+  Tensor attention(const Attention& attn, const Tensor& qkv) {
+    return {nullptr, quantized_attention(attn, qkv.quantized)};
+  }
+
+  Quantizers take_quantizers() { return std::move(quantizers_); }
 };
 
 }  // namespace
 
-Calibration calibrate_repq(Model model, const QuantizationSettings& settings,
-                           std::span<const float> images, ThreadPool& pool,
-                           const CalibrationProgress& progress) {
+Calibration calibrate_repq(Model model, const QuantizationSettings& settings, const Images& images,
+                           ThreadPool& pool, const CalibrationContext& context) {
   std::size_t layers = 0;
   for_each_linear(model, [&](Linear&) { ++layers; });
-  Quantizers quantizers;
-  Observing observing(settings, quantizers, layers, pool, progress);
-  const LayerObserver nobody;
-  simulate::FloatOps<Observing> ops(model.config, images, observing, pool, nobody);
+  RepqOps ops(model.config, layers, settings, images, pool, context);
   static_cast<void>(forward(model, ops));
 
   Calibration result;
+  Quantizers quantizers = ops.take_quantizers();
   result.after_initial_calibration = quantizers;
   for_each_norm_pair(model, [&](LayerNorm& norm, Linear& linear) {
     if (const auto input = quantizers.find({linear.name, Slot::input}); input != quantizers.end()) {

@@ -2,12 +2,12 @@
 #pragma once
 
 #include "bitlog2/calibrate.h"
+#include "calibrate/images.h"
 
 namespace bitlog2::calibration {
 
-/// calibrate() for the recipe `repq`. `images` [batch, 3, S, S] are normalised.
-Calibration calibrate_repq(Model model, const QuantizationSettings& settings,
-                           std::span<const float> images, ThreadPool& pool,
-                           const CalibrationProgress& progress);
+/// calibrate() for the recipe `repq`.
+Calibration calibrate_repq(Model model, const QuantizationSettings& settings, const Images& images,
+                           ThreadPool& pool, const CalibrationContext& context);
 
 }  // namespace bitlog2::calibration

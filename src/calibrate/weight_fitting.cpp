@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "calibrate/least_squares.h"
 #include "calibrate/matrix.h"
 #include "calibrate/weight_rounding.h"
 
@@ -14,38 +13,45 @@ namespace {
 /// their noise.
 constexpr double kDamping = 0.6;
 
-/// As RepQ-ViT rounds: each row by its own error, each weight to its nearest code.
+bool rounds(const QuantizationSettings& settings, Role role) {
+  return settings.quantizes(group_of(Slot::weight, role));
+}
+
+bool rounds_by_hessian(const QuantizationSettings& settings, Role role) {
+  return rounds(settings, role) &&
+         (settings.recipe.weight_rounding_gptq || settings.recipe.scale_search_output);
+}
+
+}  // namespace
+
 Affine round_by_rows(Linear& layer, int bits, ThreadPool& pool) {
   Affine quantizer = calibrate_rows(layer.weight, layer.out_features, bits, pool);
   fake_quantize_rows(quantizer, layer.weight);
   return quantizer;
 }
 
-}  // namespace
+bool wants_moments(const QuantizationSettings& settings, Role role) {
+  return settings.recipe.compensation_ridge || rounds_by_hessian(settings, role);
+}
 
-void fit_weights(const QuantizationSettings& settings, Linear& layer, const simulate::Tensor& x,
-                 const simulate::Tensor& target, std::span<const float> row_weights,
-                 Quantizers& quantizers, ThreadPool& pool) {
+void fit_weights(const QuantizationSettings& settings, Linear& layer, const Moments& moments,
+                 std::size_t rows, Quantizers& quantizers, ThreadPool& pool) {
   const Recipe& recipe = settings.recipe;
-  const bool rounds = settings.quantizes(group_of(Slot::weight, layer.role));
-  const bool rounds_by_hessian =
-      rounds && (recipe.weight_rounding_gptq || recipe.scale_search_output);
   const QuantizerKey key = {layer.name, Slot::weight};
-  if (!recipe.compensation_ridge && !rounds_by_hessian) {
-    if (rounds) {
+  if (!wants_moments(settings, layer.role)) {
+    if (rounds(settings, layer.role)) {
       quantizers[key] = round_by_rows(layer, settings.weight_bits(layer.role), pool);
     }
     return;
   }
-  const Moments moments = find_moments(x.values(), target.values(), x.rows(), row_weights, pool);
   const double mean_square = moments.gram.trace() / static_cast<double>(layer.in_features);
   const double damping = std::max(kDamping * mean_square, 1e-20);
   const Matrix original = to_matrix(layer.weight, layer.out_features);
   // Fewer rows than unknowns would fit themselves alone.
-  const bool compensates = recipe.compensation_ridge && x.rows() > 2 * layer.in_features;
+  const bool compensates = recipe.compensation_ridge && rows > 2 * layer.in_features;
   const Matrix wanted = compensates ? ridge(moments, original, damping, pool) : original;
   copy_to(wanted, layer.weight);
-  if (rounds_by_hessian) {
+  if (rounds_by_hessian(settings, layer.role)) {
     Matrix hessian = moments.gram;
     hessian.diagonal().array() += damping;
     const RoundedWeights rounded = round_weights(
@@ -54,7 +60,7 @@ void fit_weights(const QuantizationSettings& settings, Linear& layer, const simu
         pool);
     quantizers[key] = rounded.quantizer;
     copy_to(rounded.weights, layer.weight);
-  } else if (rounds) {
+  } else if (rounds(settings, layer.role)) {
     quantizers[key] = round_by_rows(layer, settings.weight_bits(layer.role), pool);
   }
   // The bias keeps the mean of the outputs where it was.

@@ -1,17 +1,23 @@
 // The weights of a linear layer, found for its quantized input.
 #pragma once
 
-#include <span>
+#include <cstddef>
 
 #include "bitlog2/quantized_model.h"
-#include "simulate/tensor.h"
+#include "calibrate/least_squares.h"
 
 namespace bitlog2::calibration {
 
-/// Finds the weights and bias of `layer` that take the quantized inputs x to the target, rounded
-/// where the settings quantize weights, and their quantizer. `row_weights` repeats along the rows.
-void fit_weights(const QuantizationSettings& settings, Linear& layer, const simulate::Tensor& x,
-                 const simulate::Tensor& target, std::span<const float> row_weights,
-                 Quantizers& quantizers, ThreadPool& pool);
+/// Whether fit_weights of such a layer reads moments.
+bool wants_moments(const QuantizationSettings& settings, Role role);
+
+/// Finds the weights and bias of `layer` that take its quantized inputs to their targets, whose
+/// moments on `rows` of them these are; they are rounded where the settings quantize weights, and
+/// their quantizer goes to `quantizers`.
+void fit_weights(const QuantizationSettings& settings, Linear& layer, const Moments& moments,
+                 std::size_t rows, Quantizers& quantizers, ThreadPool& pool);
+
+/// As RepQ-ViT rounds: each row by its own error, each weight to its nearest code.
+Affine round_by_rows(Linear& layer, int bits, ThreadPool& pool);
 
 }  // namespace bitlog2::calibration

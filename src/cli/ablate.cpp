@@ -97,7 +97,8 @@ int ablate(const AblateOptions& options) {
     std::unique_ptr<Engine> engine;
     if (item.settings) {
       engine = make_simulated_engine(
-          calibrate_with_progress(loaded.model, *item.settings, data.calibration, pool, stop)
+          calibrate_with_progress(loaded.model, *item.settings, data.calibration,
+                                  options.calibration.memory_bytes, pool, stop)
               .quantized);
     } else {
       engine = make_fp32_engine(loaded.model);

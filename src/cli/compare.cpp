@@ -154,8 +154,8 @@ int compare(const CompareOptions& options) {
   ThreadPool pool(thread_count(options.calibration.threads));
   const PreparedData data =
       prepare_data(loaded.model.config, loaded.class_names, options.calibration, pool);
-  const Calibration calibration =
-      calibrate_with_progress(loaded.model, settings, data.calibration, pool, stop);
+  const Calibration calibration = calibrate_with_progress(
+      loaded.model, settings, data.calibration, options.calibration.memory_bytes, pool, stop);
   const auto engine =
       IntegerEngine::from_bytes(lower(calibration.quantized, {}), loaded.model.config.name);
   const Model exact = in_recipe_coordinates(loaded.model, settings.recipe);

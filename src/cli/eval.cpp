@@ -98,7 +98,7 @@ class EvalRun {
                         bool calibrates) {
     config_ = config;
     CalibrationOptions wanted = options_.calibration;
-    wanted.calib_batchsize = calibrates ? wanted.calib_batchsize : 0;
+    wanted.images = calibrates ? wanted.images : 0;
     if (options_.probes()) {
       open_labelled(wanted);
       return;
@@ -113,9 +113,9 @@ class EvalRun {
     tell_notes(labelled_.notes);
     check_neighbours(options_.neighbours, labelled_);
     labelled_.validation = take_subset(labelled_.validation, options_.subset, wanted.seed);
-    if (wanted.calib_batchsize > 0) {
-      data_.calibration =
-          calibration_crops(open_splits(config_, {}, wanted), config_.preprocessing, wanted, pool_);
+    if (wanted.images > 0) {
+      data_.calibration = read_calibration_and_tell(open_splits(config_, {}, wanted),
+                                                    config_.preprocessing, wanted, pool_);
     }
   }
 
@@ -123,8 +123,8 @@ class EvalRun {
   void evaluate_case(const Model& model, const QuantizationSettings& settings) {
     const auto start = std::chrono::steady_clock::now();
     current_ = settings;
-    const Calibration calibration =
-        calibrate_with_progress(model, settings, data_.calibration, pool_, stop_);
+    const Calibration calibration = calibrate_with_progress(
+        model, settings, data_.calibration, options_.calibration.memory_bytes, pool_, stop_);
     const double seconds = seconds_since(start);
     if (options_.dump_quantizers.wanted()) {
       dumped_[settings.name()] = {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <thread>
+#include <utility>
 
 #include "bitlog2/encoder.h"
 #include "bitlog2/error.h"
@@ -15,9 +16,10 @@ namespace bitlog2::cli {
 std::vector<std::filesystem::path> files_read(const ModelSource& source,
                                               const CalibrationOptions& options) {
   std::vector<std::filesystem::path> files = files_of(source);
-  files.emplace_back(options.dataset);
-  if (!options.class_map.empty()) {
-    files.emplace_back(options.class_map);
+  for (const std::string& path : {options.dataset, options.class_map, options.folder}) {
+    if (!path.empty()) {
+      files.emplace_back(path);
+    }
   }
   return files;
 }
@@ -75,30 +77,35 @@ void tell_notes(const std::vector<std::string>& notes) {
   }
 }
 
-std::vector<RgbImage> calibration_batch(const DatasetSplits& splits,
-                                        const Preprocessing& preprocessing, ThreadPool& pool,
-                                        bool strict) {
+CalibrationImages calibration_batch(const DatasetSplits& splits, const Preprocessing& preprocessing,
+                                    ThreadPool& pool, bool strict) {
   CalibrationImages images = read_calibration(splits, preprocessing, pool, strict);
   for (const std::string& line : images.replaced) {
     tell("skipped: " + line);
   }
-  return std::move(images.crops);
+  return images;
 }
 
 DatasetSplits open_splits(const ModelConfig& config, const std::vector<std::string>& class_names,
                           const CalibrationOptions& options) {
-  return open_dataset({.path = options.dataset,
-                       .num_classes = static_cast<int>(config.num_classes),
-                       .calibration_images = options.calib_batchsize,
-                       .seed = options.seed,
-                       .class_names = class_names,
-                       .class_map = options.class_map,
-                       .labelled = !is_encoder(config)});
+  DatasetRequest request = {.path = options.dataset,
+                            .num_classes = static_cast<int>(config.num_classes),
+                            .calibration_images = options.folder.empty() ? options.images : 0,
+                            .seed = options.seed,
+                            .class_names = class_names,
+                            .class_map = options.class_map,
+                            .labelled = !is_encoder(config)};
+  DatasetSplits splits = options.dataset.empty() ? DatasetSplits{} : open_dataset(request);
+  if (!options.folder.empty() && options.images > 0) {
+    request.calibration_images = options.images;
+    calibrate_on_folder(options.folder, request, splits);
+  }
+  return splits;
 }
 
-std::vector<RgbImage> calibration_crops(const DatasetSplits& splits,
-                                        const Preprocessing& preprocessing,
-                                        const CalibrationOptions& options, ThreadPool& pool) {
+CalibrationImages read_calibration_and_tell(const DatasetSplits& splits,
+                                            const Preprocessing& preprocessing,
+                                            const CalibrationOptions& options, ThreadPool& pool) {
   tell(fmt::format("calibrating on {}", splits.calibration_source));
   return calibration_batch(splits, preprocessing, pool, options.strict);
 }
@@ -108,23 +115,25 @@ PreparedData prepare_data(const ModelConfig& config, const std::vector<std::stri
   DatasetSplits splits = open_splits(config, class_names, options);
   tell_notes(splits.notes);
   PreparedData data;
-  if (options.calib_batchsize > 0) {
-    data.calibration = calibration_crops(splits, config.preprocessing, options, pool);
+  if (options.images > 0) {
+    data.calibration = read_calibration_and_tell(splits, config.preprocessing, options, pool);
   }
   data.validation = std::move(splits.validation);
   return data;
 }
 
-Calibration calibrate_with_progress(const Model& model, const QuantizationSettings& settings,
-                                    std::span<const RgbImage> crops, ThreadPool& pool,
-                                    const std::atomic<bool>& stop) {
+Calibration calibrate_with_progress(Model model, const QuantizationSettings& settings,
+                                    const CalibrationImages& images, std::size_t memory_bytes,
+                                    ThreadPool& pool, const std::atomic<bool>& stop) {
   Progress progress(fmt::format("{}: calibrating", settings.name()));
-  return calibrate(model, settings, crops, pool, [&](std::size_t done, std::size_t total) {
+  const auto show = [&](std::size_t done, std::size_t total) {
     if (stop) {
       throw Interrupted();
     }
     progress.show(done, total);
-  });
+  };
+  return calibrate(std::move(model), settings, images.crops, pool,
+                   {.progress = show, .image_names = images.names, .memory_bytes = memory_bytes});
 }
 
 Evaluation evaluate_with_progress(const std::string& what, const Engine& engine,

@@ -5,7 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <filesystem>
-#include <span>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -23,7 +23,9 @@ namespace bitlog2::cli {
 struct CalibrationOptions {
   std::string dataset;
   std::string class_map;
-  std::size_t calib_batchsize = 32;
+  std::string folder;  ///< of the calibration images; empty: the dataset has them
+  std::size_t images = 32;
+  std::size_t memory_bytes = std::numeric_limits<std::size_t>::max();  ///< CalibrationContext's
   std::uint64_t seed = 0;
   std::size_t threads = 0;
   bool strict = false;
@@ -57,9 +59,8 @@ void check_model_choice(const std::string& command, const std::string& quantized
 
 /// Decoded and cropped calibration images. An image that cannot be read is named on stderr and
 /// replaced, or fatal if `strict`: a smaller batch would be another calibration.
-std::vector<RgbImage> calibration_batch(const DatasetSplits& splits,
-                                        const Preprocessing& preprocessing, ThreadPool& pool,
-                                        bool strict);
+CalibrationImages calibration_batch(const DatasetSplits& splits, const Preprocessing& preprocessing,
+                                    ThreadPool& pool, bool strict);
 
 /// Says on stderr what is to be known of a model or a dataset.
 void tell_notes(const std::vector<std::string>& notes);
@@ -67,17 +68,18 @@ void tell_notes(const std::vector<std::string>& notes);
 /// A dataset, opened and ready for a model.
 struct PreparedData {
   Dataset validation;
-  std::vector<RgbImage> calibration;  ///< crops
+  CalibrationImages calibration;
 };
 
-/// Opens the dataset for a model of this config and these classes. An encoder needs no labels.
+/// Opens the dataset for a model of this config and these classes, unless there is none, and the
+/// folder of calibration images, if there is one. An encoder needs no labels.
 DatasetSplits open_splits(const ModelConfig& config, const std::vector<std::string>& class_names,
                           const CalibrationOptions& options);
 
 /// Says on stderr which images calibrate, and reads them.
-std::vector<RgbImage> calibration_crops(const DatasetSplits& splits,
-                                        const Preprocessing& preprocessing,
-                                        const CalibrationOptions& options, ThreadPool& pool);
+CalibrationImages read_calibration_and_tell(const DatasetSplits& splits,
+                                            const Preprocessing& preprocessing,
+                                            const CalibrationOptions& options, ThreadPool& pool);
 
 /// Opens the dataset for a model of this config and these classes, says on stderr which images
 /// calibrate, and reads them.
@@ -85,9 +87,9 @@ PreparedData prepare_data(const ModelConfig& config, const std::vector<std::stri
                           const CalibrationOptions& options, ThreadPool& pool);
 
 /// calibrate() with progress; throws Interrupted when `stop` is set.
-Calibration calibrate_with_progress(const Model& model, const QuantizationSettings& settings,
-                                    std::span<const RgbImage> crops, ThreadPool& pool,
-                                    const std::atomic<bool>& stop);
+Calibration calibrate_with_progress(Model model, const QuantizationSettings& settings,
+                                    const CalibrationImages& images, std::size_t memory_bytes,
+                                    ThreadPool& pool, const std::atomic<bool>& stop);
 
 /// evaluate() with progress, and tell_skipped() of what it gives.
 Evaluation evaluate_with_progress(const std::string& what, const Engine& engine,

@@ -106,8 +106,9 @@ void add_threads_option(CLI::App& command, std::size_t& threads) {
 }
 
 void refuse_what_the_file_decides(const CLI::App& command, const std::string& quantized) {
-  std::vector<std::string> decided = {"--model",           "--weights",         "--config",
-                                      "--calib-batchsize", "--dump-quantizers", "--pool"};
+  std::vector<std::string> decided = {
+      "--model",  "--weights",         "--config", "--calibration", "--calibration-images",
+      "--memory", "--dump-quantizers", "--pool"};
   append(decided, quantization_options());
   if (const std::string name = first_given(command, decided); !name.empty()) {
     throw Error(fmt::format(
@@ -194,11 +195,23 @@ void add_pool_option(CLI::App& command, std::string& pool) {
 void add_calibration_options(CLI::App& command, CalibrationOptions& options) {
   command.add_option("--dataset", options.dataset, "ImageNet-like folder, or .safetensors")
       ->required();
+  command.add_option("--calibration", options.folder,
+                     "Folder of images to calibrate on, anywhere below it, without labels; without "
+                     "it: the dataset's train/, else its validation images");
   command.add_option("--class-map", options.class_map,
                      "Text file that numbers class folders: line k names class k's");
-  command.add_option("--calib-batchsize", options.calib_batchsize, "Calibration images")
-      ->check(whole_number(1, 4096))
+  command
+      .add_option("--calibration-images,--calib-batchsize", options.images,
+                  "How many images calibrate")
+      ->check(whole_number(1, 1'000'000))
       ->capture_default_str();
+  command
+      .add_option(
+          "--memory", options.memory_bytes,
+          "How much memory the images' residual streams may take while calibrating, such as "
+          "500M or 2G; a temporary file has the rest")
+      ->transform(CLI::AsSizeValue(false))
+      ->type_name("SIZE");
   command.add_option("--seed", options.seed, "Of the calibration sample and of --sample")
       ->check(whole_number(0, UINT64_MAX))
       ->capture_default_str();

@@ -40,7 +40,7 @@ void refuse_what_no_engine_heeds(const CLI::App& command);
 /// Throws Error saying `why` if --recipe or one of its parts was given to `command`.
 void refuse_recipe(const CLI::App& command, const std::string& why);
 
-/// Whether a run of `command`, if it has --calib-batchsize, calibrates.
+/// Whether a run of `command`, if it has --calibration-images, calibrates.
 bool calibrates(const CLI::App& command);
 
 /// Leaves options that are kept for scripts out of `app`'s help. Not to be called before the
@@ -53,7 +53,8 @@ void add_model_options(CLI::App& command, ModelSource& source);
 /// --pool, empty where it is not given.
 void add_pool_option(CLI::App& command, std::string& pool);
 
-/// --dataset, --class-map, --calib-batchsize, --seed, --threads, --strict.
+/// --dataset, --class-map, --calibration, --calibration-images, --memory, --seed, --threads,
+/// --strict.
 void add_calibration_options(CLI::App& command, CalibrationOptions& options);
 
 /// Which validation images to take; 0: no bound.

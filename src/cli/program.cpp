@@ -60,7 +60,7 @@ bool may_be_smaller(const CLI::App& command, const std::string& name) {
 /// Which options of `command` make it need less memory.
 std::string memory_advice(const CLI::App& command) {
   std::string advice;
-  for (const char* option : {"--calib-batchsize", "--threads"}) {
+  for (const char* option : {"--calibration-images", "--threads"}) {
     if (may_be_smaller(command, option)) {
       advice += fmt::format("{}{}", advice.empty() ? "; a smaller " : " or ", option);
     }

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "bitlog2/error.h"
 #include "bitlog2/files.h"
@@ -36,24 +37,25 @@ int quantize(const QuantizeOptions& options, const std::atomic<bool>& stop) {
   }
   check_outputs({options.output, options.json}, files_read(options.model, options.calibration));
   const QuantizationSettings settings = options.scheme.settings();
-  const LoadedModel loaded = load_pooled(options.model, options.pool);
+  LoadedModel loaded = load_pooled(options.model, options.pool);
+  const ModelConfig config = loaded.model.config;
   ThreadPool pool(thread_count(options.calibration.threads));
-  const PreparedData data =
-      prepare_data(loaded.model.config, loaded.class_names, options.calibration, pool);
+  const PreparedData data = prepare_data(config, loaded.class_names, options.calibration, pool);
   const Calibration calibration =
-      calibrate_with_progress(loaded.model, settings, data.calibration, pool, stop);
+      calibrate_with_progress(std::move(loaded.model), settings, data.calibration,
+                              options.calibration.memory_bytes, pool, stop);
   const std::vector<std::byte> content = lower(calibration.quantized, loaded.class_names);
   // Opened before it is written: what is on disk is known to run.
   const auto engine = IntegerEngine::from_bytes(content, options.output.path);
   write_file_atomically(options.output.path, content);
   if (!options.json.to_stdout()) {
     print(fmt::format("{}: {} {}, {:.2f} MB; needs {:.2f} MB to run\n",
-                      printable(options.output.path), printable(loaded.model.config.name),
-                      settings.name(), static_cast<double>(content.size()) / 1e6,
+                      printable(options.output.path), printable(config.name), settings.name(),
+                      static_cast<double>(content.size()) / 1e6,
                       static_cast<double>(engine->arena_bytes()) / 1e6));
   }
   write_json(options.json, {{"file", options.output.path},
-                            {"model", loaded.model.config.name},
+                            {"model", config.name},
                             {"settings", settings.name()},
                             {"file_bytes", content.size()},
                             {"arena_bytes", engine->arena_bytes()}});
@@ -77,12 +79,19 @@ void add_quantize(CLI::App& app, std::function<int()>& run) {
       "quantize", "Calibrate a model and write it as a file that runs in integers only");
   add_model_options(*command, options->model);
   add_calibration_options(*command, options->calibration);
+  // Unlabelled images do.
+  command->get_option("--dataset")->required(false);
   add_scheme_options(*command, options->scheme);
   add_pool_option(*command, options->pool);
   add_output_option(*command, "-o,--output", options->output, "The file to write, .safetensors")
       ->required();
   add_json_option(*command, options->json, "Write what was made");
-  command->callback([options, &run] { run = [options] { return quantize_or_tell(*options); }; });
+  command->callback([options, &run] {
+    if (options->calibration.dataset.empty() && options->calibration.folder.empty()) {
+      throw CLI::RequiredError("--dataset or --calibration");
+    }
+    run = [options] { return quantize_or_tell(*options); };
+  });
 }
 
 }  // namespace bitlog2::cli

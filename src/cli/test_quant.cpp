@@ -92,12 +92,12 @@ int test_quant(const TestQuantOptions& options) {
   tell_notes(splits.notes);
   say("Building model ...");
   const LoadedModel loaded = load_and_tell(options.model);
-  const std::vector<RgbImage> crops =
+  const CalibrationImages images =
       calibration_batch(splits, config.preprocessing, pool, /*strict=*/false);
 
   say("Performing initial quantization ...");
-  const Calibration calibration =
-      calibrate_with_progress(loaded.model, settings, crops, pool, stop);
+  const Calibration calibration = calibrate_with_progress(
+      loaded.model, settings, images, CalibrationContext{}.memory_bytes, pool, stop);
   say("Performing scale reparameterization ...");  // calibrate() ends with it
   say("Validating ...");
   const auto engine = make_simulated_engine(calibration.quantized);
@@ -125,7 +125,8 @@ int main(int argc, char** argv) {
   app.option_defaults()->take_last();  // as argparse does
   app.add_option("--model", options.model.model, "Model")->capture_default_str();
   app.add_option("--dataset", options.dataset, "Path to the dataset")->capture_default_str();
-  app.add_option("--calib-batchsize", options.calib_batchsize, "Calibration images")
+  app.add_option("--calib-batchsize,--calibration-images", options.calib_batchsize,
+                 "Calibration images")
       ->check(whole_number(1, 4096))
       ->capture_default_str();
   app.add_option("--val-batchsize", options.val_batchsize, "Images per batch")

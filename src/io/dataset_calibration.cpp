@@ -51,7 +51,7 @@ CalibrationSample sample_calibration(std::size_t count, const DatasetRequest& re
   const std::size_t wanted = request.calibration_images;
   if (count < wanted) {
     throw Error(
-        fmt::format("{} holds {} images, {} were asked for; lower --calib-batchsize or "
+        fmt::format("{} holds {} images, {} were asked for; lower --calibration-images or "
                     "add images",
                     where, count, wanted));
   }
@@ -93,6 +93,15 @@ void calibrate_with_files(const std::filesystem::path& folder,
       sample_phrase(names.size(), request.calibration_images, folder.string());
 }
 
+void calibrate_on_folder(const std::filesystem::path& folder, const DatasetRequest& request,
+                         DatasetSplits& splits) {
+  std::vector<Dataset::File> files;
+  for (std::filesystem::path& path : list_images(folder, &splits.notes)) {
+    files.push_back({std::move(path), -1});
+  }
+  calibrate_with(Dataset(std::move(files)), request, folder.string(), splits);
+}
+
 CalibrationImages read_calibration(const DatasetSplits& splits, const Preprocessing& preprocessing,
                                    ThreadPool& pool, bool strict) {
   const Dataset& reserve = splits.calibration_reserve;
@@ -101,6 +110,7 @@ CalibrationImages read_calibration(const DatasetSplits& splits, const Preprocess
   std::vector<Attempt> attempts;
   for (std::size_t place = 0; place < splits.calibration.size(); ++place) {
     attempts.push_back({place, &splits.calibration, place});
+    result.names.push_back(splits.calibration.name(place));
   }
   read_all(attempts, preprocessing, pool, result.crops);
   // Each round replaces what the round before could not read, in the order of the places.
@@ -112,12 +122,13 @@ CalibrationImages read_calibration(const DatasetSplits& splits, const Preprocess
       if (used == reserve.size()) {
         throw Error(
             fmt::format("{}; {} calibration images are wanted, and {} of {} candidates cannot be "
-                        "read; lower --calib-batchsize or add images",
+                        "read; lower --calibration-images or add images",
                         attempt.error, splits.calibration.size(), result.replaced.size() + 1,
                         splits.calibration.size() + reserve.size()));
       }
       result.replaced.push_back(
           fmt::format("{}; {} calibrates in its place", attempt.error, reserve.name(used)));
+      result.names[attempt.place] = reserve.name(used);
       attempt = {attempt.place, &reserve, used++};
     }
     read_all(attempts, preprocessing, pool, result.crops);

@@ -6,35 +6,23 @@
 #include <numeric>
 
 #include "base/elementary.h"
+#include "base/target_clones.h"
 #include "bitlog2/error.h"
 #include "bitlog2/quantizers.h"
+#include "quant/codebook_fit.h"
+#include "quant/histogram.h"
 
 namespace bitlog2 {
 namespace {
 
-constexpr std::size_t kBins = 8192;
+using quant::Histogram;
+
 constexpr double kLargestLevel = 32000;
 
-/// Values as a histogram, each with the weight of its channel; what codebooks are fitted to.
-struct Histogram {
-  double low = 0;
-  double width = 1;             // of a bin
-  std::vector<double> weights;  // [kBins]
-
-  double centre(std::size_t bin) const { return low + (static_cast<double>(bin) + 0.5) * width; }
-};
-
 Histogram histogram_of(std::span<const float> values, std::span<const float> channel_weights) {
-  const auto [low, high] = std::minmax_element(values.begin(), values.end());
+  ThreadPool serial(1);
   Histogram histogram;
-  histogram.low = *low;
-  histogram.width = std::max(static_cast<double>(*high) - *low, 1e-12) / kBins;
-  histogram.weights.assign(kBins, 0.0);
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    const double position = (static_cast<double>(values[i]) - histogram.low) / histogram.width;
-    const auto bin = static_cast<std::size_t>(position > 0 ? std::min(position, kBins - 1.0) : 0.0);
-    histogram.weights[bin] += channel_weights[i % channel_weights.size()];
-  }
+  histogram.add(values, channel_weights, serial);
   return histogram;
 }
 
@@ -42,12 +30,12 @@ Histogram histogram_of(std::span<const float> values, std::span<const float> cha
 double error_of(const Histogram& histogram, std::span<const double> points) {
   double error = 0;
   std::size_t nearest = 0;
-  for (std::size_t bin = 0; bin < kBins; ++bin) {
+  for (std::size_t bin = 0; bin < histogram.bins(); ++bin) {
     const double value = histogram.centre(bin);
     while (nearest + 1 < points.size() && value - points[nearest] > points[nearest + 1] - value) {
       ++nearest;
     }
-    error += histogram.weights[bin] * (value - points[nearest]) * (value - points[nearest]);
+    error += histogram.weight(bin) * (value - points[nearest]) * (value - points[nearest]);
   }
   return error;
 }
@@ -63,15 +51,15 @@ std::vector<double> scaled(std::span<const std::int16_t> levels, double scale) {
 
 /// Below which value a share of all weight lies.
 double quantile_of(const Histogram& histogram, double share) {
-  const double total = std::accumulate(histogram.weights.begin(), histogram.weights.end(), 0.0);
+  const double total = histogram.total();
   double sum = 0;
-  for (std::size_t bin = 0; bin < kBins; ++bin) {
-    sum += histogram.weights[bin];
+  for (std::size_t bin = 0; bin < histogram.bins(); ++bin) {
+    sum += histogram.weight(bin);
     if (sum > share * total) {
       return histogram.centre(bin);
     }
   }
-  return histogram.centre(kBins - 1);
+  return histogram.centre(histogram.bins() - 1);
 }
 
 /// A histogram rounded to whole steps from `first` on. Values beyond the ends count at the ends.
@@ -79,14 +67,14 @@ class Steps {
  public:
   Steps(const Histogram& histogram, double unit, int first, std::size_t count)
       : first_(first), weights_(count + 1), sums_(count + 1), squares_(count + 1) {
-    for (std::size_t bin = 0; bin < kBins; ++bin) {
+    for (std::size_t bin = 0; bin < histogram.bins(); ++bin) {
       const double value = histogram.centre(bin) / unit;  // in steps
       const double step =
           std::clamp(std::nearbyint(value) - first, 0.0, static_cast<double>(count) - 1.0);
       const std::size_t at = static_cast<std::size_t>(step) + 1;
-      weights_[at] += histogram.weights[bin];
-      sums_[at] += histogram.weights[bin] * value;
-      squares_[at] += histogram.weights[bin] * value * value;
+      weights_[at] += histogram.weight(bin);
+      sums_[at] += histogram.weight(bin) * value;
+      squares_[at] += histogram.weight(bin) * value * value;
     }
     std::partial_sum(weights_.begin(), weights_.end(), weights_.begin());
     std::partial_sum(sums_.begin(), sums_.end(), sums_.begin());
@@ -222,18 +210,22 @@ Codebook constant_codebook(float constant, std::size_t count) {
   return {scale, levels, levels};
 }
 
+/// values <- found[rint(value * inverse) - first], the index within [0, last - first].
+BITLOG2_TARGET_CLONES void look_up(const float* found, float inverse, float first, float last,
+                                   std::span<float> values) {
+  for (float& value : values) {
+    const float step = std::min(std::max(std::rint(value * inverse), first), last);
+    value = found[static_cast<std::int32_t>(step - first)];
+  }
+}
+
 void fake_quantize_by_steps(const Codebook& codebook, std::span<float> values) {
-  const float inverse = 1.0F / codebook.scale;
-  const float first = codebook.levels.front();
-  const float last = codebook.levels.back();
   std::vector<float> found;  // of every step from the first level on
   for (const std::int16_t level : levels_of_steps(codebook)) {
     found.push_back(static_cast<float>(level) * codebook.scale);
   }
-  for (float& value : values) {
-    const float step = std::clamp(std::rint(value * inverse), first, last);
-    value = found[static_cast<std::size_t>(step - first)];
-  }
+  look_up(found.data(), 1.0F / codebook.scale, codebook.levels.front(), codebook.levels.back(),
+          values);
 }
 
 }  // namespace
@@ -276,19 +268,17 @@ void fake_quantize(const Codebook& codebook, std::span<float> values) {
   }
 }
 
-Codebook calibrate_codebook(std::span<const float> values, std::span<const float> channel_weights,
-                            int bits, int span) {
+Codebook quant::fit_codebook(const Histogram& histogram, int bits, int span) {
   const std::size_t count = std::size_t{1} << bits;
-  const auto [low, high] = std::minmax_element(values.begin(), values.end());
-  if (!std::isfinite(*low) || !std::isfinite(*high)) {
-    throw Error("activations are not finite numbers; the checkpoint may be damaged");
+  if (!std::isfinite(histogram.low()) || !std::isfinite(histogram.high()) ||
+      !std::isfinite(histogram.total())) {
+    throw Error("activations or weights are no finite numbers; the checkpoint may be damaged");
   }
-  if (*low == *high) {
-    return constant_codebook(*low, count);
+  if (histogram.low() == histogram.high()) {
+    return constant_codebook(histogram.low(), count);
   }
   // Outliers may cost more if all levels are to reach them than if they are cut off.
   constexpr std::array kCutShares = {0.0, 1e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3};
-  const Histogram histogram = histogram_of(values, channel_weights);
   Codebook best;
   double lowest = std::numeric_limits<double>::infinity();
   for (const double cut : kCutShares) {
@@ -309,12 +299,10 @@ Codebook calibrate_codebook(std::span<const float> values, std::span<const float
   return best;
 }
 
-Codebook calibrate_codebook_scale(std::span<const float> values,
-                                  std::span<const float> channel_weights,
-                                  std::span<const std::int16_t> levels) {
+Codebook quant::fit_codebook_scale(const Histogram& histogram,
+                                   std::span<const std::int16_t> levels) {
   constexpr int kSteps = 160;
-  const Histogram histogram = histogram_of(values, channel_weights);
-  const double high = std::max(histogram.centre(kBins - 1), 1e-9);
+  const double high = std::max(histogram.centre(histogram.bins() - 1), 1e-9);
   Codebook best = {1.0F, {levels.begin(), levels.end()}};
   double lowest = std::numeric_limits<double>::infinity();
   for (int i = 0; i < kSteps; ++i) {
@@ -326,6 +314,17 @@ Codebook calibrate_codebook_scale(std::span<const float> values,
     }
   }
   return best;
+}
+
+Codebook calibrate_codebook(std::span<const float> values, std::span<const float> channel_weights,
+                            int bits, int span) {
+  return quant::fit_codebook(histogram_of(values, channel_weights), bits, span);
+}
+
+Codebook calibrate_codebook_scale(std::span<const float> values,
+                                  std::span<const float> channel_weights,
+                                  std::span<const std::int16_t> levels) {
+  return quant::fit_codebook_scale(histogram_of(values, channel_weights), levels);
 }
 
 }  // namespace bitlog2

@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::size_t kSample = 1 << 15;  // values looked at
 constexpr std::size_t kLanes = 8;
+constexpr std::size_t kColumnsPerTask = 16;  // one cache line of floats
 
 BITLOG2_TARGET_CLONES double squared_error(Range range, float qmax, std::span<const float> values,
                                            std::span<const float> weights) {
@@ -28,6 +29,12 @@ BITLOG2_TARGET_CLONES double squared_error(Range range, float qmax, std::span<co
       lanes[lane] += error * error * weights[i + lane];
     }
   }
+  for (std::size_t i = whole; i < values.size(); ++i) {
+    const float x = values[i];
+    const float code = std::clamp(std::rint((x - range.low) * inverse), 0.0F, qmax);
+    const float error = x - (range.low + code * step);
+    lanes[i - whole] += error * error * weights[i];
+  }
   double sum = 0;
   for (const float lane : lanes) {
     sum += lane;
@@ -35,37 +42,28 @@ BITLOG2_TARGET_CLONES double squared_error(Range range, float qmax, std::span<co
   return sum;
 }
 
-/// Every so many of the values, with the weights of their channels.
-struct Sample {
-  std::vector<float> values;
-  std::vector<float> weights;
-};
-
-Sample take_sample(std::span<const float> values, std::span<const float> channel_weights) {
-  // An odd stride that does not divide the channels reaches all of them.
-  std::size_t stride = std::max<std::size_t>(1, values.size() / kSample) | 1U;
-  while (stride > 1 && channel_weights.size() % stride == 0) {
-    stride += 2;
-  }
-  Sample sample;
-  for (std::size_t i = 0; i < values.size(); i += stride) {
-    sample.values.push_back(values[i]);
-    sample.weights.push_back(channel_weights[i % channel_weights.size()]);
-  }
-  while (sample.values.size() % kLanes != 0) {
-    sample.values.push_back(sample.values.back());
-    sample.weights.push_back(0.0F);
-  }
-  return sample;
-}
-
 }  // namespace
 
-Range search_range(std::span<const float> values, std::span<const float> channel_weights,
-                   int bits) {
+RangeSearch::RangeSearch(std::size_t count, std::span<const float> channel_weights)
+    : channel_weights_(channel_weights.begin(), channel_weights.end()),
+      stride_(std::max<std::size_t>(1, count / kSample) | 1U) {
+  // An odd stride that does not divide the channels reaches all of them.
+  while (stride_ > 1 && channel_weights_.size() % stride_ == 0) {
+    stride_ += 2;
+  }
+}
+
+void RangeSearch::add(std::span<const float> values) {
+  for (; next_ < seen_ + values.size(); next_ += stride_) {
+    values_.push_back(values[next_ - seen_]);
+    weights_.push_back(channel_weights_[next_ % channel_weights_.size()]);
+  }
+  seen_ += values.size();
+}
+
+Range RangeSearch::range(int bits) const {
   constexpr int kRounds = 3;
-  const Sample sample = take_sample(values, channel_weights);
-  const auto [low, high] = std::minmax_element(sample.values.begin(), sample.values.end());
+  const auto [low, high] = std::minmax_element(values_.begin(), values_.end());
   const Range whole = {*low, *high};
   if (!(whole.high - whole.low > 1e-30F)) {
     return whole;
@@ -73,12 +71,12 @@ Range search_range(std::span<const float> values, std::span<const float> channel
   const float qmax = qmax_of(bits);
   const float step = 0.02F * (whole.high - whole.low);
   Range best = whole;
-  double lowest = squared_error(best, qmax, sample.values, sample.weights);
+  double lowest = squared_error(best, qmax, values_, weights_);
   const auto consider = [&](Range range) {
     if (range.high - range.low < step) {
       return;
     }
-    const double error = squared_error(range, qmax, sample.values, sample.weights);
+    const double error = squared_error(range, qmax, values_, weights_);
     if (error < lowest) {
       lowest = error;
       best = range;
@@ -100,23 +98,42 @@ Range search_range(std::span<const float> values, std::span<const float> channel
   return best;
 }
 
+Range search_range(std::span<const float> values, std::span<const float> channel_weights,
+                   int bits) {
+  RangeSearch search(values.size(), channel_weights);
+  search.add(values);
+  return search.range(bits);
+}
+
 Affine affine_of(const Range& range, int bits) {
   const AffineStep<> step = step_between(range.low, range.high, bits);
   return affine_of(std::span(&step, 1), bits);
 }
 
-std::vector<Range> search_columns(std::span<const float> values, std::size_t columns, int bits,
-                                  ThreadPool& pool) {
+ColumnRangeSearch::ColumnRangeSearch(std::size_t rows, std::size_t columns) {
+  const float one = 1.0F;
+  columns_.assign(columns, RangeSearch(rows, std::span(&one, 1)));
+}
+
+void ColumnRangeSearch::add(std::span<const float> values, ThreadPool& pool) {
+  const std::size_t columns = columns_.size();
   const std::size_t rows = values.size() / columns;
-  std::vector<Range> ranges(columns);
-  pool.parallel_for(columns, 16, [&](std::size_t begin, std::size_t end) {
-    const float one = 1.0F;
+  pool.parallel_for(columns, kColumnsPerTask, [&](std::size_t begin, std::size_t end) {
     std::vector<float> column(rows);
     for (std::size_t c = begin; c < end; ++c) {
       for (std::size_t row = 0; row < rows; ++row) {
         column[row] = values[row * columns + c];
       }
-      ranges[c] = search_range(column, std::span(&one, 1), bits);
+      columns_[c].add(column);
+    }
+  });
+}
+
+std::vector<Range> ColumnRangeSearch::ranges(int bits, ThreadPool& pool) const {
+  std::vector<Range> ranges(columns_.size());
+  pool.parallel_for(columns_.size(), kColumnsPerTask, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t c = begin; c < end; ++c) {
+      ranges[c] = columns_[c].range(bits);
     }
   });
   return ranges;

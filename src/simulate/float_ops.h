@@ -117,46 +117,71 @@ class FloatOps {
   }
 
   Tensor attention(const Attention& attn, Tensor qkv) {
-    const HeadLayout layout(attn, qkv.batch(), qkv.channels() / 3);
-    std::vector<float> bias = expanded_bias(attn);
-    Tensor query(layout.matrices(), layout.tokens, layout.head_dim);
-    Tensor key(layout.matrices(), layout.tokens, layout.head_dim);
-    Tensor value(layout.matrices(), layout.tokens, layout.head_dim);
-    const float scale = 1.0F / std::sqrt(static_cast<float>(layout.head_dim));
+    Heads heads = split_heads(attn, qkv);
+    quantization_.operand(attn, Slot::query, heads.query.values());
+    quantization_.operand(attn, Slot::key, heads.key.values());
+    quantization_.operand(attn, Slot::value, heads.value.values());
+    Tensor map = attention_map(attn, heads);
+    quantization_.operand(attn, Slot::attention_map, map.values());
+    return weigh_values(attn, heads, map);
+  }
+
+  /// What attention multiplies, each [images * groups * heads, tokens, head_dim].
+  struct Heads {
+    std::size_t images = 0;
+    Tensor query;
+    Tensor key;
+    Tensor value;
+  };
+
+  Heads split_heads(const Attention& attn, const Tensor& qkv) {
+    const HeadLayout layout(attn, qkv.batch());
+    const auto new_tensor = [&] {
+      return Tensor(layout.matrices(), layout.tokens, layout.head_dim);
+    };
+    Heads heads = {qkv.batch(), new_tensor(), new_tensor(), new_tensor()};
     for_rows(layout.matrices(), [&](std::size_t matrix) {
-      gather(layout, qkv, matrix, 0, query);
-      gather(layout, qkv, matrix, 1, key);
-      gather(layout, qkv, matrix, 2, value);
+      gather(layout, qkv, matrix, 0, heads.query);
+      gather(layout, qkv, matrix, 1, heads.key);
+      gather(layout, qkv, matrix, 2, heads.value);
     });
     if (attn.scale_query) {
-      simulate::scale(query.values(), scale);
+      simulate::scale(heads.query.values(), layout.scale());
     }
-    quantization_.operand(attn, Slot::query, query.values());
-    quantization_.operand(attn, Slot::key, key.values());
-    quantization_.operand(attn, Slot::value, value.values());
+    return heads;
+  }
 
+  /// The probabilities, [images * groups * heads, tokens, tokens].
+  Tensor attention_map(const Attention& attn, const Heads& heads) {
+    const HeadLayout layout(attn, heads.images);
+    const std::vector<float> bias = expanded_bias(attn);
     Tensor probabilities(layout.matrices(), layout.tokens, layout.tokens);
     for_queries(layout, [&](std::size_t matrix, std::size_t begin, std::size_t end) {
       const std::size_t first = matrix * layout.tokens;
-      multiply(view(query, first + begin, end - begin),
-               view(key, first, layout.tokens).transposed(),
+      multiply(view(heads.query, first + begin, end - begin),
+               view(heads.key, first, layout.tokens).transposed(),
                probabilities.row(first + begin).data(), layout.tokens);
       for (std::size_t i = begin; i < end; ++i) {
         const std::span<float> scores = probabilities.row(first + i);
         if (!attn.scale_query) {
-          simulate::scale(scores, scale);
+          simulate::scale(scores, layout.scale());
         }
         add_bias_and_mask(layout, bias, matrix, i, scores);
         softmax(scores);
       }
     });
-    quantization_.operand(attn, Slot::attention_map, probabilities.values());
+    return probabilities;
+  }
 
-    Tensor result(qkv.batch(), qkv.tokens(), qkv.channels() / 3);
+  /// The contexts, [images, groups * tokens, heads * head_dim].
+  Tensor weigh_values(const Attention& attn, const Heads& heads, const Tensor& map) {
+    const HeadLayout layout(attn, heads.images);
+    Tensor result(layout.images, layout.groups.count * layout.tokens,
+                  layout.heads * layout.head_dim);
     for_queries(layout, [&](std::size_t matrix, std::size_t begin, std::size_t end) {
       const std::size_t first = matrix * layout.tokens;
       std::vector<float> context((end - begin) * layout.head_dim);
-      multiply(view(probabilities, first + begin, end - begin), view(value, first, layout.tokens),
+      multiply(view(map, first + begin, end - begin), view(heads.value, first, layout.tokens),
                context.data(), layout.head_dim);
       for (std::size_t i = begin; i < end; ++i) {
         std::copy_n(
@@ -229,13 +254,14 @@ class FloatOps {
  private:
   /// Where (image, group, head) matrices of [tokens, head_dim] lie in [batch, T, C].
   struct HeadLayout {
-    HeadLayout(const Attention& attn, std::size_t batch, std::size_t channels)
+    HeadLayout(const Attention& attn, std::size_t batch)
         : groups(attn.groups),
           heads(attn.num_heads),
           tokens(attn.groups.tokens),
-          head_dim(channels / attn.num_heads),
+          head_dim(attn.proj.in_features / attn.num_heads),
           images(batch) {}
 
+    float scale() const { return 1.0F / std::sqrt(static_cast<float>(head_dim)); }
     std::size_t matrices() const { return images * groups.count * heads; }
     std::size_t head(std::size_t matrix) const { return matrix % heads; }
     std::size_t group(std::size_t matrix) const { return matrix / heads % groups.count; }

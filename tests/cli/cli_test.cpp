@@ -758,8 +758,9 @@ TEST_F(Cli, RefusesClassFoldersThatAreNoWnidsForAThousandClasses) {
 }
 
 TEST_F(Cli, RefusesToCalibrateOnFewerImagesThanAskedFor) {
-  EXPECT_THAT(refusal_of_dataset(dataset(), {"--calib-batchsize", "7"}),
-              AllOf(HasSubstr("holds 6 images, 7 were asked for"), HasSubstr("--calib-batchsize")));
+  EXPECT_THAT(
+      refusal_of_dataset(dataset(), {"--calib-batchsize", "7"}),
+      AllOf(HasSubstr("holds 6 images, 7 were asked for"), HasSubstr("--calibration-images")));
 }
 
 TEST_F(Cli, RefusesLabelsThatAreNoClass) {

@@ -89,6 +89,50 @@ TEST_F(DatasetOptions, SampleAndLimitTakeSoManyImages) {
   EXPECT_THAT(both.err, AllOf(HasSubstr("--sample"), HasSubstr("--limit")));
 }
 
+TEST_F(DatasetOptions, AFolderOfUnlabelledImagesCalibrates) {
+  for (const char* name : {"photographs/a.png", "photographs/deeper/b.png", "photographs/c.png"}) {
+    add_image(name);
+  }
+  write_text("photographs/damaged.png", "no image");
+  const Arguments quantize = {"quantize",
+                              "--weights",
+                              nano().string(),
+                              "--calibration",
+                              path("photographs").string(),
+                              "--threads",
+                              "1",
+                              "-o",
+                              path("quantized.safetensors").string()};
+  const Outcome outcome = run_program("bitlog2", quantize + Arguments{"--calibration-images", "3"});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.err,
+              HasSubstr("a seeded sample of 3 images of " + path("photographs").string()));
+  const std::string bytes = read_text(path("quantized.safetensors"));
+  const Outcome in_file =
+      run_program("bitlog2", quantize + Arguments{"--calibration-images", "3", "--memory", "0"});
+  EXPECT_EQ(in_file.exit_code, 0) << in_file.err;
+  EXPECT_EQ(read_text(path("quantized.safetensors")), bytes);
+
+  const Outcome damaged = run_program("bitlog2", quantize + Arguments{"--calib-batchsize", "4"});
+  EXPECT_EQ(damaged.exit_code, 1);
+  EXPECT_THAT(damaged.err, AllOf(HasSubstr("damaged.png"), HasSubstr("--calibration-images")));
+  const Outcome too_many = run_program("bitlog2", quantize + Arguments{"--calib-batchsize", "5"});
+  EXPECT_EQ(too_many.exit_code, 1);
+  EXPECT_THAT(too_many.err, HasSubstr("holds 4 images, 5 were asked for"));
+  EXPECT_EQ(run_program("bitlog2", quantize + Arguments{"--memory", "much"}).exit_code, 2);
+
+  const Outcome beside = eval({"--calibration", path("photographs").string(),
+                               "--calibration-images", "2", "--engine", "integer"});
+  EXPECT_EQ(beside.exit_code, 0) << beside.err;
+  EXPECT_THAT(beside.err, HasSubstr(path("photographs").string()));
+  EXPECT_EQ(images_of(beside), 20U);
+
+  const Outcome neither = run_program(
+      "bitlog2", {"quantize", "--weights", nano().string(), "-o", path("q.safetensors").string()});
+  EXPECT_EQ(neither.exit_code, 2);
+  EXPECT_THAT(neither.err, HasSubstr("--dataset or --calibration"));
+}
+
 TEST_F(DatasetOptions, ClassMapNumbersTheFolders) {
   const auto accuracy = [&](const Arguments& more) {
     const Outcome outcome = eval(Arguments{"--engine", "fp32"} + more);

@@ -133,10 +133,11 @@ TEST_F(Limited, MemoryThatDoesNotSufficeIsOneLineWithAnOptionOfTheCommand) {
                              (demo / "fashion_mnist.safetensors").string()} +
                    more);
   };
-  EXPECT_EQ(advice({"--threads", "2"}),
-            "bitlog2: error: out of memory; a smaller --calib-batchsize or --threads needs less");
+  EXPECT_EQ(
+      advice({"--threads", "2"}),
+      "bitlog2: error: out of memory; a smaller --calibration-images or --threads needs less");
   EXPECT_EQ(advice({"--threads", "1", "--calib-batchsize", "6"}),
-            "bitlog2: error: out of memory; a smaller --calib-batchsize needs less");
+            "bitlog2: error: out of memory; a smaller --calibration-images needs less");
   EXPECT_EQ(advice({"--threads", "1", "--calib-batchsize", "1"}), "bitlog2: error: out of memory");
   EXPECT_EQ(advice({"--threads", "1", "--engine", "fp32"}), "bitlog2: error: out of memory");
   EXPECT_EQ(advice({"--threads", "2", "--engine", "fp32"}),
@@ -539,7 +540,8 @@ TEST_F(Cli, AQuantizedFileDecidesForItself) {
         Arguments{"--w-bits", "4"}, Arguments{"--a-bits", "8"},
         Arguments{"--log-quant-scheme", "Sqrt2_17"}, Arguments{"--recipe", "best"},
         Arguments{"--weight-rounding", "gptq"}, Arguments{"--gelu-quant-scheme", "Shift"},
-        Arguments{"--calib-batchsize", "3"}, Arguments{"--engine", "fp32,integer"}}) {
+        Arguments{"--calibration-images", "3"}, Arguments{"--calibration", "photographs"},
+        Arguments{"--memory", "1G"}, Arguments{"--engine", "fp32,integer"}}) {
     const Outcome outcome = run(eval_file + more);
     EXPECT_EQ(outcome.exit_code, 1) << more[0];
     EXPECT_THAT(complaint(outcome), AllOf(HasSubstr("--quantized"), HasSubstr(more[0])));

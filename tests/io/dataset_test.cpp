@@ -784,13 +784,13 @@ TEST_F(DatasetCalibration, SampleIsTheSameOnEveryMachine) {
 }
 
 TEST_F(DatasetCalibration, FewerImagesThanAskedForAreRefused) {
-  EXPECT_EQ(
-      error_of([&] { open(21); }),
-      path("val") + " holds 20 images, 21 were asked for; lower --calib-batchsize or add images");
+  EXPECT_EQ(error_of([&] { open(21); }),
+            path("val") +
+                " holds 20 images, 21 were asked for; lower --calibration-images or add images");
   write_images(folder_.path() / "train", 4);
-  EXPECT_EQ(
-      error_of([&] { open(5); }),
-      path("train") + " holds 4 images, 5 were asked for; lower --calib-batchsize or add images");
+  EXPECT_EQ(error_of([&] { open(5); }),
+            path("train") +
+                " holds 4 images, 5 were asked for; lower --calibration-images or add images");
 }
 
 TEST_F(DatasetCalibration, ReserveGoesOnWhereTheSampleEnds) {
@@ -879,7 +879,7 @@ TEST_F(ReadCalibration, StopsWhereTooFewImagesCanBeRead) {
   EXPECT_THAT(error_of([&] { read(splits); }),
               AllOf(HasSubstr("5 calibration images are wanted, and 2 of 6 candidates cannot be "
                               "read"),
-                    HasSubstr("--calib-batchsize")));
+                    HasSubstr("--calibration-images")));
 }
 
 RC_GTEST_FIXTURE_PROP(DatasetCalibration, SampleIsSortedAndWithoutRepetition,

@@ -96,7 +96,7 @@ TEST_P(FullSizeQuantized, CalibratesAndRuns) {
   std::size_t reported = 0;
   const Calibration calibration =
       calibrate(std::move(model), settings, crops, pool_,
-                [&](std::size_t done, std::size_t) { reported = done; });
+                {.progress = [&](std::size_t done, std::size_t) { reported = done; }});
   EXPECT_EQ(reported, layers);
   expect_logits(run_simulated(with_quantized_weights(calibration.quantized),
                               calibration.quantized.quantizers, images, pool_),

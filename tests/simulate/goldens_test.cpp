@@ -189,9 +189,11 @@ TEST_P(NanoGoldens, EveryCaseFromImagesToLogits) {
   ThreadPool pool(2);
   const auto fp32 = nano.goldens.read_floats("fp32.logits");
   for (const auto& [name, golden] : nano.parameters.at("cases").items()) {
+    const std::vector<float> images = nano.goldens.read_floats("calib_input");
+    const std::size_t size = 3 * nano.model.config.img_size * nano.model.config.img_size;
     const Calibration calibration =
         calibration::calibrate_repq(nano.model, testing::settings_of_case(name),
-                                    nano.goldens.read_floats("calib_input"), pool, {});
+                                    calibration::images_of(images, images.size() / size), pool, {});
     for (const auto& [quantizer, difference] : testing::delta_differences(
              calibration.after_initial_calibration, golden.at("after_initial_calibration"))) {
       // A flip can at most make another of the three quantile ranges the best one.

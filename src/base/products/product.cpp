@@ -1,8 +1,6 @@
 #include "base/products/product.h"
 
 #include <algorithm>
-#include <memory>
-#include <new>
 
 namespace bitlog2::products {
 namespace {
@@ -13,23 +11,6 @@ namespace {
 constexpr std::size_t kDepth = 256;
 constexpr std::size_t kColumns = 256;
 constexpr std::size_t kLeftDepth = 4096;  // bounds memory, nothing else
-
-/// Uninitialised memory that begins where a cache line does.
-template <class Real>
-class Buffer {
- public:
-  explicit Buffer(std::size_t size)
-      : values_(static_cast<Real*>(::operator new(size * sizeof(Real), kLine))) {}
-
-  Real* get() const { return values_.get(); }
-
- private:
-  static constexpr std::align_val_t kLine{64};
-  struct Free {
-    void operator()(Real* values) const { ::operator delete(values, kLine); }
-  };
-  std::unique_ptr<Real, Free> values_;
-};
 
 /// Packs `lines`, each a row of a left or a column of a right matrix, as panels side by side:
 /// `panels` says where panel p begins, p = 0, 1, .., and how wide it is.
@@ -60,13 +41,23 @@ struct PanelPlace {
   std::size_t width;  // with what is empty
 };
 
+template <class Real>
+PanelPlace panel_of_right(const ProductKernels<Real>& kernels, std::size_t columns,
+                          std::size_t panel) {
+  const std::size_t size = kernels.width * kernels.vectors;
+  const std::size_t line = panel * size;
+  const std::size_t count = std::min(size, columns - line);
+  return {line, count, divide_up(count, kernels.width) * kernels.width};
+}
+
 /// One product, block by block.
 template <class Real>
 class Product {
  public:
   Product(const ProductKernels<Real>& kernels, const MatrixView<Real>& a, const MatrixView<Real>& b,
-          Real* c, std::size_t c_step)
+          Real* c, std::size_t c_step, const PackedRight<Real>* packed)
       : kernels_(kernels),
+        packed_(packed),
         left_(a),
         right_(b.transposed()),
         c_(c),
@@ -77,7 +68,9 @@ class Product {
         left_panels_(std::min(left_.rows, kRowsPacked + kernels_.rows) *
                          std::min(left_.columns, kLeftDepth) +
                      kernels_.width),
-        right_panels_(padded_columns(std::min(right_.rows, kColumns)) * depth_ + kernels_.width) {}
+        right_panels_(packed == nullptr ? padded_columns(std::min(right_.rows, kColumns)) * depth_ +
+                                              kernels_.width
+                                        : 0) {}
 
   void run(bool adds) {
     const std::size_t row_step = kRowsPacked / kernels_.rows;
@@ -112,13 +105,20 @@ class Product {
       const std::size_t last_column = std::min(column + column_step, column_panels);
       for (std::size_t at = k; at < end; at += kDepth) {
         const std::size_t depth = std::min(kDepth, end - at);
-        pack_panels(
-            kernels_, right_, column, last_column, [this](std::size_t p) { return right_panel(p); },
-            at, depth, right_panels_.get());
-        multiply_block(left_panels_.get() + lines * (at - k), row, last_row, column, last_column,
-                       depth, adds || at > k);
+        const Real* right = packed_ != nullptr ? packed_->panels(column, at)
+                                               : pack_right(column, last_column, at, depth);
+        multiply_block(left_panels_.get() + lines * (at - k), right, row, last_row, column,
+                       last_column, depth, adds || at > k);
       }
     }
+  }
+
+  const Real* pack_right(std::size_t column, std::size_t last_column, std::size_t k,
+                         std::size_t depth) {
+    pack_panels(
+        kernels_, right_, column, last_column, [this](std::size_t p) { return right_panel(p); }, k,
+        depth, right_panels_.get());
+    return right_panels_.get();
   }
 
   PanelPlace left_panel(std::size_t panel) const {
@@ -128,14 +128,12 @@ class Product {
   }
 
   PanelPlace right_panel(std::size_t panel) const {
-    const std::size_t line = panel * panel_columns();
-    const std::size_t count = std::min(panel_columns(), right_.rows - line);
-    return {line, count, padded_columns(count)};
+    return panel_of_right(kernels_, right_.rows, panel);
   }
 
-  void multiply_block(const Real* left_block, std::size_t row, std::size_t last_row,
-                      std::size_t column, std::size_t last_column, std::size_t depth, bool adds) {
-    const Real* right = right_panels_.get();
+  void multiply_block(const Real* left_block, const Real* right, std::size_t row,
+                      std::size_t last_row, std::size_t column, std::size_t last_column,
+                      std::size_t depth, bool adds) {
     for (; column < last_column; ++column) {
       const PanelPlace columns = right_panel(column);
       const Real* left = left_block;
@@ -170,6 +168,7 @@ class Product {
   }
 
   const ProductKernels<Real>& kernels_;
+  const PackedRight<Real>* packed_;  // or null
   MatrixView<Real> left_;
   MatrixView<Real> right_;  // transposed
   Real* c_;
@@ -183,20 +182,52 @@ class Product {
 }  // namespace
 
 template <class Real>
+PackedRight<Real>::PackedRight(const ProductKernels<Real>& kernels, const MatrixView<Real>& b,
+                               ThreadPool& pool)
+    : panel_columns_(kernels.width * kernels.vectors),
+      // Packing may write over less than a vector behind a block.
+      block_(divide_up(b.columns, kernels.width) * kernels.width * std::min(kDepth, b.rows) +
+             kernels.width),
+      rows_(b.rows),
+      values_(block_ * divide_up(b.rows, kDepth)) {
+  const MatrixView<Real> lines = b.transposed();
+  const std::size_t panels = divide_up(b.columns, panel_columns_);
+  const auto place = [&](std::size_t p) { return panel_of_right(kernels, b.columns, p); };
+  pool.parallel_for(divide_up(rows_, kDepth), 1, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t block = begin; block < end; ++block) {
+      const std::size_t k = block * kDepth;
+      pack_panels(kernels, lines, 0, panels, place, k, std::min(kDepth, rows_ - k),
+                  values_.get() + block_ * block);
+    }
+  });
+}
+
+template <class Real>
+const Real* PackedRight<Real>::panels(std::size_t panel, std::size_t k) const {
+  return values_.get() + k / kDepth * block_ + panel * panel_columns_ * std::min(kDepth, rows_ - k);
+}
+
+template class PackedRight<float>;
+template class PackedRight<double>;
+
+template <class Real>
 void multiply_with(const ProductKernels<Real>& kernels, const MatrixView<Real>& a,
-                   const MatrixView<Real>& b, Real* c, std::size_t c_step, Onto onto) {
+                   const MatrixView<Real>& b, Real* c, std::size_t c_step, Onto onto,
+                   const PackedRight<Real>* packed) {
   if (a.columns == 0) {
     for (std::size_t i = 0; onto == Onto::nothing && i < a.rows; ++i) {
       std::fill_n(c + i * c_step, b.columns, Real{0});
     }
   } else if (a.rows > 0 && b.columns > 0) {
-    Product<Real>(kernels, a, b, c, c_step).run(onto == Onto::sums);
+    Product<Real>(kernels, a, b, c, c_step, packed).run(onto == Onto::sums);
   }
 }
 
 template void multiply_with(const ProductKernels<float>&, const MatrixView<float>&,
-                            const MatrixView<float>&, float*, std::size_t, Onto);
+                            const MatrixView<float>&, float*, std::size_t, Onto,
+                            const PackedRight<float>*);
 template void multiply_with(const ProductKernels<double>&, const MatrixView<double>&,
-                            const MatrixView<double>&, double*, std::size_t, Onto);
+                            const MatrixView<double>&, double*, std::size_t, Onto,
+                            const PackedRight<double>*);
 
 }  // namespace bitlog2::products

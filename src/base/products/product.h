@@ -1,6 +1,10 @@
 // A matrix product with the kernels of one instruction set.
 #pragma once
 
+#include <cstddef>
+#include <memory>
+#include <new>
+
 #include "base/matrix_product.h"
 #include "base/products/kernels.h"
 
@@ -14,9 +18,44 @@ constexpr std::size_t divide_up(std::size_t value, std::size_t by) {
   return (value + by - 1) / by;
 }
 
+/// Uninitialised memory that begins where a cache line does.
+template <class Real>
+class Buffer {
+ public:
+  explicit Buffer(std::size_t size)
+      : values_(static_cast<Real*>(::operator new(size * sizeof(Real), kLine))) {}
+
+  Real* get() const { return values_.get(); }
+
+ private:
+  static constexpr std::align_val_t kLine{64};
+  struct Free {
+    void operator()(Real* values) const { ::operator delete(values, kLine); }
+  };
+  std::unique_ptr<Real, Free> values_;
+};
+
+/// A right matrix as kernels read it, for many products with it.
+template <class Real>
+class PackedRight {
+ public:
+  PackedRight(const ProductKernels<Real>& kernels, const MatrixView<Real>& b, ThreadPool& pool);
+
+  /// The panels from this one on, of kDepth elements along k from `k` on, or as many as there are.
+  const Real* panels(std::size_t panel, std::size_t k) const;
+
+ private:
+  std::size_t panel_columns_;
+  std::size_t block_;  // values of kDepth along k
+  std::size_t rows_;
+  Buffer<Real> values_;
+};
+
 /// multiply() of base/matrix_product.h with these kernels, which the machine must be able to run.
+/// `packed` is b, or null.
 template <class Real>
 void multiply_with(const ProductKernels<Real>& kernels, const MatrixView<Real>& a,
-                   const MatrixView<Real>& b, Real* c, std::size_t c_step, Onto onto);
+                   const MatrixView<Real>& b, Real* c, std::size_t c_step, Onto onto,
+                   const PackedRight<Real>* packed = nullptr);
 
 }  // namespace bitlog2::products

@@ -1,14 +1,20 @@
 #include "calibrate/transforms/head_equalization.h"
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <map>
+#include <string>
 
+#include "calibrate/sequence.h"
 #include "calibrate/transforms/hadamard.h"
 #include "model/forward.h"
 #include "simulate/float_ops.h"
 
 namespace bitlog2::calibration {
 namespace {
+
+constexpr std::array kOneWeight = {1.0F};
 
 struct Roots {
   Matrix root;
@@ -28,18 +34,10 @@ Roots square_roots(const Matrix& matrix) {
           vectors * values.cwiseInverse().asDiagonal() * vectors.transpose()};
 }
 
-/// Columns [first, first + count) of [rows, columns] values.
-Matrix columns_of(std::span<const float> values, std::size_t columns, std::size_t first,
-                  std::size_t count) {
-  using View =
-      Eigen::Map<const Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>>;
-  return View(values.data(), index(values.size() / columns), index(columns))
-      .middleCols(index(first), index(count))
-      .cast<double>();
-}
-
-Matrix second_moment(const Matrix& values) {
-  return product(view(values).transposed(), view(values)) / static_cast<double>(values.rows());
+/// The second moment about `point`.
+Matrix second_moment(const Moments& moments, const Vector& point) {
+  const Vector offset = moments.input_mean - point;
+  return moments.gram + offset * offset.transpose();
 }
 
 /// Rows [first, first + n) of a layer: x -> x G for the outputs x they give, less `shift`.
@@ -53,34 +51,26 @@ void transform_rows(Linear& layer, std::size_t first, const Matrix& basis, const
   copy_to(moved, bias);
 }
 
-/// The float forward pass that equalizes each attention when it reaches it.
-class EqualizingOps : public simulate::FloatOps<simulate::NoQuantization> {
+/// The float forward pass that sums up the moments of attention's heads.
+class SummingOps : public simulate::FloatOps<simulate::NoQuantization> {
  public:
-  EqualizingOps(Model& model, std::span<const float> images, simulate::NoQuantization& none,
-                ThreadPool& pool, const LayerObserver& observer)
-      : FloatOps(model.config, images, none, pool, observer) {
-    for (Stage& stage : model.stages) {
-      for (Block& block : stage.blocks) {
-        attentions_[&block.attn.qkv] = &block.attn;
-      }
-    }
-  }
+  SummingOps(const ModelConfig& config, std::span<const float> images,
+             simulate::NoQuantization& none, ThreadPool& pool, const LayerObserver& observer,
+             std::map<std::string, HeadMoments>& moments)
+      : FloatOps(config, images, none, pool, observer), pool_(pool), moments_(moments) {}
 
-  Tensor linear(const Linear& layer, Tensor x) {
-    if (const auto place = attentions_.find(&layer); place != attentions_.end()) {
-      Attention& attn = *place->second;
-      const Tensor qkv = FloatOps::linear(layer, copy(x));
-      const Tensor context = FloatOps::attention(attn, copy(qkv));
-      equalize_heads(attn, qkv.values(), context.values());
-    }
-    return FloatOps::linear(layer, std::move(x));
+  Tensor attention(const Attention& attn, const Tensor& qkv) {
+    Tensor context = FloatOps::attention(attn, copy(qkv));
+    moments_.try_emplace(attn.name, attn).first->second.add(qkv.values(), context.values(), pool_);
+    return context;
   }
 
   /// The moments are those of all tokens.
   static bool drops_unread_tokens() { return false; }
 
  private:
-  std::map<const Linear*, Attention*> attentions_;  // by their qkv
+  ThreadPool& pool_;
+  std::map<std::string, HeadMoments>& moments_;
 };
 
 }  // namespace
@@ -93,55 +83,94 @@ Matrix balancing_basis(const Matrix& a, const Matrix& b) {
   return inverse * svd.matrixU() * roots.asDiagonal() * hadamard(a.rows());
 }
 
-void equalize_heads(Attention& attn, std::span<const float> qkv, std::span<const float> context) {
+HeadMoments::HeadMoments(const Attention& attn)
+    : head_dim_(attn.proj.in_features / attn.num_heads),
+      sums_(attn.num_heads * kKinds, MomentSums(head_dim_, 0, kOneWeight)) {}
+
+void HeadMoments::add(std::span<const float> qkv, std::span<const float> context,
+                      ThreadPool& pool) {
+  const std::size_t channels = sums_.size() / kKinds * head_dim_;
+  const std::size_t rows = context.size() / channels;
+  pool.parallel_for(sums_.size(), 1, [&](std::size_t begin, std::size_t end) {
+    ThreadPool serial(1);
+    std::vector<float> part(rows * head_dim_);
+    for (std::size_t i = begin; i < end; ++i) {
+      const std::size_t head = i / kKinds;
+      const std::size_t kind = i % kKinds;
+      const bool is_context = kind == Kind::context;
+      const std::size_t step = is_context ? channels : 3 * channels;
+      const float* from =
+          (is_context ? context.data() : qkv.data() + kind * channels) + head * head_dim_;
+      for (std::size_t row = 0; row < rows; ++row) {
+        std::copy_n(from + row * step, head_dim_, part.data() + row * head_dim_);
+      }
+      sums_[i].add(part, {}, serial);
+    }
+  });
+}
+
+void equalize_heads(Attention& attn, const HeadMoments& moments) {
   const std::size_t channels = attn.proj.in_features;
   const std::size_t head_dim = channels / attn.num_heads;
   for (Linear* layer : {&attn.qkv, &attn.proj}) {
     layer->has_bias = true;
     layer->bias.resize(layer->out_features);
   }
+  const Vector zero = Vector::Zero(index(head_dim));
   Matrix projection = to_matrix(attn.proj.weight, attn.proj.out_features);
   Vector bias = to_vector(attn.proj.bias);
   for (std::size_t head = 0; head < attn.num_heads; ++head) {
     const std::size_t first = head * head_dim;
-    const Matrix q = columns_of(qkv, 3 * channels, first, head_dim);
-    Matrix k = columns_of(qkv, 3 * channels, channels + first, head_dim);
-    Matrix v = columns_of(qkv, 3 * channels, 2 * channels + first, head_dim);
-    Matrix c = columns_of(context, channels, first, head_dim);
-    const Vector key_mean = k.colwise().mean();
-    const Vector value_mean = v.colwise().mean();
-    k.rowwise() -= key_mean.transpose();
-    v.rowwise() -= value_mean.transpose();
-    c.rowwise() -= value_mean.transpose();
-
-    const Matrix scores = balancing_basis(second_moment(q), second_moment(k));
-    transform_rows(attn.qkv, first, scores, Vector::Zero(index(head_dim)));
-    transform_rows(attn.qkv, channels + first, scores.inverse().transpose(), key_mean);
+    const Moments keys = moments.of(head, HeadMoments::key);
+    const Moments values = moments.of(head, HeadMoments::value);
+    const Matrix scores =
+        balancing_basis(second_moment(moments.of(head, HeadMoments::query), zero), keys.gram);
+    transform_rows(attn.qkv, first, scores, zero);
+    transform_rows(attn.qkv, channels + first, scores.inverse().transpose(), keys.input_mean);
 
     auto weights = projection.middleCols(index(first), index(head_dim));
-    bias += weights * value_mean;
+    bias += weights * values.input_mean;
     // The values' errors are averaged by attention as the values are.
-    const Matrix context_moment = second_moment(c);
-    const Matrix value_moment = second_moment(v);
-    const double averaging = context_moment.trace() / std::max(value_moment.trace(), 1e-30);
-    Matrix values =
-        balancing_basis(context_moment + averaging * value_moment, weights.transpose() * weights);
+    const Matrix context = second_moment(moments.of(head, HeadMoments::context), values.input_mean);
+    const double averaging = context.trace() / std::max(values.gram.trace(), 1e-30);
+    Matrix basis =
+        balancing_basis(context + averaging * values.gram, weights.transpose() * weights);
     // Contexts of one size in all heads, since proj's input has one quantizer.
     const double size =
-        (values.transpose() * context_moment * values).trace() / static_cast<double>(head_dim);
-    values /= std::sqrt(std::max(size, 1e-30));
-    transform_rows(attn.qkv, 2 * channels + first, values, value_mean);
-    weights = (weights * values.inverse().transpose()).eval();
+        (basis.transpose() * context * basis).trace() / static_cast<double>(head_dim);
+    basis /= std::sqrt(std::max(size, 1e-30));
+    transform_rows(attn.qkv, 2 * channels + first, basis, values.input_mean);
+    weights = (weights * basis.inverse().transpose()).eval();
   }
   copy_to(projection, attn.proj.weight);
   copy_to(bias, attn.proj.bias);
 }
 
-void equalize_heads(Model& model, std::span<const float> images, ThreadPool& pool) {
+void equalize_heads(Model& model, const Images& images, ThreadPool& pool,
+                    const std::function<void()>& work_on) {
   const LayerObserver nobody;
   simulate::NoQuantization none;
-  EqualizingOps ops(model, images, none, pool, nobody);
-  static_cast<void>(forward(model, ops));
+  std::map<std::string, HeadMoments> moments;
+  // So many images say all about matrices of a head's size; they are spread over all.
+  constexpr std::size_t kEnough = 128;
+  const std::size_t step = kImagesPerChunk * std::max<std::size_t>(1, images.count / kEnough);
+  for (std::size_t first = 0; first < images.count; first += step) {
+    const auto pixels = images.read(first, std::min(kImagesPerChunk, images.count - first));
+    SummingOps ops(model.config, pixels, none, pool, nobody, moments);
+    static_cast<void>(forward_blocks(model, ops));
+    work_on();
+  }
+  std::vector<Attention*> attentions;
+  for (Stage& stage : model.stages) {
+    for (Block& block : stage.blocks) {
+      attentions.push_back(&block.attn);
+    }
+  }
+  pool.parallel_for(attentions.size(), 1, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t i = begin; i < end; ++i) {
+      equalize_heads(*attentions[i], moments.at(attentions[i]->name));
+    }
+  });
 }
 
 }  // namespace bitlog2::calibration

@@ -17,10 +17,15 @@
 // keys and values are also centred.
 #pragma once
 
+#include <cstddef>
+#include <functional>
 #include <span>
+#include <vector>
 
 #include "bitlog2/model.h"
 #include "bitlog2/parallel.h"
+#include "calibrate/images.h"
+#include "calibrate/least_squares.h"
 #include "calibrate/matrix.h"
 
 namespace bitlog2::calibration {
@@ -28,12 +33,31 @@ namespace bitlog2::calibration {
 /// G as above, [n, n], for positive semidefinite A and B.
 Matrix balancing_basis(const Matrix& a, const Matrix& b);
 
-/// Rewrites qkv and proj of `attn` in balanced bases. `qkv` [rows, 3C] is the float network's
-/// output of qkv, `context` [rows, C] what its attention makes of it.
-void equalize_heads(Attention& attn, std::span<const float> qkv, std::span<const float> context);
+/// What equalizing one attention's heads depends on, summed up on values that come in parts.
+class HeadMoments {
+ public:
+  explicit HeadMoments(const Attention& attn);
 
-/// Rewrites every attention of `model`, in order of execution, for the float network's values on
-/// `images` [batch, 3, S, S], normalised: the same function of an image.
-void equalize_heads(Model& model, std::span<const float> images, ThreadPool& pool);
+  /// `qkv` [rows, 3C] is the float network's output of qkv, `context` [rows, C] what its attention
+  /// makes of it.
+  void add(std::span<const float> qkv, std::span<const float> context, ThreadPool& pool);
+
+  /// Of one head; the order of kinds is theirs.
+  enum Kind : std::size_t { query, key, value, context };
+  Moments of(std::size_t head, Kind kind) const { return sums_[head * kKinds + kind].moments(); }
+
+ private:
+  static constexpr std::size_t kKinds = 4;
+  std::size_t head_dim_;
+  std::vector<MomentSums> sums_;
+};
+
+/// Rewrites qkv and proj of `attn` in balanced bases.
+void equalize_heads(Attention& attn, const HeadMoments& moments);
+
+/// Rewrites every attention of the blocks of `model`, for the float network's values on the images:
+/// the same function of an image. Calls `work_on` now and then.
+void equalize_heads(Model& model, const Images& images, ThreadPool& pool,
+                    const std::function<void()>& work_on);
 
 }  // namespace bitlog2::calibration

@@ -25,17 +25,6 @@ void fold_normalisation(Model& model) {
   preprocessing.std = {1.0F, 1.0F, 1.0F};
 }
 
-void undo_normalisation(const Preprocessing& preprocessing, std::span<float> images) {
-  const std::size_t channels = preprocessing.std.size();
-  const auto side = static_cast<std::size_t>(preprocessing.crop);
-  const std::size_t area = side * side;
-  for (std::size_t plane = 0; plane * area < images.size(); ++plane) {
-    for (float& value : images.subspan(plane * area, area)) {
-      value = value * preprocessing.std[plane % channels] + preprocessing.mean[plane % channels];
-    }
-  }
-}
-
 Affine pixel_quantizer() {
   return {kPatchEmbeddingInputBits, {1.0F / 255.0F}, {0.0F}};
 }

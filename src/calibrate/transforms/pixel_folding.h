@@ -5,9 +5,6 @@
 // without any error.
 #pragma once
 
-#include <span>
-
-#include "bitlog2/image.h"
 #include "bitlog2/model.h"
 #include "bitlog2/quantizers.h"
 
@@ -15,9 +12,6 @@ namespace bitlog2::calibration {
 
 /// Rewrites `model` to take pixels / 255: the same function of the pixels.
 void fold_normalisation(Model& model);
-
-/// `images` [batch, 3, S, S], normalised, become pixels / 255, up to float32 rounding.
-void undo_normalisation(const Preprocessing& preprocessing, std::span<float> images);
 
 /// The input quantizer of the patch embedding then.
 Affine pixel_quantizer();

@@ -60,6 +60,38 @@ BITLOG2_TARGET_CLONES Sums sums_of(const BitLog2Step& step, std::span<const floa
   return sums;
 }
 
+class BitLog2Search final : public AttentionSearch {
+ public:
+  explicit BitLog2Search(const BitLog2Levels& levels)
+      : step_(levels, 1.0F), largest_(levels.multiplier - 1) {}
+
+  void add(std::span<const float> probabilities, ThreadPool& pool) override {
+    sums_ += sum_over_chunks<Sums>(
+        probabilities, pool, [&](std::span<const float> chunk) { return sums_of(step_, chunk); });
+  }
+
+  float delta() const override {
+    if (sums_.levels_squared == 0) {
+      return static_cast<float>(largest_);
+    }
+    // sum (x - m/d)^2 = const - 2 (sum x m) / d + (sum m^2) / d^2, lowest at
+    // 1/d = (sum x m) / (sum m^2); of the integers the best is one of its neighbours.
+    const double smallest = std::max(1.0F, sums_.largest_level);
+    const double optimum = sums_.levels_squared / sums_.value_times_level;
+    const double below = std::clamp(std::floor(optimum), smallest, largest_);
+    const double above = std::clamp(std::ceil(optimum), smallest, largest_);
+    const auto error = [&](double delta) {
+      return (sums_.levels_squared / delta - 2 * sums_.value_times_level) / delta;
+    };
+    return static_cast<float>(error(below) <= error(above) ? below : above);
+  }
+
+ private:
+  BitLog2Step step_;
+  double largest_;
+  Sums sums_;
+};
+
 BITLOG2_TARGET_CLONES void apply_levels(const BitLog2Step& step, std::span<float> values) {
   apply_step(step, values);
 }
@@ -80,25 +112,8 @@ std::uint32_t BitLog2Levels::round(std::uint32_t m) const {
   return std::min((m + (1U << (dropped - 1))) >> dropped << dropped, largest());
 }
 
-float calibrate_bitlog2(const BitLog2Levels& levels, std::span<const float> probabilities,
-                        ThreadPool& pool) {
-  const BitLog2Step step(levels, 1.0F);
-  const Sums sums = sum_over_chunks<Sums>(
-      probabilities, pool, [&](std::span<const float> chunk) { return sums_of(step, chunk); });
-  const double smallest = std::max(1.0F, sums.largest_level);
-  const double largest = levels.multiplier - 1;
-  if (sums.levels_squared == 0) {
-    return static_cast<float>(largest);
-  }
-  // sum (x - m/d)^2 = const - 2 (sum x m) / d + (sum m^2) / d^2, lowest at
-  // 1/d = (sum x m) / (sum m^2); of the integers the best is one of its neighbours.
-  const double optimum = sums.levels_squared / sums.value_times_level;
-  const double below = std::clamp(std::floor(optimum), smallest, largest);
-  const double above = std::clamp(std::ceil(optimum), smallest, largest);
-  const auto error = [&](double delta) {
-    return (sums.levels_squared / delta - 2 * sums.value_times_level) / delta;
-  };
-  return static_cast<float>(error(below) <= error(above) ? below : above);
+std::unique_ptr<AttentionSearch> search_bitlog2(const BitLog2Levels& levels) {
+  return std::make_unique<BitLog2Search>(levels);
 }
 
 void fake_quantize_bitlog2(const BitLog2Levels& levels, float delta, std::span<float> values) {
@@ -114,9 +129,9 @@ BitLog2Levels BitLog2::levels(int bits, const AttentionOptions& options) const {
   return {1 << 16, std::min(bits - 4, 3), options.to_nearest};
 }
 
-float BitLog2::calibrate(const AttentionQuantizer& quantizer, std::span<const float> probabilities,
-                         ThreadPool& pool) const {
-  return calibrate_bitlog2(levels(quantizer.bits, quantizer.options), probabilities, pool);
+std::unique_ptr<AttentionSearch> BitLog2::search(const AttentionQuantizer& quantizer,
+                                                 std::size_t) const {
+  return search_bitlog2(levels(quantizer.bits, quantizer.options));
 }
 
 void BitLog2::fake_quantize(const AttentionQuantizer& quantizer,

@@ -35,8 +35,8 @@ class BitLog2 final : public AttentionMethod {
   /// The published ones are 16 or 17, whatever `bits` is.
   BitLog2Levels levels(int bits, const AttentionOptions& options) const;
 
-  float calibrate(const AttentionQuantizer& quantizer, std::span<const float> probabilities,
-                  ThreadPool& pool) const override;
+  std::unique_ptr<AttentionSearch> search(const AttentionQuantizer& quantizer,
+                                          std::size_t count) const override;
   void fake_quantize(const AttentionQuantizer& quantizer,
                      std::span<float> probabilities) const override;
   IntegerAttention in_integers(int bits, const AttentionOptions& options) const override;
@@ -47,9 +47,8 @@ class BitLog2 final : public AttentionMethod {
   int fraction_bits_;
 };
 
-/// calibrate() for any levels.
-float calibrate_bitlog2(const BitLog2Levels& levels, std::span<const float> probabilities,
-                        ThreadPool& pool);
+/// search() for any levels.
+std::unique_ptr<AttentionSearch> search_bitlog2(const BitLog2Levels& levels);
 
 /// values <- m^ / delta.
 void fake_quantize_bitlog2(const BitLog2Levels& levels, float delta, std::span<float> values);

@@ -59,7 +59,11 @@ AttentionQuantizer calibrate_attention(const AttentionScheme& scheme, int bits,
                                        std::span<const float> probabilities, ThreadPool& pool,
                                        const AttentionOptions& options) {
   AttentionQuantizer quantizer = {scheme, bits, 1.0F, options};
-  quantizer.delta = scheme.method->calibrate(quantizer, probabilities, pool);
+  const auto search = scheme.method->search(quantizer, probabilities.size());
+  do {
+    search->add(probabilities, pool);
+  } while (search->next_pass());
+  quantizer.delta = search->delta();
   return quantizer;
 }
 

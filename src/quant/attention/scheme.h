@@ -2,7 +2,9 @@
 // scheme is a file beside this one and a line in scheme.cpp's list.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 
 #include "bitlog2/quantizers.h"
@@ -20,12 +22,29 @@ struct IntegerAttention {
   bool nearest = false;
 };
 
+/// How a delta with a low squared error is found on probabilities that come in parts.
+class AttentionSearch {
+ public:
+  AttentionSearch() = default;
+  AttentionSearch(const AttentionSearch&) = delete;
+  AttentionSearch& operator=(const AttentionSearch&) = delete;
+  virtual ~AttentionSearch() = default;
+
+  /// Called with all probabilities in every pass, in the same parts.
+  virtual void add(std::span<const float> probabilities, ThreadPool& pool) = 0;
+
+  /// Ends a pass. Whether another one is wanted.
+  virtual bool next_pass() { return false; }
+
+  virtual float delta() const = 0;
+};
+
 /// The arithmetic of a scheme. Objects are constants.
 class AttentionMethod {
  public:
-  /// The delta with a low squared error on `probabilities`; quantizer.delta is not read.
-  virtual float calibrate(const AttentionQuantizer& quantizer, std::span<const float> probabilities,
-                          ThreadPool& pool) const = 0;
+  /// A search on `count` probabilities in all; quantizer.delta is not read.
+  virtual std::unique_ptr<AttentionSearch> search(const AttentionQuantizer& quantizer,
+                                                  std::size_t count) const = 0;
 
   /// probabilities <- x^.
   virtual void fake_quantize(const AttentionQuantizer& quantizer,

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <bit>
 #include <limits>
+#include <vector>
 
 #include "base/target_clones.h"
 #include "quant/loops.h"
+#include "quant/tails.h"
 
 namespace bitlog2::quant {
 namespace {
@@ -43,6 +45,57 @@ Sqrt2Step step_of(const IntegerAttention& rule, float delta) {
   return {delta, static_cast<std::int32_t>(rule.multiplier), static_cast<std::int32_t>(rule.qmax)};
 }
 
+class Sqrt2Search final : public AttentionSearch {
+ public:
+  Sqrt2Search(const IntegerAttention& rule, std::size_t count)
+      : rule_(rule), tails_(count, 1.0 - kRangeQuantiles[0]) {}
+
+  void add(std::span<const float> probabilities, ThreadPool& pool) override {
+    if (!counted_) {
+      tails_.add(probabilities, pool);
+      return;
+    }
+    for (Candidate& candidate : candidates_) {
+      candidate.error += sum_over_chunks(probabilities, pool, [&](std::span<const float> chunk) {
+        return squared_error(step_of(rule_, candidate.delta), chunk);
+      });
+    }
+  }
+
+  bool next_pass() override {
+    if (counted_) {
+      return false;
+    }
+    counted_ = true;
+    tails_.finish();
+    for (const double p : kRangeQuantiles) {
+      const float delta = tails_.quantile(p);
+      if (delta > std::numeric_limits<float>::min()) {  // else nearly everything is zero
+        candidates_.push_back({delta, 0.0});
+      }
+    }
+    return candidates_.size() > 1;
+  }
+
+  float delta() const override {
+    if (candidates_.empty()) {
+      return tails_.maximum() > 0.0F ? tails_.maximum() : 1.0F;
+    }
+    return std::ranges::min_element(candidates_, {}, &Candidate::error)->delta;
+  }
+
+ private:
+  struct Candidate {
+    float delta;
+    double error;
+  };
+
+  IntegerAttention rule_;
+  Tails tails_;
+  bool counted_ = false;
+  std::vector<Candidate> candidates_;
+};
+
 }  // namespace
 
 IntegerAttention Sqrt2::in_integers(int bits, const AttentionOptions&) const {
@@ -51,25 +104,9 @@ IntegerAttention Sqrt2::in_integers(int bits, const AttentionOptions&) const {
           static_cast<std::uint32_t>(codes - 1 - dropped_codes_)};
 }
 
-float Sqrt2::calibrate(const AttentionQuantizer& quantizer, std::span<const float> probabilities,
-                       ThreadPool& pool) const {
-  const IntegerAttention rule = in_integers(quantizer.bits, quantizer.options);
-  float best = *std::max_element(probabilities.begin(), probabilities.end());
-  double lowest = std::numeric_limits<double>::infinity();
-  for (const double p : kRangeQuantiles) {
-    const float delta = quantile(probabilities, p);
-    if (!(delta > std::numeric_limits<float>::min())) {
-      continue;  // nearly everything is zero
-    }
-    const double error = sum_over_chunks(probabilities, pool, [&](std::span<const float> chunk) {
-      return squared_error(step_of(rule, delta), chunk);
-    });
-    if (error < lowest) {
-      lowest = error;
-      best = delta;
-    }
-  }
-  return best > 0.0F ? best : 1.0F;
+std::unique_ptr<AttentionSearch> Sqrt2::search(const AttentionQuantizer& quantizer,
+                                               std::size_t count) const {
+  return std::make_unique<Sqrt2Search>(in_integers(quantizer.bits, quantizer.options), count);
 }
 
 void Sqrt2::fake_quantize(const AttentionQuantizer& quantizer,

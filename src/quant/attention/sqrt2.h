@@ -15,8 +15,8 @@ class Sqrt2 final : public AttentionMethod {
   /// `levels` at 4 bits, zero included: 17, which does not fit a 4-bit code, or 16.
   constexpr explicit Sqrt2(int levels) : dropped_codes_(17 - levels) {}
 
-  float calibrate(const AttentionQuantizer& quantizer, std::span<const float> probabilities,
-                  ThreadPool& pool) const override;
+  std::unique_ptr<AttentionSearch> search(const AttentionQuantizer& quantizer,
+                                          std::size_t count) const override;
   void fake_quantize(const AttentionQuantizer& quantizer,
                      std::span<float> probabilities) const override;
   IntegerAttention in_integers(int bits, const AttentionOptions& options) const override;

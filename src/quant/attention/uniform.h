@@ -11,9 +11,9 @@ namespace bitlog2::quant {
 // NOLINTNEXTLINE(cppcoreguidelines-virtual-class-destructor)
 class Uniform final : public AttentionMethod {
  public:
-  float calibrate(const AttentionQuantizer& quantizer, std::span<const float> probabilities,
-                  ThreadPool& pool) const override {
-    return calibrate_bitlog2(levels(quantizer.bits), probabilities, pool);
+  std::unique_ptr<AttentionSearch> search(const AttentionQuantizer& quantizer,
+                                          std::size_t) const override {
+    return search_bitlog2(levels(quantizer.bits));
   }
   void fake_quantize(const AttentionQuantizer& quantizer,
                      std::span<float> probabilities) const override {

@@ -1,0 +1,111 @@
+// What a layer makes of all calibration images, without room for all of it: a few images at a time,
+// kept, or computed anew whenever they are asked for.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "simulate/tensor.h"
+
+namespace bitlog2::calibration {
+
+/// How many images are computed at once. Sums over all images are made chunk by chunk: results
+/// depend on this number.
+inline constexpr std::size_t kImagesPerChunk = 8;
+
+/// Keeps tensors in memory as far as its limit allows, others in a file that has no name.
+class Storage {
+ public:
+  static constexpr std::size_t kNoLimit = SIZE_MAX;
+
+  explicit Storage(std::size_t memory_limit) : memory_limit_(memory_limit) {}
+  Storage(const Storage&) = delete;
+  Storage& operator=(const Storage&) = delete;
+  ~Storage();
+
+  /// A tensor that is kept; its room is free again when it ends.
+  class Kept {
+   public:
+    /// Throws Error if the file cannot be written.
+    Kept(Storage& storage, simulate::Tensor x);
+    Kept(Kept&& other) noexcept;
+    Kept(const Kept&) = delete;
+    Kept& operator=(const Kept&) = delete;
+    Kept& operator=(Kept&&) = delete;
+    ~Kept();
+
+    /// A copy.
+    simulate::Tensor load() const;
+    /// Another of the same shape in its place.
+    void replace(simulate::Tensor x);
+
+   private:
+    Storage* storage_;  // null: moved from
+    simulate::Tensor in_memory_;
+    std::size_t batch_;
+    std::size_t tokens_;
+    std::size_t channels_;
+    std::optional<std::size_t> offset_;  // in the file
+  };
+
+  /// How many bytes of what can be computed anew may be kept instead.
+  std::size_t spare_bytes() const;
+
+ private:
+  std::size_t place_in_file(std::size_t bytes);
+  void write(std::size_t offset, const simulate::Tensor& x) const;
+  void read(std::size_t offset, simulate::Tensor& x) const;
+  void open_file();
+
+  std::size_t memory_limit_;
+  std::size_t memory_used_ = 0;
+  int file_ = -1;
+  std::size_t file_size_ = 0;
+  std::multimap<std::size_t, std::size_t> free_;  // places in the file: bytes, offset
+};
+
+/// [images, tokens, channels] values.
+class Sequence {
+ public:
+  using Source = std::function<simulate::Tensor(std::size_t chunk)>;
+
+  /// `source` computes chunk i: images [i, i + 1) * kImagesPerChunk, as many as there are.
+  Sequence(std::size_t images, std::size_t tokens, std::size_t channels, Source source)
+      : images_(images), tokens_(tokens), channels_(channels), source_(std::move(source)) {}
+
+  std::size_t images() const { return images_; }
+  std::size_t tokens() const { return tokens_; }
+  std::size_t channels() const { return channels_; }
+  std::size_t rows() const { return images_ * tokens_; }
+  std::size_t size() const { return rows() * channels_; }
+  std::size_t chunks() const { return (images_ + kImagesPerChunk - 1) / kImagesPerChunk; }
+
+  simulate::Tensor chunk(std::size_t i) const { return is_kept() ? kept_[i].load() : source_(i); }
+
+  /// Computes all chunks and keeps them; what they come from is let go.
+  void keep(Storage& storage);
+
+  /// keep() where there is room to spare.
+  void keep_if_small(Storage& storage);
+
+  bool is_kept() const { return !source_; }
+
+  /// Of a kept one.
+  void replace(std::size_t i, simulate::Tensor x) { kept_[i].replace(std::move(x)); }
+
+ private:
+  std::size_t images_;
+  std::size_t tokens_;
+  std::size_t channels_;
+  Source source_;  // none: kept
+  std::vector<Storage::Kept> kept_;
+};
+
+using SequencePointer = std::shared_ptr<Sequence>;
+
+}  // namespace bitlog2::calibration
