@@ -107,11 +107,11 @@ TEST_F(DatasetOptions, AFolderOfUnlabelledImagesCalibrates) {
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_THAT(outcome.err,
               HasSubstr("a seeded sample of 3 images of " + path("photographs").string()));
-  const std::string bytes = read_text(path("quantized.safetensors"));
+  const std::string bytes = testing::read_text(path("quantized.safetensors"));
   const Outcome in_file =
       run_program("bitlog2", quantize + Arguments{"--calibration-images", "3", "--memory", "0"});
   EXPECT_EQ(in_file.exit_code, 0) << in_file.err;
-  EXPECT_EQ(read_text(path("quantized.safetensors")), bytes);
+  EXPECT_EQ(testing::read_text(path("quantized.safetensors")), bytes);
 
   const Outcome damaged = run_program("bitlog2", quantize + Arguments{"--calib-batchsize", "4"});
   EXPECT_EQ(damaged.exit_code, 1);
@@ -121,11 +121,17 @@ TEST_F(DatasetOptions, AFolderOfUnlabelledImagesCalibrates) {
   EXPECT_THAT(too_many.err, HasSubstr("holds 4 images, 5 were asked for"));
   EXPECT_EQ(run_program("bitlog2", quantize + Arguments{"--memory", "much"}).exit_code, 2);
 
-  const Outcome beside = eval({"--calibration", path("photographs").string(),
-                               "--calibration-images", "2", "--engine", "integer"});
-  EXPECT_EQ(beside.exit_code, 0) << beside.err;
-  EXPECT_THAT(beside.err, HasSubstr(path("photographs").string()));
-  EXPECT_EQ(images_of(beside), 20U);
+  const Outcome beside =
+      eval({"--calibration", path("photographs").string(), "--engine", "integer", "--strict"});
+  EXPECT_EQ(beside.exit_code, 1);
+  EXPECT_THAT(beside.err, HasSubstr("damaged.png"));
+  fs::remove(path("photographs/damaged.png"));
+  add_image("photographs/d.png");
+  const Outcome whole =
+      eval({"--calibration", path("photographs").string(), "--engine", "integer", "--strict"});
+  EXPECT_EQ(whole.exit_code, 0) << whole.err;
+  EXPECT_THAT(whole.err, HasSubstr("4 images of " + path("photographs").string()));
+  EXPECT_EQ(images_of(whole), 20U);
 
   const Outcome neither = run_program(
       "bitlog2", {"quantize", "--weights", nano().string(), "-o", path("q.safetensors").string()});
