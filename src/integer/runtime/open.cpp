@@ -117,6 +117,8 @@ const char* status_text(Status status) {
       return "the arena is too small";
     case Status::wrong_size:
       return "the image or the logits have the wrong size";
+    case Status::stopped:
+      return "the run was stopped";
   }
   return "unknown status";
 }

@@ -142,6 +142,11 @@ Status run(const Network& network, std::span<const std::uint8_t> pixels, std::sp
     if (options.observer != nullptr) {
       runner.report(*options.observer, i, op);
     }
+    const Progress* progress = options.progress;
+    if (progress != nullptr &&
+        progress->after_operation(progress->context, i + 1, network.header.op_count) != 0) {
+      return Status::stopped;
+    }
   }
   return Status::ok;
 }
