@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <iterator>
 
+#include "built_for.h"
 #include "target_region.h"
 
 #if defined(__x86_64__)
@@ -74,6 +75,8 @@ constexpr Table kTables[] = {
     {avx_vnni_kernels, has_avx_vnni},        {avx2_kernels, has_avx2},
 #elif defined(__aarch64__)
     {neon_kernels, has_dot_products},
+#elif defined(__arm__) && defined(__ARM_FEATURE_DSP)
+    {kBuiltFor, [] { return true; }},
 #endif
     {portable_kernels, [] { return true; }},
 };
