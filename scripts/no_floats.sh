@@ -22,9 +22,11 @@ must_lack() {
   [[ -z $found ]] || fail "$3:"$'\n'"$found"
 }
 
-# disassemble OBJDUMP FILE LISTING [FLAG...]: one instruction a line
+# disassemble OBJDUMP FILE LISTING [FLAG...]: one instruction a line, without where a branch leads:
+# "fa0" may be an address.
 disassemble() {
-  "$1" -d --no-show-raw-insn "${@:4}" "$2" | grep -P '^ *[0-9a-f]+:\t' >"$3" || true
+  "$1" -d --no-show-raw-insn "${@:4}" "$2" | grep -P '^ *[0-9a-f]+:\t' |
+    sed -E 's/\b[0-9a-f]+ <[^>]*>//' >"$3" || true
 }
 
 # must_find PATTERN FILE WHAT: that must_lack would notice
