@@ -6,7 +6,10 @@
 
 namespace bitlog2::runtime {
 
-#if defined(__arm__) && defined(__ARM_FEATURE_DSP)
+#if defined(__ARM_FEATURE_MVE)
+const Kernels& mve_kernels();
+inline constexpr const Kernels& (*kBuiltFor)() = mve_kernels;
+#elif defined(__arm__) && defined(__ARM_FEATURE_DSP)
 const Kernels& dsp_kernels();
 inline constexpr const Kernels& (*kBuiltFor)() = dsp_kernels;
 #else

@@ -3,6 +3,8 @@
 // so that nothing asks whether it has them.
 #if defined(__arm__) && defined(__ARM_FEATURE_DSP)
 
+#include "dsp.h"
+
 #include <limits>
 
 #include "generic/attend_values.h"
@@ -191,6 +193,10 @@ constexpr std::uint32_t first_bytes(std::size_t count) {
   return count >= kDepthStep ? 0xFFFFFFFF : (std::uint32_t{1} << (8 * count)) - 1;
 }
 
+}  // namespace
+
+namespace dsp {
+
 void pack_rows(const Codes& codes, std::size_t channels, const std::int32_t* offsets,
                const Panel& panel, std::int32_t* sums) {
   const std::size_t step = panel.width * kDepthStep;
@@ -231,6 +237,10 @@ void pack_rows(const Codes& codes, std::size_t channels, const std::int32_t* off
     sums[c] = sum;
   }
 }
+
+}  // namespace dsp
+
+namespace {
 
 // --- requantization ---
 
@@ -288,6 +298,10 @@ std::uint64_t rescale_and_add(const Rescale& how, const Sums& sums, std::int32_t
 
 // --- attention ---
 
+}  // namespace
+
+namespace dsp {
+
 /// BitLog2's weights as planes of bytes, which multiply() takes.
 void softmax_codes(const AttentionRule& rule, std::int32_t log2_delta, std::int32_t* scores,
                    std::size_t stride, const Weights& weights) {
@@ -311,6 +325,10 @@ void softmax_codes(const AttentionRule& rule, std::int32_t log2_delta, std::int3
   }
 }
 
+}  // namespace dsp
+
+namespace {
+
 void attend_values_two(const AttentionRule& rule, const Weights& weights, const Panel& values,
                        std::int32_t zero, std::int32_t* context) {
   attend_values_by<2>(rule, weights, values, zero, context);
@@ -333,7 +351,7 @@ std::uint64_t multiply_in_registers(std::uint64_t rounds) {
 const Kernels& dsp_kernels() {
   static constexpr Kernels kKernels = {
       "dsp",
-      pack_rows,
+      dsp::pack_rows,
       portable::pack_columns,
       multiply,
       portable::sum_rows,
@@ -343,7 +361,7 @@ const Kernels& dsp_kernels() {
       portable::split_channels,
       portable::decode,
       portable::normalise,
-      softmax_codes,
+      dsp::softmax_codes,
       attend_values_two,
       multiply_in_registers,
   };
