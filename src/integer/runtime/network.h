@@ -107,6 +107,10 @@ Status run(const Network& network, std::span<const std::uint8_t> pixels, std::sp
 /// The operation at `index`, which is less than header.op_count.
 Op operation(const Network& network, std::size_t index);
 
+/// Whether the operation at `index` alone reads what another one has written to its source: none
+/// has read it before or will read it later. It may then leave anything there.
+bool reads_alone(const Network& network, std::size_t index);
+
 /// The checksum of all tensors' bytes, the program's header included: FNV-1a over 32-bit words,
 /// the last padded with zeros; the header's own two checksum words count as 0.
 std::uint64_t checksum(std::span<const std::byte> data);
