@@ -516,15 +516,15 @@ TEST(OpenCodes, AreOverwrittenWhereOneOperationReadsThem) {
 
 TEST(Status, EveryTextSaysSomethingOfItsOwn) {
   std::set<std::string> texts;
-  for (int status = BITLOG2_OK; status <= BITLOG2_BAD_METADATA; ++status) {
+  for (int status = BITLOG2_OK; status <= BITLOG2_STOPPED; ++status) {
     const std::string text = bitlog2_status_text(static_cast<bitlog2_status>(status));
     EXPECT_FALSE(text.empty());
-    if (status <= BITLOG2_WRONG_SIZE) {
+    if (status <= BITLOG2_WRONG_SIZE || status == BITLOG2_STOPPED) {
       EXPECT_EQ(text, status_text(static_cast<Status>(status)));
     }
     texts.insert(text);
   }
-  EXPECT_EQ(texts.size(), static_cast<std::size_t>(BITLOG2_BAD_METADATA) + 1);
+  EXPECT_EQ(texts.size(), static_cast<std::size_t>(BITLOG2_STOPPED) + 1);
   EXPECT_STRNE(status_text(static_cast<Status>(1000)), "");
 }
 
