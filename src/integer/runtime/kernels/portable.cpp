@@ -339,7 +339,7 @@ std::uint32_t rounded_weight(const Rounding& rounding, std::uint32_t m) {
 
 /// m = floor(p * M) by one reciprocal a row.
 void bitlog2_weights(const AttentionRule& rule, const std::int32_t* scores, std::size_t tokens,
-                      std::int32_t* weights) {
+                     std::int32_t* weights) {
   const Rounding rounding = rounding_of(rule);
   const std::int32_t top_score = largest_of(scores, tokens);
   std::uint64_t sum = 0;

@@ -18,8 +18,8 @@ void multiply(const Inputs& inputs, std::size_t rows, const Panel& panel, std::i
 /// Kernels::attend_values; kRows rows of the upper plane are multiplied at a time, on the stack.
 /// Sqrt2's is no product of bytes.
 template <std::size_t kRows>
-inline void attend_values_by(const AttentionRule& rule, const Weights& weights,
-                             const Panel& values, std::int32_t zero, std::int32_t* context) {
+inline void attend_values_by(const AttentionRule& rule, const Weights& weights, const Panel& values,
+                             std::int32_t zero, std::int32_t* context) {
   if (rule.kind == AttentionKind::sqrt2) {
     return portable::attend_values(rule, weights, values, zero, context);
   }
