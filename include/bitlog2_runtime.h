@@ -54,7 +54,8 @@ typedef enum bitlog2_status {
   BITLOG2_SMALL_ARENA,     /* less memory than the function needs */
   BITLOG2_WRONG_SIZE,      /* an image, a group or a rank of the wrong size */
   BITLOG2_NO_SUCH_KERNELS, /* no kernels of that name in this build, on this machine */
-  BITLOG2_BAD_METADATA     /* the file does not say it, or not in a form that can be read */
+  BITLOG2_BAD_METADATA,    /* the file does not say it, or not in a form that can be read */
+  BITLOG2_STOPPED          /* the caller's progress function wanted no more */
 } bitlog2_status;
 
 /* What a status means, in words; never NULL. */
@@ -116,6 +117,19 @@ size_t bitlog2_arena_size(const bitlog2_network* network, size_t threads);
  *   logits  gets bitlog2_num_classes values, each 2^16 times the logit */
 bitlog2_status bitlog2_run(const bitlog2_network* network, const uint8_t* rgb, void* arena,
                            size_t arena_size, int32_t* logits);
+
+/* What is called between operations, of which a network has a few dozen: to serve a watchdog, or to
+ * stop. `done` operations of `total` have run, 1 to total. Anything but 0 stops the run. */
+typedef struct bitlog2_progress {
+  int (*after_operation)(void* context, size_t done, size_t total);
+  void* context;
+} bitlog2_progress;
+
+/* bitlog2_run, which calls `progress` after every operation. Returns BITLOG2_STOPPED as soon as
+ * that wants no more, after which the logits mean nothing; the network may be run again. */
+bitlog2_status bitlog2_run_with_progress(const bitlog2_network* network, const uint8_t* rgb,
+                                         void* arena, size_t arena_size, int32_t* logits,
+                                         const bitlog2_progress* progress);
 
 /* Threads that run one image together. The caller brings the threads and their barrier. */
 typedef struct bitlog2_thread_group {

@@ -122,7 +122,7 @@ TEST_P(KernelTable, Multiply) {
         for (std::uint8_t& input : inputs) {
           input = number(0, 3) != 0 ? static_cast<std::uint8_t>(bounds.input) : input;
         }
-        const std::int32_t top = std::min(bounds.value, 127);
+        const std::int32_t top = std::min<std::int32_t>(bounds.value, 127);
         const bool negative = number(0, 1) != 0;
         for (std::size_t i = 0; i < own.memory.size(); ++i) {
           const std::size_t k = i / (own.panel.width * kDepthStep) * kDepthStep + i % kDepthStep;

@@ -482,17 +482,49 @@ TEST(OpenLinear, ReadsAsManyCodesAsThereAre) {
   }
 }
 
+TEST(OpenCodes, AreOverwrittenWhereOneOperationReadsThem) {
+  struct Step {
+    Buffer source;
+    Buffer destination;
+    bool reads_alone;
+  };
+  constexpr auto kA = Buffer::codes_a;
+  constexpr auto kB = Buffer::codes_b;
+  constexpr auto kStream = Buffer::residual;
+  const Step steps[] = {
+      {Buffer::none, kStream, true}, {kStream, kA, false}, {kA, kB, false}, {kA, kStream, false},
+      {kB, kStream, true},           {kStream, kA, false}, {kA, kB, true},  {kStream, kA, false},
+      {kB, kStream, true},           {kA, kB, true},       {kB, kA, true},  {kA, kStream, true},
+  };
+  Bytes program(sizeof(Header));
+  for (const Step& step : steps) {
+    Op op = {};
+    op.source = static_cast<std::uint32_t>(step.source);
+    op.destination = static_cast<std::uint32_t>(step.destination);
+    const auto bytes = std::as_bytes(std::span(&op, 1));
+    program.insert(program.end(), bytes.begin(), bytes.end());
+  }
+  Network network;
+  network.data = program.data();
+  network.header.op_count = static_cast<std::uint32_t>(std::size(steps));
+  for (std::size_t i = 0; i < std::size(steps); ++i) {
+    if (steps[i].source == kA || steps[i].source == kB) {
+      EXPECT_EQ(reads_alone(network, i), steps[i].reads_alone) << i;
+    }
+  }
+}
+
 TEST(Status, EveryTextSaysSomethingOfItsOwn) {
   std::set<std::string> texts;
-  for (int status = BITLOG2_OK; status <= BITLOG2_BAD_METADATA; ++status) {
+  for (int status = BITLOG2_OK; status <= BITLOG2_STOPPED; ++status) {
     const std::string text = bitlog2_status_text(static_cast<bitlog2_status>(status));
     EXPECT_FALSE(text.empty());
-    if (status <= BITLOG2_WRONG_SIZE) {
+    if (status <= BITLOG2_WRONG_SIZE || status == BITLOG2_STOPPED) {
       EXPECT_EQ(text, status_text(static_cast<Status>(status)));
     }
     texts.insert(text);
   }
-  EXPECT_EQ(texts.size(), static_cast<std::size_t>(BITLOG2_BAD_METADATA) + 1);
+  EXPECT_EQ(texts.size(), static_cast<std::size_t>(BITLOG2_STOPPED) + 1);
   EXPECT_STRNE(status_text(static_cast<Status>(1000)), "");
 }
 

@@ -191,6 +191,49 @@ static void check_refusals(const bitlog2_network* network, file_content file, fi
   free(arena);
 }
 
+/* --- progress --- */
+
+typedef struct {
+  size_t calls;
+  size_t total;
+  size_t stop_at; /* calls after which the run is to stop; 0: never */
+} operation_count;
+
+static int count_operation(void* context, size_t done, size_t total) {
+  operation_count* count = context;
+  ++count->calls;
+  check(done == count->calls && done <= total, "progress out of order");
+  check(count->total == 0 || count->total == total, "another number of operations");
+  count->total = total;
+  return count->calls == count->stop_at;
+}
+
+static void check_progress(const bitlog2_network* network, file_content crops,
+                           file_content expected) {
+  const size_t classes = bitlog2_num_classes(network);
+  const size_t arena_size = bitlog2_arena_size(network, 1);
+  void* arena = allocate(arena_size);
+  int32_t* logits = allocate(classes * sizeof(int32_t));
+  operation_count count = {0, 0, 0};
+  const bitlog2_progress progress = {count_operation, &count};
+  check(bitlog2_run_with_progress(network, crops.bytes, arena, arena_size, logits, &progress) ==
+            BITLOG2_OK,
+        "a run with progress");
+  check(count.calls == count.total && count.total > 3, "operations without progress");
+  check(memcmp(logits, expected.bytes, classes * sizeof(int32_t)) == 0, "logits with progress");
+  const size_t total = count.total;
+  for (size_t stop_at = 1; stop_at <= total; ++stop_at) {
+    count = (operation_count){0, 0, stop_at};
+    check(bitlog2_run_with_progress(network, crops.bytes, arena, arena_size, logits, &progress) ==
+              BITLOG2_STOPPED,
+          "a run that is to stop");
+    check(count.calls == stop_at, "a run goes on that is to stop");
+  }
+  check(strcmp(bitlog2_status_text(BITLOG2_STOPPED), "the run was stopped") == 0, "its text");
+  free(logits);
+  free(arena);
+}
+
 /* --- results --- */
 
 static void check_top_k(void) {
@@ -334,6 +377,7 @@ int main(int argc, char** argv) {
   check(status == BITLOG2_OK, bitlog2_status_text(status));
   check_all_kernels(&network, crops, logits);
   check_refusals(&network, file, crops);
+  check_progress(&network, crops, logits);
   check_top_k();
   check_names(&network, names);
   check_preprocessing(&network);

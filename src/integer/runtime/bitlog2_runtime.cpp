@@ -27,6 +27,7 @@ struct OpenedNetwork {
 static_assert(sizeof(OpenedNetwork) <= sizeof(bitlog2_network));
 static_assert(alignof(OpenedNetwork) <= alignof(bitlog2_network));
 static_assert(static_cast<int>(Status::wrong_size) == BITLOG2_WRONG_SIZE);
+static_assert(static_cast<int>(Status::stopped) == BITLOG2_STOPPED);
 static_assert(static_cast<int>(runtime::Filter::lanczos) == BITLOG2_LANCZOS);
 static_assert(static_cast<int>(runtime::Filter::box) == BITLOG2_BOX);
 static_assert(static_cast<int>(runtime::ResizeMode::squash) == BITLOG2_SQUASH);
@@ -58,6 +59,16 @@ runtime::ImageCrop image_crop(const bitlog2_preprocessing* preprocessing) {
           static_cast<runtime::Filter>(preprocessing->filter),
           static_cast<runtime::ResizeMode>(preprocessing->resize_mode),
           static_cast<runtime::CropRounding>(preprocessing->crop_rounding)};
+}
+
+/// `options` completed by what was opened.
+Status run_opened(const OpenedNetwork& opened, const uint8_t* rgb, void* arena, size_t arena_size,
+                  int32_t* logits, runtime::RunOptions options) {
+  options.kernels = opened.kernels;
+  options.packed = opened.packed;
+  return runtime::run(opened.network, {rgb, opened.network.input_bytes()},
+                      {static_cast<std::byte*>(arena), arena_size},
+                      {logits, opened.network.header.num_classes}, options);
 }
 
 }  // namespace
@@ -138,8 +149,16 @@ size_t bitlog2_arena_size(const bitlog2_network* network, size_t threads) {
 
 bitlog2_status bitlog2_run(const bitlog2_network* network, const uint8_t* rgb, void* arena,
                            size_t arena_size, int32_t* logits) {
-  const bitlog2_thread_group alone = {1, nullptr, nullptr};
-  return bitlog2_run_in_group(network, rgb, arena, arena_size, logits, &alone, 0, nullptr);
+  return to_c(run_opened(unwrap(network), rgb, arena, arena_size, logits, {}));
+}
+
+bitlog2_status bitlog2_run_with_progress(const bitlog2_network* network, const uint8_t* rgb,
+                                         void* arena, size_t arena_size, int32_t* logits,
+                                         const bitlog2_progress* progress) {
+  const runtime::Progress each = {progress->after_operation, progress->context};
+  runtime::RunOptions options;
+  options.progress = &each;
+  return to_c(run_opened(unwrap(network), rgb, arena, arena_size, logits, options));
 }
 
 bitlog2_status bitlog2_run_in_group(const bitlog2_network* network, const uint8_t* rgb, void* arena,
@@ -149,17 +168,12 @@ bitlog2_status bitlog2_run_in_group(const bitlog2_network* network, const uint8_
   if (group->size < 1 || group->size > kMostThreads || rank >= group->size) {
     return BITLOG2_WRONG_SIZE;
   }
-  const OpenedNetwork& opened = unwrap(network);
   runtime::RunStatistics statistics;
   runtime::RunOptions options;
-  options.kernels = opened.kernels;
-  options.packed = opened.packed;
   options.statistics = &statistics;
   options.group = {group->size, group->wait, group->context};
   options.rank = rank;
-  const Status status = runtime::run(opened.network, {rgb, opened.network.input_bytes()},
-                                     {static_cast<std::byte*>(arena), arena_size},
-                                     {logits, opened.network.header.num_classes}, options);
+  const Status status = run_opened(unwrap(network), rgb, arena, arena_size, logits, options);
   if (saturations != nullptr) {
     *saturations += statistics.saturations;
   }

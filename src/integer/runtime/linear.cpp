@@ -18,13 +18,13 @@ WeightPanel Runner::weight_panel(const Op& op, const InputBytes& bytes, std::siz
 /// bytes [count, in], either in `inputs` or wherever it says; `finish(row, channel, rescale,
 /// sums)` stores what sums from that row and channel on stand for.
 template <class Fill, class Finish>
-void Runner::multiply(const Op& op, const InputBytes& bytes, Range rows, std::byte* packed_panels,
-                      Fill fill, Finish finish) {
-  ProductScratch scratch(scratch_, op);
+void Runner::multiply(const Op& op, const ProductScratch& scratch, const InputBytes& bytes,
+                      Range rows, std::byte* packed_panels, Fill fill, Finish finish) {
   const bool to_codes = writes_codes(op);
   const auto high = largest_output(op);
-  for (std::size_t first = rows.begin; first < rows.end; first += kRowGroup) {
-    const std::size_t count = rows.end - first < kRowGroup ? rows.end - first : kRowGroup;
+  for (std::size_t first = rows.begin; first < rows.end; first += scratch.row_group) {
+    const std::size_t left_rows = rows.end - first;
+    const std::size_t count = left_rows < scratch.row_group ? left_rows : scratch.row_group;
     const Inputs inputs = {fill(first, count, scratch.inputs), op.in_features, bytes.largest};
     bool has_row_sums = false;
     Carver packed(packed_panels);
@@ -65,7 +65,8 @@ void Runner::embed(const Op& op, Range rows) {
     unfold_patches(op, bytes, {first, first + count}, inputs);
     return inputs;
   };
-  multiply(op, bytes, patches, packed_, unfold,
+  const ProductScratch scratch(scratch_, op, false);
+  multiply(op, scratch, bytes, patches, packed_, unfold,
            [&](std::size_t row, std::size_t c, const Rescale& rescale, const Sums& sums) {
              add_to_residual(op, row + skip, c, rescale, sums);
            });
@@ -113,18 +114,20 @@ void Runner::unfold_patches(const Op& op, const InputBytes& bytes, Range patches
   }
 }
 
-void Runner::linear(const Op& op, Range rows) {
+void Runner::linear(const Op& op, std::size_t index, Range rows) {
   if (rows.empty()) {
     return;
   }
   const InputBytes bytes(tensor<std::int16_t>(op.decode), op.decode_size);
-  const std::uint8_t* source = codes(op.source);
+  std::uint8_t* source = codes(op.source);
+  const ProductScratch scratch(scratch_, op, reads_alone(network_, index));
   const auto decode_rows = [&](std::size_t first, std::size_t count,
-                               std::uint8_t* inputs) -> const std::uint8_t* {
-    const std::uint8_t* encoded = source + first * op.in_features;
+                               std::uint8_t* copy) -> const std::uint8_t* {
+    std::uint8_t* encoded = source + first * op.in_features;
     if (bytes.is_identity) {
       return encoded;
     }
+    std::uint8_t* inputs = scratch.copies ? copy : encoded;
     kernels_.decode(encoded, count * op.in_features, bytes.table, bytes.size, inputs);
     return inputs;
   };
@@ -133,11 +136,11 @@ void Runner::linear(const Op& op, Range rows) {
   if (packed_ != nullptr) {
     Carver carver(packed_);
     const PackedOp packed_op(carver, op);
-    panels += carver.used();
+    panels += static_cast<std::size_t>(carver.used());
     table.runs = has_wide_table(op) && *packed_op.has_runs ? packed_op.runs : nullptr;
   }
   const auto multiply_and = [&](auto finish) {
-    multiply(op, bytes, rows, panels, decode_rows, finish);
+    multiply(op, scratch, bytes, rows, panels, decode_rows, finish);
   };
   if (writes_codes(op)) {
     std::uint8_t* target = codes(op.destination);

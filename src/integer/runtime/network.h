@@ -25,7 +25,8 @@ enum class Status : int {
   bad_number,   // a multiplier, shift, table or bias is out of range
   too_large,    // sizes beyond what the runtime takes
   small_arena,
-  wrong_size,  // of the image or of the logits
+  wrong_size,    // of the image or of the logits
+  stopped = 13,  // by Progress; bitlog2_runtime.h has statuses of its own before it
 };
 
 /// What a status means, in words for people.
@@ -70,6 +71,12 @@ struct Observer {
   void* context;
 };
 
+/// Called after every operation, with how many have run. Anything but 0 stops the run.
+struct Progress {
+  int (*after_operation)(void* context, std::size_t done, std::size_t total);
+  void* context;
+};
+
 struct Kernels;
 
 /// Bytes that pack_weights() fills. They grow with the number of operations, which may share
@@ -85,6 +92,7 @@ struct RunOptions {
   std::byte* packed = nullptr;       // what pack_weights() has filled, for any kernels; or none
   RunStatistics* statistics = nullptr;
   const Observer* observer = nullptr;  // of a group of one
+  const Progress* progress = nullptr;  // of a group of one
   ThreadGroup group;
   std::size_t rank = 0;  // of this thread in the group, from 0
 };
@@ -98,6 +106,10 @@ Status run(const Network& network, std::span<const std::uint8_t> pixels, std::sp
 
 /// The operation at `index`, which is less than header.op_count.
 Op operation(const Network& network, std::size_t index);
+
+/// Whether the operation at `index` alone reads what another one has written to its source: none
+/// has read it before or will read it later. It may then leave anything there.
+bool reads_alone(const Network& network, std::size_t index);
 
 /// The checksum of all tensors' bytes, the program's header included: FNV-1a over 32-bit words,
 /// the last padded with zeros; the header's own two checksum words count as 0.

@@ -59,6 +59,26 @@ Op operation(const Network& network, std::size_t index) {
   return read_at<Op>(network.data + sizeof(Header) + index * sizeof(Op));
 }
 
+bool reads_alone(const Network& network, std::size_t index) {
+  const std::uint32_t buffer = operation(network, index).source;
+  for (std::size_t i = index; i-- > 0;) {
+    const Op op = operation(network, i);
+    if (op.source == buffer) {
+      return false;
+    }
+    if (op.destination == buffer) {
+      break;
+    }
+  }
+  for (std::size_t i = index + 1; i < network.header.op_count; ++i) {
+    const Op op = operation(network, i);
+    if (op.source == buffer || op.destination == buffer) {
+      return op.source != buffer;
+    }
+  }
+  return true;
+}
+
 Status open(std::span<const std::byte> file, Network& network) {
   if (reinterpret_cast<std::uintptr_t>(file.data()) % 4 != 0) {
     return Status::misaligned;
@@ -117,6 +137,8 @@ const char* status_text(Status status) {
       return "the arena is too small";
     case Status::wrong_size:
       return "the image or the logits have the wrong size";
+    case Status::stopped:
+      return "the run was stopped";
   }
   return "unknown status";
 }

@@ -37,7 +37,7 @@ class Checker {
 
   Status check(Network& network) {
     for (std::uint32_t i = 0; i < header_.op_count; ++i) {
-      const Status status = check_op(operation(network, i));
+      const Status status = check_op(operation(network, i), reads_alone(network, i));
       if (status != Status::ok) {
         return status;
       }
@@ -58,7 +58,7 @@ class Checker {
   }
 
  private:
-  Status check_op(const Op& op) {
+  Status check_op(const Op& op, bool reads_alone) {
     const bool sane = op.rows >= 1 && op.rows <= kMaxTokens && op.in_features >= 1 &&
                       op.in_features <= kMaxFeatures && op.out_features >= 1 &&
                       op.out_features <= kMaxFeatures && op.output_qmax <= 255 &&
@@ -73,7 +73,7 @@ class Checker {
     if (table != Status::ok) {
       return table;
     }
-    scratch_capacity_ = larger(scratch_capacity_, scratch_bytes(op));
+    scratch_capacity_ = larger(scratch_capacity_, scratch_bytes(op, reads_alone));
     switch (static_cast<OpKind>(op.kind)) {
       case OpKind::embed:
         return check_embed(op);

@@ -47,8 +47,9 @@ class ResizedSide {
       : filter_(how.filter),
         input_(input),
         shown_(output < how.crop ? static_cast<std::size_t>(output) : how.crop),
-        most_inputs_((twice_support(filter_) * input + output - 1) / output +
-                     twice_support(filter_) + 2),
+        most_inputs_(static_cast<std::size_t>(
+            (std::uint64_t{twice_support(filter_)} * input + output - 1) / output +
+            twice_support(filter_) + 2)),
         scale_(Real::ratio(input, output)) {
     place_crop(output, how);
     const Real stretch = scale_ < kOne ? kOne : scale_;

@@ -39,11 +39,11 @@ Runner::Runner(const Network& network, std::span<const std::uint8_t> pixels, std
   }
 }
 
-void Runner::run(const Op& op) {
+void Runner::run(const Op& op, std::size_t index) {
   wait_for_others(op);
-  compute(op);
+  compute(op, index);
   if (packed_ != nullptr) {
-    packed_ += packed_bytes(op);
+    packed_ += static_cast<std::size_t>(packed_bytes(op));
   }
 }
 
@@ -58,14 +58,14 @@ void Runner::report(const Observer& observer, std::size_t index, const Op& op) c
   }
 }
 
-void Runner::compute(const Op& op) {
+void Runner::compute(const Op& op, std::size_t index) {
   switch (static_cast<OpKind>(op.kind)) {
     case OpKind::embed:
       return embed(op, my_share(op.rows));
     case OpKind::layer_norm:
       return layer_norm(op, my_share(op.rows));
     case OpKind::linear:
-      return linear(op, my_share(op.rows));
+      return linear(op, index, my_share(op.rows));
     case OpKind::attention:
       return attention(op);
     case OpKind::mean:
@@ -119,9 +119,10 @@ void Runner::add_to_residual(const Op& op, std::size_t row, std::size_t channel,
 }
 
 std::size_t arena_size(const Network& network, std::size_t threads) {
-  return kAlignment + align(network.residual_values * sizeof(std::int32_t)) +
-         align(network.codes_a_bytes + kInputSlack) + align(network.codes_b_bytes + kInputSlack) +
-         threads * align(network.scratch_bytes);
+  return in_addresses(kAlignment + align(network.residual_values * sizeof(std::int32_t)) +
+                      align(network.codes_a_bytes + kInputSlack) +
+                      align(network.codes_b_bytes + kInputSlack) +
+                      threads * align(network.scratch_bytes));
 }
 
 Status run(const Network& network, std::span<const std::uint8_t> pixels, std::span<std::byte> arena,
@@ -138,9 +139,14 @@ Status run(const Network& network, std::span<const std::uint8_t> pixels, std::sp
                 options.statistics != nullptr ? *options.statistics : uncounted);
   for (std::size_t i = 0; i < network.header.op_count; ++i) {
     const Op op = operation(network, i);
-    runner.run(op);
+    runner.run(op, i);
     if (options.observer != nullptr) {
       runner.report(*options.observer, i, op);
+    }
+    const Progress* progress = options.progress;
+    if (progress != nullptr &&
+        progress->after_operation(progress->context, i + 1, network.header.op_count) != 0) {
+      return Status::stopped;
     }
   }
   return Status::ok;

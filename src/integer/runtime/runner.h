@@ -87,8 +87,9 @@ class Runner {
          std::span<std::int32_t> logits, const Kernels& kernels, const RunOptions& options,
          RunStatistics& statistics);
 
-  /// This thread's share of an operation, after waiting for what it needs of the others.
-  void run(const Op& op);
+  /// This thread's share of the operation at `index`, after waiting for what it needs of the
+  /// others.
+  void run(const Op& op, std::size_t index);
 
   /// Tells the observer what an operation has written.
   void report(const Observer& observer, std::size_t index, const Op& op) const;
@@ -116,7 +117,7 @@ class Runner {
   }
 
   // run.cpp
-  void compute(const Op& op);
+  void compute(const Op& op, std::size_t index);
   Range my_share(std::size_t count) const;
   Accesses& accesses(std::uint32_t buffer);
   void wait_for_others(const Op& op);
@@ -125,12 +126,12 @@ class Runner {
 
   // linear.cpp
   void embed(const Op& op, Range rows);
-  void linear(const Op& op, Range rows);
+  void linear(const Op& op, std::size_t index, Range rows);
   WeightPanel weight_panel(const Op& op, const InputBytes& bytes, std::size_t first,
                            const ProductScratch& scratch, Carver& packed) const;
   template <class Fill, class Finish>
-  void multiply(const Op& op, const InputBytes& bytes, Range rows, std::byte* packed_panels,
-                Fill fill, Finish finish);
+  void multiply(const Op& op, const ProductScratch& scratch, const InputBytes& bytes, Range rows,
+                std::byte* packed_panels, Fill fill, Finish finish);
   void start_from_positions(const Op& op, Range rows);
   void unfold_patches(const Op& op, const InputBytes& bytes, Range patches,
                       std::uint8_t* inputs) const;

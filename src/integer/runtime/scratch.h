@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
 #include "kernels/code_lookup.h"
 #include "kernels/kernels.h"
@@ -14,41 +15,52 @@ namespace bitlog2::runtime {
 /// Parts of the arena start at multiples of this.
 inline constexpr std::size_t kAlignment = 64;
 
-/// Rows that a linear layer takes through its weights at a time.
+/// Rows that a linear layer takes through its weights at a time: as they lie in their buffer, or in
+/// memory of their own.
 inline constexpr std::size_t kRowGroup = 9 * kRowChunk;
+inline constexpr std::size_t kCopiedRows = kRowChunk;
 
-constexpr std::size_t align(std::size_t bytes) {
-  return round_up(bytes, kAlignment);
+constexpr std::uint64_t align(std::uint64_t bytes) {
+  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+/// Bytes of memory as a size; the largest size, which no memory has, if they are more.
+constexpr std::size_t in_addresses(std::uint64_t bytes) {
+  constexpr std::uint64_t kMost = std::numeric_limits<std::size_t>::max();
+  return static_cast<std::size_t>(bytes < kMost ? bytes : kMost);
 }
 
 /// The first address from `memory` on where parts may start.
 inline std::byte* aligned(std::byte* memory) {
   const auto address = reinterpret_cast<std::uintptr_t>(memory);
-  return memory + (align(address) - address);
+  return memory + static_cast<std::size_t>(align(address) - address);
 }
 
-/// Takes arrays one behind the other from memory; of none, it measures.
+/// Takes arrays one behind the other from memory; of none, it measures: in 64 bits on any machine,
+/// as a file may ask for more than there are addresses.
 class Carver {
  public:
   explicit Carver(std::byte* memory) : memory_(memory) {}
 
   template <class T>
-  T* take(std::size_t count) {
-    auto* result = memory_ == nullptr ? nullptr : reinterpret_cast<T*>(memory_ + used_);
+  T* take(std::uint64_t count) {
+    auto* result = memory_ == nullptr
+                       ? nullptr
+                       : reinterpret_cast<T*>(memory_ + static_cast<std::size_t>(used_));
     used_ += align(count * sizeof(T));
     return result;
   }
 
-  std::size_t used() const { return used_; }
+  std::uint64_t used() const { return used_; }
 
  private:
   std::byte* memory_;
-  std::size_t used_ = 0;
+  std::uint64_t used_ = 0;
 };
 
 /// What rescale() needs of `width` channels.
 struct RescaleArrays {
-  RescaleArrays(Carver& carver, std::size_t width)
+  RescaleArrays(Carver& carver, std::uint64_t width)
       : zeros(carver.take<std::int32_t>(width)),
         constants(carver.take<std::int32_t>(width)),
         multipliers(carver.take<std::int32_t>(width)),
@@ -71,7 +83,8 @@ struct WeightPanel {
 
   WeightPanel(Carver& carver, const Op& op)
       : summary(carver.take<Summary>(1)),
-        values(carver.take<std::int8_t>(kPanelWidth * round_up(op.in_features, kDepthStep))),
+        values(carver.take<std::int8_t>(std::uint64_t{kPanelWidth} *
+                                        round_up(op.in_features, kDepthStep))),
         rescale(carver, kPanelWidth) {}
 
   /// As a kernel takes it; `first` is its first output.
@@ -107,7 +120,7 @@ struct PackedOp {
   CodeRuns* runs;  // of the table behind the layer, if it has runs
 };
 
-inline std::size_t packed_bytes(const Op& op) {
+inline std::uint64_t packed_bytes(const Op& op) {
   if (!has_weights(op)) {
     return 0;
   }
@@ -115,24 +128,31 @@ inline std::size_t packed_bytes(const Op& op) {
   Carver panel(nullptr);
   static_cast<void>(PackedOp(head, op));
   static_cast<void>(WeightPanel(panel, op));
-  return head.used() + (op.out_features + kPanelWidth - 1) / kPanelWidth * panel.used();
+  return head.used() +
+         std::uint64_t{op.out_features + kPanelWidth - 1} / kPanelWidth * panel.used();
 }
 
-/// embed, linear
+/// embed, linear. What they multiply is made of other bytes: of pixels, or of codes that may be
+/// overwritten if nothing else reads them.
 struct ProductScratch {
-  ProductScratch(std::byte* memory, const Op& op)
+  ProductScratch(std::byte* memory, const Op& op, bool reads_alone)
       : carver(memory),
-        row_group(op.rows < kRowGroup ? op.rows : kRowGroup),
-        inputs(carver.take<std::uint8_t>(row_group * op.in_features + kInputSlack)),
+        copies(static_cast<OpKind>(op.kind) == OpKind::embed || !reads_alone),
+        row_group(smaller(op.rows, copies ? kCopiedRows : kRowGroup)),
+        inputs(carver.take<std::uint8_t>(
+            copies ? std::uint64_t{row_group} * op.in_features + kInputSlack : 0)),
         row_sums(carver.take<std::int32_t>(row_group)),
         weights(carver, op),
         offsets(carver.take<std::int32_t>(kPanelWidth)),
         panel_sums(carver.take<std::int32_t>(kPanelWidth)),
         sums(carver.take<std::int32_t>(kRowChunk * kPanelWidth)) {}
 
+  static constexpr std::size_t smaller(std::size_t a, std::size_t b) { return a < b ? a : b; }
+
   Carver carver;
+  bool copies;
   std::size_t row_group;
-  std::uint8_t* inputs;
+  std::uint8_t* inputs;  // where it copies
   std::int32_t* row_sums;
   WeightPanel weights;  // where none are packed beforehand
   std::int32_t* offsets;
@@ -166,15 +186,17 @@ struct AttentionScratch {
         head_dim(op.heads == 0 ? 0 : op.out_features / op.heads),
         score_width(round_up(tokens, kLane)),
         context_width(round_up(head_dim, kLane)),
-        gathered(
-            carver.take<std::uint8_t>(op.window == 0 ? 0 : 3 * tokens * head_dim + kInputSlack)),
+        gathered(carver.take<std::uint8_t>(
+            op.window == 0 ? 0 : 3 * std::uint64_t{tokens} * head_dim + kInputSlack)),
         tokens_at(carver.take<std::uint32_t>(op.window == 0 ? 0 : tokens)),
         regions(carver.take<std::int32_t>(op.window == 0 ? 0 : tokens)),
-        bias(carver.take<std::int32_t>(op.score_bias == 0 || op.window == 0 ? 0 : tokens * tokens)),
-        keys(carver.take<std::int8_t>(score_width * round_up(head_dim, kDepthStep))),
+        bias(carver.take<std::int32_t>(
+            op.score_bias == 0 || op.window == 0 ? 0 : std::uint64_t{tokens} * tokens)),
+        keys(carver.take<std::int8_t>(std::uint64_t{score_width} * round_up(head_dim, kDepthStep))),
         key_offsets(carver.take<std::int32_t>(kPanelWidth)),
         key_sums(carver.take<std::int32_t>(score_width)),
-        values(carver.take<std::int8_t>(round_up(tokens, kDepthStep) * context_width)),
+        values(
+            carver.take<std::int8_t>(std::uint64_t{context_width} * round_up(tokens, kDepthStep))),
         query_sums(carver.take<std::int32_t>(kRowChunk)),
         scores(carver.take<std::int32_t>(kRowChunk * score_width)),
         weights(carver.take<std::byte>(weights_bytes(tokens))),
@@ -203,11 +225,12 @@ struct AttentionScratch {
   RescaleArrays context_rescale;
 };
 
-inline std::size_t scratch_bytes(const Op& op) {
+/// `reads_alone`: network.h.
+inline std::uint64_t scratch_bytes(const Op& op, bool reads_alone) {
   switch (static_cast<OpKind>(op.kind)) {
     case OpKind::embed:
     case OpKind::linear:
-      return ProductScratch(nullptr, op).carver.used();
+      return ProductScratch(nullptr, op, reads_alone).carver.used();
     case OpKind::layer_norm:
       return NormScratch(nullptr, op).carver.used();
     case OpKind::attention:

@@ -26,7 +26,7 @@ InputBytes::InputBytes(const std::int16_t* decode, std::size_t decode_size)
   for (std::size_t i = 0; i < size; ++i) {
     largest = decode[i] - smallest > largest ? decode[i] - smallest : largest;
     table[i] = static_cast<std::uint8_t>(decode[i] - smallest);
-    is_identity = is_identity && decode[i] == static_cast<std::int32_t>(i);
+    is_identity = is_identity && table[i] == i;
   }
 }
 
@@ -81,11 +81,11 @@ void fill_weight_panel(const Network& network, const Op& op, const InputBytes& b
 }
 
 std::size_t packed_size(const Network& network) {
-  std::size_t bytes = kAlignment;
+  std::uint64_t bytes = kAlignment;
   for (std::size_t i = 0; i < network.header.op_count; ++i) {
     bytes += packed_bytes(operation(network, i));
   }
-  return bytes;
+  return in_addresses(bytes);
 }
 
 void pack_weights(const Network& network, const Kernels& kernels, std::span<std::byte> memory) {

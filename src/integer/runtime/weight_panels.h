@@ -39,7 +39,7 @@ struct InputBytes {
   std::size_t size;
   std::int32_t smallest;
   std::int32_t largest = 0;  // of the bytes
-  bool is_identity = true;
+  bool is_identity = true;   // the bytes are the codes
   std::uint8_t table[256];
 };
 

@@ -48,26 +48,6 @@ std::int32_t* weights_row(const Weights& weights, std::size_t row) {
   return reinterpret_cast<std::int32_t*>(weights.memory) + row * weights.tokens;
 }
 
-/// m = floor(p * M) by one reciprocal a row.
-void codes_of_bitlog2(const AttentionRule& rule, const std::int32_t* scores, std::size_t tokens,
-                      std::int32_t* row) {
-  const Rounding rounding = rounding_of(rule);
-  const std::int32_t top_score = largest_of(scores, tokens);
-  std::uint64_t sum = 0;
-  for (std::size_t j = 0; j < tokens; ++j) {
-    const std::uint32_t power = power_of_two(distance(top_score, scores[j]));
-    row[j] = static_cast<std::int32_t>(power);
-    sum += power;
-  }
-  const std::uint64_t reciprocal = reciprocal_of(rule, sum);
-  for (std::size_t j = 0; j < tokens; ++j) {
-    const std::uint64_t exact = static_cast<std::uint64_t>(row[j]) * reciprocal >> 46;
-    const std::uint64_t m = exact < rule.multiplier ? exact : rule.multiplier - 1;
-    assert_proven(m < std::uint64_t{1} << 16);
-    row[j] = static_cast<std::int32_t>(rounded_weight(rounding, static_cast<std::uint32_t>(m)));
-  }
-}
-
 /// t = round(-2 log2(p / delta)) straight from the scores, without p itself.
 void codes_of_sqrt2(const AttentionRule& rule, std::int32_t log2_delta, const std::int32_t* scores,
                     std::size_t tokens, std::int32_t* row) {
@@ -357,6 +337,26 @@ std::uint32_t rounded_weight(const Rounding& rounding, std::uint32_t m) {
   return kept < rounding.largest ? kept : rounding.largest;
 }
 
+/// m = floor(p * M) by one reciprocal a row.
+void bitlog2_weights(const AttentionRule& rule, const std::int32_t* scores, std::size_t tokens,
+                     std::int32_t* weights) {
+  const Rounding rounding = rounding_of(rule);
+  const std::int32_t top_score = largest_of(scores, tokens);
+  std::uint64_t sum = 0;
+  for (std::size_t j = 0; j < tokens; ++j) {
+    const std::uint32_t power = power_of_two(distance(top_score, scores[j]));
+    weights[j] = static_cast<std::int32_t>(power);
+    sum += power;
+  }
+  const std::uint64_t reciprocal = reciprocal_of(rule, sum);
+  for (std::size_t j = 0; j < tokens; ++j) {
+    const std::uint64_t exact = static_cast<std::uint64_t>(weights[j]) * reciprocal >> 46;
+    const std::uint64_t m = exact < rule.multiplier ? exact : rule.multiplier - 1;
+    assert_proven(m < std::uint64_t{1} << 16);
+    weights[j] = static_cast<std::int32_t>(rounded_weight(rounding, static_cast<std::uint32_t>(m)));
+  }
+}
+
 void softmax_codes(const AttentionRule& rule, std::int32_t log2_delta, std::int32_t* scores,
                    std::size_t stride, const Weights& weights) {
   for (std::size_t r = 0; r < weights.rows; ++r) {
@@ -364,7 +364,7 @@ void softmax_codes(const AttentionRule& rule, std::int32_t log2_delta, std::int3
       codes_of_sqrt2(rule, log2_delta, scores + r * stride, weights.tokens,
                      weights_row(weights, r));
     } else {
-      codes_of_bitlog2(rule, scores + r * stride, weights.tokens, weights_row(weights, r));
+      bitlog2_weights(rule, scores + r * stride, weights.tokens, weights_row(weights, r));
     }
   }
 }

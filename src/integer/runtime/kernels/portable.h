@@ -30,6 +30,10 @@ void attend_values(const AttentionRule& rule, const Weights& weights, const Pane
 
 std::uint64_t multiply_in_registers(std::uint64_t rounds);
 
+/// A row of softmax_codes() of BitLog2: weights m^, which may take the place of the scores.
+void bitlog2_weights(const AttentionRule& rule, const std::int32_t* scores, std::size_t tokens,
+                     std::int32_t* weights);
+
 /// The second halves of rescale_to_codes() and rescale_and_add(): of values, no longer sums.
 void store_codes(const Sums& values, const CodeTable& table, std::uint8_t* codes,
                  std::size_t stride);

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <iterator>
 
+#include "built_for.h"
 #include "target_region.h"
 
 #if defined(__x86_64__)
@@ -20,6 +21,7 @@ const Kernels& avx512_vnni_kernels();
 const Kernels& avx_vnni_kernels();
 const Kernels& avx2_kernels();
 #elif defined(__aarch64__)
+const Kernels& neon_i8mm_kernels();
 const Kernels& neon_kernels();
 #endif
 
@@ -60,6 +62,15 @@ bool has_dot_products() {
   return false;
 #endif
 }
+
+bool has_matrix_products() {
+#if defined(__linux__)
+  constexpr unsigned long kI8mm = 1UL << 13;  // HWCAP2_I8MM, which older headers have not
+  return has_dot_products() && (getauxval(AT_HWCAP2) & kI8mm) != 0;
+#else
+  return false;
+#endif
+}
 #endif
 
 struct Table {
@@ -73,7 +84,10 @@ constexpr Table kTables[] = {
     {avx512_vbmi_kernels, has_avx512_vbmi},  {avx512_vnni_kernels, has_avx512_vnni},
     {avx_vnni_kernels, has_avx_vnni},        {avx2_kernels, has_avx2},
 #elif defined(__aarch64__)
+    {neon_i8mm_kernels, has_matrix_products},
     {neon_kernels, has_dot_products},
+#elif defined(__arm__) && defined(__ARM_FEATURE_DSP)
+    {kBuiltFor, [] { return true; }},
 #endif
     {portable_kernels, [] { return true; }},
 };

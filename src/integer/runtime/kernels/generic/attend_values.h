@@ -15,9 +15,11 @@ namespace {
 void multiply(const Inputs& inputs, std::size_t rows, const Panel& panel, std::int32_t* sums,
               std::size_t stride);
 
+/// Kernels::attend_values; kRows rows of the upper plane are multiplied at a time, on the stack.
 /// Sqrt2's is no product of bytes.
-inline void attend_values(const AttentionRule& rule, const Weights& weights, const Panel& values,
-                          std::int32_t zero, std::int32_t* context) {
+template <std::size_t kRows>
+inline void attend_values_by(const AttentionRule& rule, const Weights& weights, const Panel& values,
+                             std::int32_t zero, std::int32_t* context) {
   if (rule.kind == AttentionKind::sqrt2) {
     return portable::attend_values(rule, weights, values, zero, context);
   }
@@ -26,10 +28,14 @@ inline void attend_values(const AttentionRule& rule, const Weights& weights, con
   const std::size_t width = values.width;
   multiply({planes.low, planes.stride, kLargestByte}, weights.rows, values, context, width);
   if (*planes.has_high != 0) {
-    std::int32_t high[kRowChunk * kPanelWidth];
-    multiply({planes.high, planes.stride, kLargestByte}, weights.rows, values, high, width);
-    for (std::size_t i = 0; i < weights.rows * width; ++i) {
-      context[i] += high[i] * 256;
+    std::int32_t high[kRows * kPanelWidth];
+    for (std::size_t first = 0; first < weights.rows; first += kRows) {
+      const std::size_t rows = weights.rows - first < kRows ? weights.rows - first : kRows;
+      multiply({planes.high + first * planes.stride, planes.stride, kLargestByte}, rows, values,
+               high, width);
+      for (std::size_t i = 0; i < rows * width; ++i) {
+        context[first * width + i] += high[i] * 256;
+      }
     }
   }
   for (std::size_t r = 0; r < weights.rows; ++r) {
@@ -37,6 +43,11 @@ inline void attend_values(const AttentionRule& rule, const Weights& weights, con
       context[c] -= zero * planes.totals[r];
     }
   }
+}
+
+inline void attend_values(const AttentionRule& rule, const Weights& weights, const Panel& values,
+                          std::int32_t zero, std::int32_t* context) {
+  attend_values_by<kRowChunk>(rule, weights, values, zero, context);
 }
 
 }  // namespace
