@@ -22,13 +22,10 @@ from ._api import (
     loads,
     quantize,
 )
-from ._core import Error
+from ._error import Error
 from ._images import ImagesLike
 
 __version__ = _version("bitlog2")
-
-# Where users find it, also in messages and pickles.
-Error.__module__ = __name__
 
 __all__ = [
     "Error",

@@ -6,9 +6,10 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, cast, overload
 
 from . import _core, _torch
+from ._error import Error
 from ._images import BATCH, ImagesLike, StrPath, add_image, batches_of, is_path, items_of
 from ._progress import Progress, shown
 
@@ -122,7 +123,7 @@ class _Network:
         if len(batch) > 0:
             parts.append(self._core.crops(batch, False)[0])
         if not parts:
-            raise _core.Error("there are no images")
+            raise Error("there are no images")
         return _joined(parts)
 
     @overload
@@ -133,31 +134,25 @@ class _Network:
     @overload
     def predict(
         self, images: ImagesLike, top_k: int = 5, *, errors: Literal["return"]
-    ) -> list[list[Prediction] | _core.Error]: ...
+    ) -> list[list[Prediction] | Error]: ...
 
-    def predict(
-        self, images: ImagesLike, top_k: int = 5, errors: str = "raise"
-    ) -> list[Any]:
+    def predict(self, images: ImagesLike, top_k: int = 5, errors: str = "raise") -> list[Any]:
         """The `top_k` most probable classes of each image, the best first. With
         `errors="return"` an image that cannot be read has its Error in the list's place instead.
 
         Raises Error for an encoder, which has no classes."""
         if self._core.is_encoder:
-            raise _core.Error(
-                f"{self.name}: it has no classes, its output is an embedding; use embed()"
-            )
+            raise Error(f"{self.name}: it has no classes, its output is an embedding; use embed()")
         if errors not in ("raise", "return"):
-            raise _core.Error(f"errors is {errors!r}; give 'raise' or 'return'")
+            raise Error(f"errors is {errors!r}; give 'raise' or 'return'")
         if top_k < 1:
-            raise _core.Error(f"top_k is {top_k}; give 1 or more")
+            raise Error(f"top_k is {top_k}; give 1 or more")
         answers: list[Any] = []
         for batch in self._batches(images):
             logits, failures = self._core.run(batch, errors == "return")
             for row, failure in zip(logits, failures):
                 answers.append(
-                    self._core.best_classes(row, top_k)
-                    if failure is None
-                    else _core.Error(failure)
+                    self._core.best_classes(row, top_k) if failure is None else Error(failure)
                 )
         return answers
 
@@ -166,7 +161,7 @@ class _Network:
 
         Raises Error for a model that has classes: `Model.encoder()` makes an encoder of it."""
         if not self._core.is_encoder:
-            raise _core.Error(
+            raise Error(
                 f"{self.name}: it gives class scores; Model.encoder() gives embeddings, and can be"
                 " quantized, too"
             )
@@ -191,7 +186,7 @@ class _Network:
     @property
     def preprocessing(self) -> Preprocessing:
         """How photographs become crops."""
-        return self._core.preprocessing()
+        return cast(Preprocessing, self._core.preprocessing())
 
     @property
     def config(self) -> dict[str, Any]:
@@ -258,9 +253,9 @@ class Model(_Network):
             _torch.write_module(module, folder, processor)
             try:
                 return cls(_core.load_model(folder, "", "", image_size, threads))
-            except _core.Error as error:
+            except Error as error:
                 text = str(error).replace(folder, type(module).__name__)
-                raise _core.Error(text) from None
+                raise Error(text) from None
 
     def encoder(self, pool: str = "native") -> Model:
         """The same network without its classes, whose output is an embedding. `pool` says of
@@ -269,7 +264,7 @@ class Model(_Network):
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._source is None:
-            raise _core.Error(
+            raise Error(
                 "a model that was not loaded from files cannot be pickled; save it by its own"
                 " library and use Model.from_pretrained, or pickle what bitlog2.quantize makes of"
                 " it"
@@ -306,7 +301,7 @@ class QuantizedModel(_Network):
                     os.unlink(file.name)
                     raise
         except OSError as error:
-            raise _core.Error(f"{path}: cannot be written: {error.strerror}") from None
+            raise Error(f"{path}: cannot be written: {error.strerror}") from None
 
     def to_bytes(self) -> bytes:
         """The file's content; `loads` reads it."""
@@ -405,13 +400,13 @@ def quantize(
     Raises Error for settings that there are not, for no images, and for those that cannot be read.
     """
     if not isinstance(model, Model):
-        raise _core.Error(f"a {type(model).__name__} cannot be quantized; give a bitlog2.Model")
+        raise Error(f"a {type(model).__name__} cannot be quantized; give a bitlog2.Model")
     named = {name.replace("_", "-"): value for name, value in (parts or {}).items()}
     settings = _core.Scheme(scheme, w_bits, a_bits, recipe, named)
     with shown(progress, f"{model.name}: calibrating") as show:
         if is_path(images) and _is_dataset(os.fspath(images)):
             if not 1 <= calibration_images <= MAX_CALIBRATION_IMAGES:
-                raise _core.Error(
+                raise Error(
                     f"calibration_images is {calibration_images}; give 1 to"
                     f" {MAX_CALIBRATION_IMAGES}"
                 )
@@ -431,7 +426,7 @@ def _calibration_images(model: Model, images: ImagesLike) -> _core.Images:
     """The first 4096 images, without a look at more."""
     for batch in batches_of(model._core, images, MAX_CALIBRATION_IMAGES):
         if len(batch) > MAX_CALIBRATION_IMAGES:
-            raise _core.Error(
+            raise Error(
                 f"an array of {len(batch)} images is more than calibration takes, which is"
                 f" {MAX_CALIBRATION_IMAGES}; give a part of it"
             )
@@ -456,12 +451,12 @@ def evaluate(
 
     Raises Error for an encoder, for labels that the model has not, and where no image was read."""
     if model.is_encoder:
-        raise _core.Error(
+        raise Error(
             f"{model.name}: it has no classes, its output is an embedding; use embed(), or 'bitlog2"
             " eval --knn'"
         )
     if limit < 0 or sample < 0 or (limit and sample):
-        raise _core.Error("give limit or sample, a number of images, or neither")
+        raise Error("give limit or sample, a number of images, or neither")
     with shown(progress, f"{model.name}: evaluating") as show:
         measured = _core.evaluate(
             model._core,
@@ -474,12 +469,13 @@ def evaluate(
             show,
         )
     quantized = isinstance(model, QuantizedModel)
-    return {
+    row = {
         "model": model.name,
         "engine": "integer" if quantized else "fp32",
         "settings": model.settings if isinstance(model, QuantizedModel) else None,
         **measured,
     }
+    return cast(Evaluation, row)
 
 
 def compare(

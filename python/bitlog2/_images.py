@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, Union
 
 from . import _core
+from ._error import Error
 
 if TYPE_CHECKING:
     import numpy.typing
@@ -24,7 +25,7 @@ ImagesLike: TypeAlias = Union[
 BATCH = 256
 
 
-def is_path(images: object) -> bool:
+def is_path(images: object) -> TypeGuard[StrPath]:
     return isinstance(images, (str, os.PathLike))
 
 
@@ -48,7 +49,7 @@ def _add_array(target: _core.Images, array: Any) -> None:
     except TypeError:
         dtype = getattr(array, "dtype", "an unknown dtype")
         shape = list(getattr(array, "shape", []))
-        raise _core.Error(
+        raise Error(
             f"an array of {dtype} {shape} is not what this model sees; give pixels, uint8"
             " [N, S, S, 3], in the CPU's memory"
         ) from None
@@ -64,9 +65,7 @@ def add_image(target: _core.Images, item: Any) -> None:
     elif is_array(item):
         _add_array(target, item)
     else:
-        raise _core.Error(
-            f"an image may be a path, a PIL image or an array, not a {type(item).__name__}"
-        )
+        raise Error(f"an image may be a path, a PIL image or an array, not a {type(item).__name__}")
 
 
 def items_of(images: ImagesLike) -> Iterator[Any]:
@@ -78,7 +77,7 @@ def items_of(images: ImagesLike) -> Iterator[Any]:
     elif is_array(images) or is_picture(images):
         yield images
     elif isinstance(images, dict):
-        raise _core.Error("images may not be a dict; give the array in it")
+        raise Error("images may not be a dict; give the array in it")
     elif isinstance(images, Iterable):
         for item in images:
             if isinstance(item, (tuple, list)) and item and is_array(item[0]):
@@ -88,13 +87,15 @@ def items_of(images: ImagesLike) -> Iterator[Any]:
             else:
                 yield item
     else:
-        raise _core.Error(
+        raise Error(
             "images may be an array, a PIL image, a path, a folder or an iterable of these, not a"
             f" {type(images).__name__}"
         )
 
 
-def batches_of(network: _core.Network, images: ImagesLike, size: int = BATCH) -> Iterator[_core.Images]:
+def batches_of(
+    network: _core.Network, images: ImagesLike, size: int = BATCH
+) -> Iterator[_core.Images]:
     """All images in lists of at least `size`, but for the last; never an empty one.
 
     Raises Error where there is no image at all."""
@@ -107,12 +108,14 @@ def batches_of(network: _core.Network, images: ImagesLike, size: int = BATCH) ->
             yield batch
             batch = network.new_images()
     if none:
-        raise _core.Error("there are no images")
+        raise Error("there are no images")
     if len(batch) > 0:
         yield batch
 
 
-def encoded_images(network: _core.Network, contents: Iterable[bytes], names: Iterable[str]) -> _core.Images:
+def encoded_images(
+    network: _core.Network, contents: Iterable[bytes], names: Iterable[str]
+) -> _core.Images:
     """Images from the content of their files."""
     images = network.new_images()
     for content, name in zip(contents, names):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Union
+from typing import Any, TypeAlias
 
 #: True: tqdm's bar, if there is one; False: nothing; or what is called with (done, total).
-Progress = Union[bool, Callable[[int, int], Any]]
+Progress: TypeAlias = bool | Callable[[int, int], Any]
 
 
 @contextmanager

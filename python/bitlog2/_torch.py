@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from . import _core
+from ._error import Error
 
 _DTYPES = {
     "torch.float32": "F32",
@@ -78,7 +78,7 @@ def write_module(module: Any, folder: str, processor: Any = None) -> None:
     """The files of `module` in `folder`, as its library saves them. Raises Error for what is no
     module."""
     if not callable(getattr(module, "state_dict", None)):
-        raise _core.Error(
+        raise Error(
             f"a {type(module).__name__} is no PyTorch module; give one of timm, transformers or"
             " torchvision, or use Model.from_pretrained for files"
         )
@@ -87,5 +87,5 @@ def write_module(module: Any, folder: str, processor: Any = None) -> None:
     if processor is None:
         return
     if not callable(getattr(processor, "save_pretrained", None)):
-        raise _core.Error(f"a {type(processor).__name__} is no image processor of transformers")
+        raise Error(f"a {type(processor).__name__} is no image processor of transformers")
     processor.save_pretrained(folder)

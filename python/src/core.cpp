@@ -10,6 +10,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <exception>
 #include <span>
 #include <string>
 #include <vector>
@@ -170,12 +171,26 @@ void bind_jobs(nb::module_& module) {
              "progress"_a.none());
 }
 
+/// bitlog2::Error becomes Python's bitlog2.Error.
+void translate_errors() {
+  nb::object error = nb::module_::import_("bitlog2._error").attr("Error");
+  nb::register_exception_translator(
+      [](const std::exception_ptr& thrown, void* type) {
+        try {
+          std::rethrow_exception(thrown);
+        } catch (const Error& caught) {
+          PyErr_SetString(static_cast<PyObject*>(type), caught.what());
+        }
+      },
+      error.release().ptr());
+}
+
 }  // namespace
 }  // namespace bitlog2::python
 
 NB_MODULE(_core, module) {
   module.doc() = "The engine of the package bitlog2; see its own functions.";
-  nanobind::exception<bitlog2::Error>(module, "Error");
+  bitlog2::python::translate_errors();
   module.attr("attention_schemes") = [] {
     nanobind::list names;
     for (const bitlog2::AttentionScheme& scheme : bitlog2::kAttentionSchemes) {
