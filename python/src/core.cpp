@@ -18,8 +18,10 @@
 #include "bitlog2/dataset.h"
 #include "bitlog2/encoder.h"
 #include "bitlog2/error.h"
+#include "bitlog2/evaluate.h"
 #include "bitlog2/predictions.h"
 #include "images.h"
+#include "io/dataset_classes.h"
 #include "jobs.h"
 #include "network.h"
 
@@ -57,6 +59,17 @@ nb::list best_classes_of(const Network& network, const Row& logits, std::size_t 
   return result;
 }
 
+/// (first, among the first five, cross entropy) of one image.
+nb::tuple accuracy_of(const Row& logits, std::size_t label) {
+  if (label >= logits.size()) {
+    throw Error(
+        fmt::format("a label is {}, this model has classes 0 to {}", label, logits.size() - 1));
+  }
+  Accuracy accuracy;
+  accuracy.count(std::span(logits.data(), logits.size()), static_cast<int>(label));
+  return nb::make_tuple(accuracy.top1_correct > 0, accuracy.top5_correct > 0, accuracy.loss_sum);
+}
+
 std::unique_ptr<Network> encoder_of(Network& network, const std::string& pool) {
   LoadedModel loaded = {
       as_encoder(network.model(), find_embedding_pooling(pool)), {}, network.notes()};
@@ -74,6 +87,18 @@ std::vector<std::string> image_files(const std::filesystem::path& folder) {
     files.push_back(path.string());
   }
   return files;
+}
+
+/// The class of each folder, which are sorted bytewise.
+std::vector<int> class_folders(const Network& network, const std::vector<std::string>& folders,
+                               const std::string& where) {
+  std::vector<ClassFolder> named;
+  for (const std::string& folder : folders) {
+    named.push_back({folder});
+  }
+  const auto classes = static_cast<int>(network.config().num_classes);
+  return number_class_folders(named, {.count = classes, .names = network.class_names()}, where)
+      .classes;
 }
 
 void bind_images(nb::module_& module) {
@@ -136,6 +161,9 @@ void bind_opening(nb::module_& module) {
       "model"_a, "weights"_a, "config"_a, "image_size"_a, "threads"_a);
   module.def("open", &Network::open, "path"_a, "threads"_a, "isa"_a);
   module.def("from_bytes", &Network::from_bytes, "content"_a, "name"_a, "threads"_a, "isa"_a);
+  module.def(
+      "is_image_name", [](const std::string& name) { return is_image_name(name); }, "name"_a);
+  module.def("number_class_folders", &class_folders, "network"_a, "folders"_a, "where"_a);
   module.def("image_files", &image_files, "folder"_a, nb::call_guard<nb::gil_scoped_release>());
 }
 
@@ -167,6 +195,9 @@ void bind_jobs(nb::module_& module) {
       },
       "network"_a, "dataset"_a, "class_map"_a, "limit"_a, "sample"_a, "seed"_a, "strict"_a,
       "progress"_a.none());
+  module.def("accuracy", &accuracy_of, "logits"_a, "label"_a,
+             nb::sig("def accuracy(logits: numpy.typing.NDArray[numpy.float32], label: int) -> "
+                     "tuple[bool, bool, float]"));
   module.def("compare", &compare_networks, "model"_a, "quantized"_a, "images"_a,
              "progress"_a.none());
 }

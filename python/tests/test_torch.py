@@ -46,7 +46,9 @@ def test_timm(tmp_path: Path, name: str, options: dict[str, Any]) -> None:
     assert given.preprocessing == saved.preprocessing
     assert np.array_equal(given(PICTURES), saved(PICTURES))
     assert quantized_bytes(given) == quantized_bytes(saved)
-    pixels = timm.data.create_transform(**timm.data.resolve_model_data_config(module))
+    side = given.preprocessing["crop"]
+    data = timm.data.resolve_data_config({"input_size": (3, side, side)}, model=module)
+    pixels = timm.data.create_transform(**data)
     from PIL import Image
 
     batch = torch.stack([pixels(Image.open(path).convert("RGB")) for path in PICTURES])
