@@ -36,6 +36,9 @@ class Engine {
 
 std::unique_ptr<Engine> make_fp32_engine(Model model);
 
+/// The same of a model that others have, too.
+std::unique_ptr<Engine> make_fp32_engine(std::shared_ptr<const Model> model);
+
 /// Quantization simulated in float32, as the published system does it.
 std::unique_ptr<Engine> make_simulated_engine(const QuantizedModel& quantized);
 

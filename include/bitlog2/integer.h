@@ -88,6 +88,9 @@ class IntegerEngine final : public Engine {
   std::size_t packed_bytes() const;  ///< weights, packed for the kernels; 0: on the way
   std::size_t file_bytes() const;
 
+  /// The file's whole content, valid as long as the engine.
+  std::span<const std::byte> content() const;
+
   std::uint64_t saturations() const override;
 
   struct State;

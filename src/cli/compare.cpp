@@ -3,11 +3,12 @@
 #include <fmt/format.h>
 
 #include <CLI/App.hpp>
-#include <cmath>
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "bitlog2/distance.h"
 #include "bitlog2/error.h"
 #include "bitlog2/integer.h"
 #include "cli/commands.h"
@@ -28,38 +29,6 @@ struct CompareOptions {
   std::string pool;
   std::size_t images = 8;
   Output json;
-};
-
-/// Energies of a signal and of what differs from it, over many values; and cosines, each of one
-/// image.
-struct Distance {
-  double signal = 0;
-  double noise = 0;
-  double cosines = 0;
-  std::size_t images = 0;
-
-  /// Compares as far as both go: the integer engine leaves out tokens that nobody reads.
-  void add(std::span<const float> reference, std::span<const float> values) {
-    double reference_square = 0;
-    double square = 0;
-    double product = 0;
-    for (std::size_t i = 0; i < std::min(reference.size(), values.size()); ++i) {
-      const double expected = reference[i];
-      const double value = values[i];
-      reference_square += expected * expected;
-      square += value * value;
-      product += expected * value;
-      noise += (value - expected) * (value - expected);
-    }
-    signal += reference_square;
-    cosines += product / std::max(std::sqrt(reference_square * square), 1e-30);
-    ++images;
-  }
-  double decibels() const {
-    return noise == 0 ? 200 : 10 * std::log10(std::max(signal, 1e-30) / noise);
-  }
-  /// The mean over images.
-  double cosine() const { return cosines / static_cast<double>(images); }
 };
 
 struct LayerDistances {

@@ -3,15 +3,13 @@
 
 #include <CLI/App.hpp>
 #include <algorithm>
-#include <cmath>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <numeric>
 
-#include "base/elementary.h"
 #include "bitlog2/error.h"
 #include "bitlog2/integer.h"
+#include "bitlog2/predictions.h"
 #include "cli/commands.h"
 #include "cli/console.h"
 #include "cli/images.h"
@@ -33,12 +31,6 @@ struct PredictOptions {
   Output json;
 };
 
-struct Prediction {
-  std::size_t index;
-  std::string name;
-  double probability;
-};
-
 struct Predictor {
   std::unique_ptr<Engine> engine;
   std::vector<std::string> class_names;
@@ -54,27 +46,6 @@ Predictor load_predictor(const PredictOptions& options) {
   require_classes(engine->config(), options.quantized);
   std::vector<std::string> names = engine->info().class_names;
   return {std::move(engine), std::move(names)};
-}
-
-/// The `count` most probable classes, best first.
-std::vector<Prediction> best_classes(std::span<const float> logits,
-                                     const std::vector<std::string>& names, std::size_t count) {
-  std::vector<std::size_t> order(logits.size());
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::size_t a, std::size_t b) { return logits[a] > logits[b]; });
-  double sum = 0;
-  for (const float logit : logits) {
-    sum += elementary::exp(static_cast<double>(logit - logits[order[0]]));
-  }
-  std::vector<Prediction> predictions;
-  for (std::size_t i = 0; i < std::min(count, order.size()); ++i) {
-    const std::size_t index = order[i];
-    predictions.push_back(
-        {index, index < names.size() ? names[index] : "",
-         elementary::exp(static_cast<double>(logits[index] - logits[order[0]])) / sum});
-  }
-  return predictions;
 }
 
 /// What became of one image.

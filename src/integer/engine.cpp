@@ -232,6 +232,10 @@ std::size_t IntegerEngine::file_bytes() const {
   return state_->bytes.size();
 }
 
+std::span<const std::byte> IntegerEngine::content() const {
+  return state_->bytes;
+}
+
 std::uint64_t IntegerEngine::saturations() const {
   return state_->saturations;
 }

@@ -18,9 +18,9 @@ std::vector<float> run(const Model& model, std::span<const float> images, Quanti
 
 class Fp32Engine final : public Engine {
  public:
-  explicit Fp32Engine(Model model) : model_(std::move(model)) {}
+  explicit Fp32Engine(std::shared_ptr<const Model> model) : model_(std::move(model)) {}
 
-  const ModelConfig& config() const override { return model_.config; }
+  const ModelConfig& config() const override { return model_->config; }
 
   std::vector<float> logits(std::span<const RgbImage> crops) const override {
     ThreadPool serial(1);
@@ -28,11 +28,11 @@ class Fp32Engine final : public Engine {
   }
 
   std::vector<float> logits(std::span<const RgbImage> crops, ThreadPool& pool) const override {
-    return run_fp32(model_, normalised_batch(crops, model_.config.preprocessing), pool);
+    return run_fp32(*model_, normalised_batch(crops, model_->config.preprocessing), pool);
   }
 
  private:
-  Model model_;
+  std::shared_ptr<const Model> model_;
 };
 
 class SimulatedEngine final : public Engine {
@@ -90,6 +90,10 @@ std::string float_isa() {
 }
 
 std::unique_ptr<Engine> make_fp32_engine(Model model) {
+  return make_fp32_engine(std::make_shared<const Model>(std::move(model)));
+}
+
+std::unique_ptr<Engine> make_fp32_engine(std::shared_ptr<const Model> model) {
   return std::make_unique<Fp32Engine>(std::move(model));
 }
 

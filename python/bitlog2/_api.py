@@ -1,0 +1,492 @@
+"""Models, quantized models, and what is done with both."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, cast, overload
+
+from . import _core, _torch
+from ._error import Error
+from ._images import BATCH, ImagesLike, StrPath, add_image, batches_of, is_path, items_of
+from ._progress import Progress, shown
+
+if TYPE_CHECKING:
+    import numpy
+    import pandas
+    from numpy.typing import NDArray
+
+#: The most images that calibrate, as for the program.
+MAX_CALIBRATION_IMAGES = 4096
+
+#: Names of the attention schemes that `quantize` takes.
+attention_schemes: tuple[str, ...] = _core.attention_schemes
+
+
+class Prediction(TypedDict):
+    """A class that an image may show."""
+
+    index: int
+    label: str
+    probability: float
+
+
+class Evaluation(TypedDict):
+    """Accuracy over a dataset; `top1` and `top5` in percent, `loss` the mean cross entropy."""
+
+    model: str
+    engine: str
+    settings: str | None
+    images: int
+    top1: float
+    top5: float
+    loss: float
+    seconds: float
+    skipped: list[str]
+    notes: list[str]
+
+
+class LayerDistance(TypedDict):
+    """How far a layer's output in integers is from that in float32."""
+
+    layer: str
+    integer_to_fp32_db: float
+    integer_to_fp32_cosine: float
+
+
+class Preprocessing(TypedDict):
+    """How a photograph becomes a crop [S, S, 3], and its pixels what the network computes with."""
+
+    resize: int
+    crop: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str
+    keep_proportions: bool
+
+
+Row = TypeVar("Row")
+
+
+class Table(list[Row]):
+    """A list of dicts that have the same keys."""
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The same as a DataFrame; pandas must be installed."""
+        import pandas
+
+        return pandas.DataFrame(list(self))
+
+
+def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
+    import numpy
+
+    return parts[0] if len(parts) == 1 else numpy.concatenate(parts)
+
+
+class _Network:
+    """What a float model and a quantized one have in common. Calls may come from any number of
+    threads at once; Python's lock is not held while the engine computes."""
+
+    def __init__(self, core: _core.Network) -> None:
+        self._core = core
+
+    def __call__(self, images: ImagesLike) -> NDArray[numpy.float32]:
+        """Logits, float32 [N, classes]; an encoder's embeddings, float32 [N, size].
+
+        `images` are crops as the network sees them, uint8 [N, S, S, 3] or [S, S, 3] with
+        S = `preprocessing["crop"]`, in any memory layout and from any library with DLPack; or
+        normalised ones, float32 or float64 [N, 3, S, S]; or photographs, which are resized and
+        cropped first: PIL images, paths, a folder; or an iterable of these.
+
+        Raises Error for no image, one that cannot be read, and arrays of other dtypes and shapes.
+        """
+        return _joined([self._core.run(batch, False)[0] for batch in self._batches(images)])
+
+    def preprocess(self, images: ImagesLike) -> NDArray[numpy.uint8]:
+        """The crops that the network sees, uint8 [N, S, S, 3]; `images` as for a call, but arrays
+        may be photographs of any size, uint8 [height, width, 3]."""
+        side = self._core.preprocessing()["crop"]
+        batch = self._core.new_images()
+        parts = []
+        for item in items_of(images):
+            shape = tuple(getattr(item, "shape", ()))
+            if len(shape) == 3 and shape[2] == 3 and shape[:2] != (side, side):
+                batch.add_photograph(item)
+            else:
+                add_image(batch, item)
+            if len(batch) >= BATCH:
+                parts.append(self._core.crops(batch, False)[0])
+                batch = self._core.new_images()
+        if len(batch) > 0:
+            parts.append(self._core.crops(batch, False)[0])
+        if not parts:
+            raise Error("there are no images")
+        return _joined(parts)
+
+    @overload
+    def predict(
+        self, images: ImagesLike, top_k: int = 5, errors: Literal["raise"] = "raise"
+    ) -> list[list[Prediction]]: ...
+
+    @overload
+    def predict(
+        self, images: ImagesLike, top_k: int = 5, *, errors: Literal["return"]
+    ) -> list[list[Prediction] | Error]: ...
+
+    def predict(self, images: ImagesLike, top_k: int = 5, errors: str = "raise") -> list[Any]:
+        """The `top_k` most probable classes of each image, the best first. With
+        `errors="return"` an image that cannot be read has its Error in the list's place instead.
+
+        Raises Error for an encoder, which has no classes."""
+        if self._core.is_encoder:
+            raise Error(f"{self.name}: it has no classes, its output is an embedding; use embed()")
+        if errors not in ("raise", "return"):
+            raise Error(f"errors is {errors!r}; give 'raise' or 'return'")
+        if top_k < 1:
+            raise Error(f"top_k is {top_k}; give 1 or more")
+        answers: list[Any] = []
+        for batch in self._batches(images):
+            logits, failures = self._core.run(batch, errors == "return")
+            for row, failure in zip(logits, failures):
+                answers.append(
+                    self._core.best_classes(row, top_k) if failure is None else Error(failure)
+                )
+        return answers
+
+    def embed(self, images: ImagesLike, normalize: bool = False) -> NDArray[numpy.float32]:
+        """Embeddings, float32 [N, size]; divided by their Euclidean norms if `normalize`.
+
+        Raises Error for a model that has classes: `Model.encoder()` makes an encoder of it."""
+        if not self._core.is_encoder:
+            raise Error(
+                f"{self.name}: it gives class scores; Model.encoder() gives embeddings, and can be"
+                " quantized, too"
+            )
+        embeddings = self(images)
+        if normalize:
+            import numpy
+
+            norms = numpy.linalg.norm(embeddings.astype(numpy.float64), axis=1, keepdims=True)
+            embeddings = (embeddings / numpy.where(norms > 0, norms, 1)).astype(numpy.float32)
+        return embeddings
+
+    @property
+    def name(self) -> str:
+        """The published name, or "custom"."""
+        return self._core.name
+
+    @property
+    def labels(self) -> list[str]:
+        """One name for each class; empty where they are not known."""
+        return self._core.class_names
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How photographs become crops."""
+        return cast(Preprocessing, self._core.preprocessing())
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The architecture, with the keys of the program's --config."""
+        config: dict[str, Any] = json.loads(self._core.config_json)
+        return config
+
+    @property
+    def threads(self) -> int:
+        """Threads that a call computes on."""
+        return self._core.threads
+
+    @property
+    def is_encoder(self) -> bool:
+        """Whether the output is an embedding, not the scores of classes."""
+        return self._core.is_encoder
+
+    @property
+    def notes(self) -> list[str]:
+        """Lines on what was assumed or passed over when the model was loaded, or which images could
+        not calibrate and what replaced them."""
+        return self._core.notes
+
+    def _batches(self, images: ImagesLike) -> Iterable[_core.Images]:
+        return batches_of(self._core, images)
+
+
+class Model(_Network):
+    """A model in float32, as it was trained. `from_pretrained` and `from_torch` make one."""
+
+    _source: tuple[str, str, str, int, int] | None = None
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: StrPath = "",
+        *,
+        weights: StrPath = "",
+        config: StrPath = "",
+        image_size: int = 0,
+        threads: int = 0,
+    ) -> Model:
+        """A model from files: a folder as timm or transformers save it, a checkpoint
+        (.safetensors, .pth, …), a repository in the Hugging Face cache, or a published name such
+        as "deit_tiny". `weights` and `config` as the program's options; `image_size`: side of the
+        input, pixels, 0: as the files say; `threads`: 0: all.
+
+        Raises Error that says what is missing, or which tensors do not fit."""
+        source = (os.fspath(model), os.fspath(weights), os.fspath(config), image_size, threads)
+        made = cls(_core.load_model(*source))
+        made._source = source
+        return made
+
+    @classmethod
+    def from_torch(
+        cls, module: Any, *, processor: Any = None, image_size: int = 0, threads: int = 0
+    ) -> Model:
+        """A model from a module of timm, transformers or torchvision: its weights are copied, and
+        the module is not kept. `processor` is an image processor of transformers; without one,
+        that library's default preprocessing is taken (`notes` says so).
+
+        Raises Error for a module that is no known architecture, and says what differs."""
+        with tempfile.TemporaryDirectory(prefix="bitlog2-") as folder:
+            _torch.write_module(module, folder, processor)
+            try:
+                return cls(_core.load_model(folder, "", "", image_size, threads))
+            except Error as error:
+                text = str(error).replace(folder, type(module).__name__)
+                raise Error(text) from None
+
+    def encoder(self, pool: str = "native") -> Model:
+        """The same network without its classes, whose output is an embedding. `pool` says of
+        which tokens: "native", "class", "mean", "map" or "projection"."""
+        return Model(self._core.encoder(pool))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._source is None:
+            raise Error(
+                "a model that was not loaded from files cannot be pickled; save it by its own"
+                " library and use Model.from_pretrained, or pickle what bitlog2.quantize makes of"
+                " it"
+            )
+        return _reload, self._source
+
+    def __repr__(self) -> str:
+        return f"<bitlog2.Model {self.name}>"
+
+
+def _reload(model: str, weights: str, config: str, image_size: int, threads: int) -> Model:
+    return Model.from_pretrained(
+        model, weights=weights, config=config, image_size=image_size, threads=threads
+    )
+
+
+class QuantizedModel(_Network):
+    """A model that runs in integers. `quantize` makes one, `load` opens one's file."""
+
+    def save(self, path: StrPath) -> None:
+        """Writes the file that `load` and the program read: first under another name beside it, so
+        that no half of it is ever there."""
+        path = os.fspath(path)
+        folder, name = os.path.split(os.path.realpath(path))
+        try:
+            with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{name}.", delete=False) as file:
+                try:
+                    file.write(self.to_bytes())
+                    file.flush()
+                    os.fsync(file.fileno())
+                    os.chmod(file.name, 0o666 & ~_umask())
+                    os.replace(file.name, os.path.join(folder, name))
+                except BaseException:
+                    os.unlink(file.name)
+                    raise
+        except OSError as error:
+            raise Error(f"{path}: cannot be written: {error.strerror}") from None
+
+    def to_bytes(self) -> bytes:
+        """The file's content; `loads` reads it."""
+        return self._core.content()
+
+    @property
+    def settings(self) -> str:
+        """Scheme and bits: "BitLog2_Half_16.w4a8"."""
+        return self._core.settings
+
+    @property
+    def recipe(self) -> dict[str, str]:
+        """How it was calibrated, part by part."""
+        recipe: dict[str, str] = json.loads(self._core.recipe_json)
+        return recipe
+
+    @property
+    def isa(self) -> str:
+        """The instruction set whose kernels run."""
+        return self._core.isa
+
+    @property
+    def file_bytes(self) -> int:
+        """Size of the file."""
+        return self._core.file_bytes
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory that running takes: the file, weights packed for the kernels, and what each thread
+        works in."""
+        core = self._core
+        return core.file_bytes + core.packed_bytes + core.threads * core.arena_bytes
+
+    @property
+    def saturations(self) -> int:
+        """Values that were too large for the arithmetic and were cut off, in all runs so far."""
+        return self._core.saturations
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _core_loads, (self.to_bytes(), self.name, self.threads)
+
+    def __repr__(self) -> str:
+        return f"<bitlog2.QuantizedModel {self.name} {self.settings}>"
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _core_loads(content: bytes, name: str, threads: int) -> QuantizedModel:
+    return loads(content, name=name, threads=threads)
+
+
+def load(path: StrPath, *, threads: int = 0, isa: str = "") -> QuantizedModel:
+    """Opens a quantized file, in place. `threads`: 0: all that this process may run on; `isa`:
+    an instruction set for the kernels, "": the machine's best.
+
+    Raises Error if the file is damaged, no quantized model, or of another version."""
+    return QuantizedModel(_core.open(os.fspath(path), threads, isa))
+
+
+def loads(
+    content: bytes, *, name: str = "bytes", threads: int = 0, isa: str = ""
+) -> QuantizedModel:
+    """The same from a file's content; `name` is for messages."""
+    return QuantizedModel(_core.from_bytes(content, name, threads, isa))
+
+
+def quantize(
+    model: Model,
+    images: ImagesLike,
+    *,
+    scheme: str = "BitLog2_Half_16",
+    w_bits: int = 4,
+    a_bits: int = 4,
+    recipe: str = "repq",
+    parts: Mapping[str, str] | None = None,
+    calibration_images: int = 32,
+    seed: int = 0,
+    progress: Progress = False,
+) -> QuantizedModel:
+    """Calibrates `model` on a few images without labels and lowers it to integers.
+
+    `images`: a dataset's path, of which `calibration_images` are drawn by `seed`, exactly as
+    `bitlog2 quantize --dataset` does it; or images as for a call of the model, all of which
+    calibrate. An iterator, such as a DataLoader, is read once; where it gives (images, labels), the
+    labels are left out. At most 4096 images are taken and held, as 8-bit crops.
+
+    `scheme`: one of `attention_schemes`; `w_bits`, `a_bits`: 2 to 8; `recipe`: "repq", the
+    published system, or "best"; `parts`: changes to the recipe, such as
+    {"weight_rounding": "gptq"}; `progress`: True: a bar where tqdm is installed and stderr is a
+    terminal, or what is called with (layers done, layers).
+
+    Raises Error for settings that there are not, for no images, and for those that cannot be read.
+    """
+    if not isinstance(model, Model):
+        raise Error(f"a {type(model).__name__} cannot be quantized; give a bitlog2.Model")
+    named = {name.replace("_", "-"): value for name, value in (parts or {}).items()}
+    settings = _core.Scheme(scheme, w_bits, a_bits, recipe, named)
+    with shown(progress, f"{model.name}: calibrating") as show:
+        if is_path(images) and _is_dataset(os.fspath(images)):
+            if not 1 <= calibration_images <= MAX_CALIBRATION_IMAGES:
+                raise Error(
+                    f"calibration_images is {calibration_images}; give 1 to"
+                    f" {MAX_CALIBRATION_IMAGES}"
+                )
+            core = _core.quantize_with_dataset(
+                model._core, os.fspath(images), calibration_images, seed, settings, show
+            )
+        else:
+            core = _core.quantize(model._core, _calibration_images(model, images), settings, show)
+    return QuantizedModel(core)
+
+
+def _is_dataset(path: str) -> bool:
+    return os.path.isdir(path) or path.endswith(".safetensors")
+
+
+def _calibration_images(model: Model, images: ImagesLike) -> _core.Images:
+    """The first 4096 images, without a look at more."""
+    for batch in batches_of(model._core, images, MAX_CALIBRATION_IMAGES):
+        if len(batch) > MAX_CALIBRATION_IMAGES:
+            raise Error(
+                f"an array of {len(batch)} images is more than calibration takes, which is"
+                f" {MAX_CALIBRATION_IMAGES}; give a part of it"
+            )
+        return batch
+    raise AssertionError("batches_of gives a batch or raises Error")
+
+
+def evaluate(
+    model: Model | QuantizedModel,
+    dataset: StrPath,
+    *,
+    class_map: StrPath = "",
+    limit: int = 0,
+    sample: int = 0,
+    seed: int = 0,
+    strict: bool = False,
+    progress: Progress = False,
+) -> Evaluation:
+    """Accuracy over a dataset of labelled images, in the layouts that `bitlog2 eval` reads, and
+    with its numbers. `limit`: the first so many images; `sample`: so many, spread over the classes;
+    `strict`: an image that cannot be read is an Error, not skipped.
+
+    Raises Error for an encoder, for labels that the model has not, and where no image was read."""
+    if model.is_encoder:
+        raise Error(
+            f"{model.name}: it has no classes, its output is an embedding; use embed(), or 'bitlog2"
+            " eval --knn'"
+        )
+    if limit < 0 or sample < 0 or (limit and sample):
+        raise Error("give limit or sample, a number of images, or neither")
+    with shown(progress, f"{model.name}: evaluating") as show:
+        measured = _core.evaluate(
+            model._core,
+            os.fspath(dataset),
+            os.fspath(class_map),
+            limit,
+            sample,
+            seed,
+            strict,
+            show,
+        )
+    quantized = isinstance(model, QuantizedModel)
+    row = {
+        "model": model.name,
+        "engine": "integer" if quantized else "fp32",
+        "settings": model.settings if isinstance(model, QuantizedModel) else None,
+        **measured,
+    }
+    return cast(Evaluation, row)
+
+
+def compare(
+    model: Model, quantized: QuantizedModel, images: ImagesLike, *, progress: Progress = False
+) -> Table[LayerDistance]:
+    """How far the quantized model is from the float one, layer by layer in order of execution:
+    signal-to-noise ratio in dB over all images, and the mean cosine similarity of an image's
+    output. Eight images are enough.
+
+    Raises Error for two different networks."""
+    with shown(progress, f"{model.name}: comparing") as show:
+        batches = batches_of(model._core, images, MAX_CALIBRATION_IMAGES)
+        rows = _core.compare(model._core, quantized._core, next(iter(batches)), show)
+    return Table(rows)

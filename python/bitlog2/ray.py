@@ -1,0 +1,541 @@
+"""Many machines, by Ray: callable classes for `ray.data.Dataset.map_batches`, and a job that labels,
+embeds or measures all images of a folder on any file system that pyarrow reads.
+
+    python -m bitlog2.ray predict --model vit.safetensors --images s3://bucket/photos \\
+        --output s3://bucket/answers
+
+`pip install "bitlog2[ray]"` installs what this needs. docs/distributed.md has more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import posixpath
+import sys
+import uuid
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy
+import pyarrow
+import pyarrow.parquet
+import ray
+import ray.data
+from pyarrow import fs
+
+from . import _core
+from ._api import QuantizedModel, load, loads
+from ._error import Error
+
+#: A quantized file's path on every machine, its content, or the model itself.
+ModelLike: TypeAlias = str | bytes | QuantizedModel
+
+#: Columns of a batch.
+Batch = dict[str, Any]
+
+#: Images of one file of the output, which one worker has in memory as crops.
+SHARD_IMAGES = 256
+
+_MANIFEST = "_bitlog2.json"  # Parquet readers pass over names that begin with _
+_EVALUATION_BATCH = 64  # of EvaluationOptions in bitlog2/evaluate.h
+_VALIDATION_FOLDERS = ("val", "validation", "valid", "test")
+
+
+def _opened(model: ModelLike, threads: int) -> QuantizedModel:
+    if isinstance(model, QuantizedModel):
+        return loads(model.to_bytes(), name=model.name, threads=threads)
+    if isinstance(model, bytes):
+        return loads(model, threads=threads)
+    return load(model, threads=threads)
+
+
+def _objects(values: Sequence[Any]) -> numpy.ndarray[Any, Any]:
+    """A column of any objects, None among them."""
+    column = numpy.empty(len(values), dtype=object)
+    column[:] = list(values)
+    return column
+
+
+def _decoded(network: QuantizedModel, batch: Batch) -> tuple[Any, list[str | None]]:
+    """Crops of the files' contents in column "bytes", and why some are none."""
+    contents = batch["bytes"]
+    names = batch.get("path", [f"image {i} of a batch" for i in range(len(contents))])
+    images = network._core.new_images()
+    for content, name in zip(contents, names, strict=True):
+        images.add_encoded(bytes(content), str(name))
+    return network._core.crops(images, True)
+
+
+class Decoder:
+    """JPEG and the other formats, decoded, resized and cropped: the stage that takes longest.
+
+    Takes a batch with the column "bytes", the contents of image files, and perhaps "path". Gives it
+    with "crop", uint8 [S, S, 3], and "error", None or why there is none, in the place of "bytes".
+    """
+
+    def __init__(self, model: ModelLike, threads: int = 1) -> None:
+        self._model = _opened(model, threads)
+
+    def __call__(self, batch: Batch) -> Batch:
+        crops, errors = _decoded(self._model, batch)
+        kept = {name: column for name, column in batch.items() if name != "bytes"}
+        return {**kept, "crop": crops, "error": _objects(errors)}
+
+
+class _Runner:
+    """What Classifier and Embedder share."""
+
+    def __init__(self, model: ModelLike, threads: int) -> None:
+        self._model = _opened(model, threads)
+
+    def _run(self, batch: Batch) -> tuple[Any, list[str | None], Batch]:
+        """Logits; errors; and the columns that stay."""
+        if "crop" in batch:
+            crops = numpy.ascontiguousarray(numpy.stack(list(batch["crop"])))
+            # A column of nothing but None comes as NaN.
+            given = batch.get("error", [None] * len(crops))
+            errors = [error if isinstance(error, str) else None for error in given]
+        elif "bytes" in batch:
+            crops, errors = _decoded(self._model, batch)
+        else:
+            raise Error(f"a batch has the columns {', '.join(batch)}; 'crop' or 'bytes' is needed")
+        kept = {name: batch[name] for name in batch if name not in ("bytes", "crop", "error")}
+        return self._model(crops), errors, kept
+
+
+class Classifier(_Runner):
+    """The classes of images, for `map_batches`.
+
+    Takes a batch with the column "crop", uint8 [S, S, 3] as Decoder gives it, or "bytes". Gives it
+    with the columns "index", "label" and "probability", each a list of the `top_k` most probable
+    classes, the best first, and "error"; other columns stay. The constructor opens the model, on
+    each worker once; `threads` should be the worker's num_cpus."""
+
+    def __init__(self, model: ModelLike, top_k: int = 5, threads: int = 1) -> None:
+        super().__init__(model, threads)
+        if self._model.is_encoder:
+            raise Error("the model has no classes, its output is an embedding; use Embedder")
+        self._top_k = top_k
+
+    def __call__(self, batch: Batch) -> Batch:
+        logits, errors, kept = self._run(batch)
+        answers = [
+            [] if error else self._model._core.best_classes(row, self._top_k)
+            for row, error in zip(logits, errors, strict=True)
+        ]
+        columns = {
+            key: _objects([[best[key] for best in answer] for answer in answers])
+            for key in ("index", "label", "probability")
+        }
+        return {**kept, **columns, "error": _objects(errors)}
+
+
+class Embedder(_Runner):
+    """The embeddings of images, for `map_batches`: as Classifier, with the column "embedding",
+    float32 [size], NaN where there is an error."""
+
+    def __init__(self, model: ModelLike, normalize: bool = False, threads: int = 1) -> None:
+        super().__init__(model, threads)
+        if not self._model.is_encoder:
+            raise Error("the model gives class scores; quantize Model.encoder(), or use Classifier")
+        self._normalize = normalize
+
+    def __call__(self, batch: Batch) -> Batch:
+        embeddings, errors, kept = self._run(batch)
+        if self._normalize:
+            norms = numpy.linalg.norm(embeddings.astype(numpy.float64), axis=1, keepdims=True)
+            embeddings = (embeddings / numpy.where(norms > 0, norms, 1)).astype(numpy.float32)
+        embeddings[[error is not None for error in errors]] = numpy.nan
+        return {**kept, "embedding": embeddings, "error": _objects(errors)}
+
+
+class _Scorer(_Runner):
+    """Accuracy, image by image, by the column "label"."""
+
+    def __call__(self, batch: Batch) -> Batch:
+        logits, errors, kept = self._run(batch)
+        columns: dict[str, list[Any]] = {"top1": [], "top5": [], "loss": []}
+        for row, label, error in zip(logits, batch["label"], errors, strict=True):
+            counted = (None,) * 3 if error else _core.accuracy(row, int(label))
+            for column, value in zip(columns.values(), counted, strict=True):
+                column.append(value)
+        return {**kept, **columns, "error": _objects(errors)}
+
+
+# The job. A shard is a range of the images in the order of their paths; it becomes one file of the
+# output. Who computes a shard again, because a machine went, writes the same file again.
+
+
+def _file_system(uri: str) -> tuple[fs.FileSystem, str]:
+    try:
+        if "://" not in uri:
+            return fs.LocalFileSystem(), os.path.abspath(uri)
+        system, path = fs.FileSystem.from_uri(uri)
+        return system, path
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        raise Error(f"{uri}: cannot be opened: {_line(error)}") from None
+
+
+def _line(error: BaseException) -> str:
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if number else " ".join(str(error).split())
+
+
+def _listed(system: fs.FileSystem, root: str, uri: str) -> list[str]:
+    """Paths of all images below `root`, relative to it, in byte order."""
+    try:
+        files = system.get_file_info(fs.FileSelector(root, recursive=True))
+    except OSError as error:
+        raise Error(f"{uri}: cannot be listed: {_line(error)}") from None
+    paths = [posixpath.relpath(file.path, root) for file in files if file.is_file]
+    images = [
+        path
+        for path in paths
+        if _core.is_image_name(posixpath.basename(path))
+        and not any(part.startswith(".") for part in path.split("/"))
+    ]
+    if not images:
+        raise Error(f"{uri}: there are no images in it, and {len(paths)} other files")
+    return sorted(images, key=os.fsencode)
+
+
+def _class_indices(paths: list[str], model: QuantizedModel, uri: str) -> list[int]:
+    """The class of each image by its folder, as `bitlog2 eval` numbers folders."""
+    of_image = [path.split("/")[0] if "/" in path else "" for path in paths]
+    folders = sorted(set(of_image), key=os.fsencode)
+    if "" in folders:
+        raise Error(
+            f"{uri}: {paths[of_image.index('')]} is in no class's folder; evaluate needs one"
+        )
+    numbers = dict(zip(folders, _core.number_class_folders(model._core, folders, uri), strict=True))
+    return [numbers[folder] for folder in of_image]
+
+
+def _read(system: fs.FileSystem, path: str) -> tuple[bytes, str | None]:
+    """A file's content, or why there is none."""
+    try:
+        with system.open_input_file(path) as file:
+            return file.read(), None
+    except OSError as error:
+        return b"", f"{path}: cannot be read ({_line(error)})"
+
+
+class _ShardDecoder:
+    """Reads and decodes one shard, a row of the job, after the other."""
+
+    def __init__(self, model: bytes, uri: str) -> None:
+        self._decoder = Decoder(model)
+        self._system, self._root = _file_system(uri)
+
+    def __call__(self, batch: Batch) -> Batch:
+        paths = [str(path) for path in batch["paths"][0]]
+        read = [_read(self._system, posixpath.join(self._root, path)) for path in paths]
+        decoded = self._decoder({"path": paths, "bytes": [content for content, _ in read]})
+        errors = [
+            unread or damaged for (_, unread), damaged in zip(read, decoded["error"], strict=True)
+        ]
+        crops = decoded["crop"]
+        return {
+            "shard": batch["shard"],
+            "paths": _objects([paths]),
+            "labels": batch["labels"],
+            "crops": _objects([crops.tobytes()]),
+            "side": [crops.shape[1]],
+            "errors": _objects([json.dumps(errors)]),
+        }
+
+
+class _ShardWriter:
+    """Runs one shard after the other and writes the files."""
+
+    def __init__(self, command: str, model: bytes, options: dict[str, Any], output: str) -> None:
+        made: dict[str, type[_Runner]] = {
+            "predict": Classifier,
+            "embed": Embedder,
+            "evaluate": _Scorer,
+        }
+        self._runner: Any = made[command](model, **options)
+        self._system, self._root = _file_system(output)
+
+    def __call__(self, batch: Batch) -> Batch:
+        side = int(batch["side"][0])
+        paths = [str(path) for path in batch["paths"][0]]
+        errors = json.loads(batch["errors"][0])
+        crops = numpy.frombuffer(batch["crops"][0], numpy.uint8).reshape(-1, side, side, 3)
+        columns = {"path": _objects(paths), "crop": crops, "error": _objects(errors)}
+        if len(batch["labels"][0]) > 0:
+            columns["label"] = numpy.asarray(batch["labels"][0], dtype=numpy.int32)
+        self._write(int(batch["shard"][0]), _table(self._runner(columns)))
+        failed = sum(error is not None for error in errors)
+        return {"shard": batch["shard"], "images": [len(paths)], "errors": [failed]}
+
+    def _write(self, shard: int, table: pyarrow.Table) -> None:
+        name = posixpath.join(self._root, _part_name(shard))
+        temporary = posixpath.join(self._root, f".{_part_name(shard)}.{uuid.uuid4().hex}")
+        with self._system.open_output_stream(temporary) as stream:
+            pyarrow.parquet.write_table(table, stream)
+        self._system.move(temporary, name)
+
+
+def _table(columns: Batch) -> pyarrow.Table:
+    types = {
+        "index": pyarrow.list_(pyarrow.int32()),
+        "label": pyarrow.list_(pyarrow.string()) if "index" in columns else pyarrow.int32(),
+        "probability": pyarrow.list_(pyarrow.float64()),
+        "embedding": pyarrow.list_(pyarrow.float32()),
+        "top1": pyarrow.bool_(),
+        "top5": pyarrow.bool_(),
+        "loss": pyarrow.float64(),
+    }
+    return pyarrow.table(
+        {
+            name: pyarrow.array(list(column), types.get(name, pyarrow.string()))
+            for name, column in columns.items()
+        }
+    )
+
+
+def _part_name(shard: int) -> str:
+    return f"part-{shard:08}.parquet"
+
+
+def _start_ray(address: str | None) -> None:
+    if not ray.is_initialized():
+        ray.init(address=address, logging_level="error", log_to_driver=False)
+
+
+def _workers(threads: int, asked: int) -> tuple[int, int]:
+    """How many workers decode, with a thread each, and how many run the network."""
+    nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    cpus = sum(nodes)
+    running = asked or max(1, (cpus - 1) // (threads + 1))
+    wanted = running * threads + 1
+    if cpus < wanted or max(nodes, default=0) < threads:
+        raise Error(
+            f"the Ray cluster has {cpus} CPUs, {max(nodes, default=0)} at most on one machine; a"
+            f" CPU that decodes and {running} workers with {threads} threads each need {wanted};"
+            " ask for fewer"
+        )
+    return cpus - running * threads, running
+
+
+def _begin(system: fs.FileSystem, root: str, uri: str, manifest: dict[str, Any]) -> set[str]:
+    """Makes the output's folder; or finds it as this same job left it. Returns what is done."""
+    path = posixpath.join(root, _MANIFEST)
+    try:
+        system.create_dir(root, recursive=True)
+        names = {
+            posixpath.basename(file.path) for file in system.get_file_info(fs.FileSelector(root))
+        }
+        if _MANIFEST in names:
+            with system.open_input_file(path) as stream:
+                before = json.loads(stream.read())
+            different = [key for key in manifest if before.get(key) != manifest[key]]
+            if different:
+                raise Error(
+                    f"{uri}: holds the results of another job ({', '.join(different)} differ);"
+                    " choose another --output, or remove it"
+                )
+            return {name for name in names if name.startswith("part-")}
+        visible = sorted(name for name in names if not name.startswith("."))
+        if visible:
+            raise Error(f"{uri}: is not empty ({visible[0]}), and no job's output; choose another")
+        with system.open_output_stream(path) as stream:
+            stream.write(json.dumps(manifest, indent=1).encode())
+    except (OSError, ValueError) as error:
+        raise Error(f"{uri}: cannot be written: {_line(error)}") from None
+    return set()
+
+
+def _model_content(uri: str) -> bytes:
+    system, path = _file_system(uri)
+    content, error = _read(system, path)
+    if error:
+        raise Error(error.replace(path, uri, 1))
+    return content
+
+
+def run(
+    command: str,
+    model: str,
+    images: str,
+    output: str,
+    *,
+    top_k: int = 5,
+    normalize: bool = False,
+    threads: int = 1,
+    workers: int = 0,
+    shard_images: int = SHARD_IMAGES,
+    address: str | None = None,
+) -> dict[str, Any]:
+    """Labels ("predict"), embeds ("embed") or measures ("evaluate") all images below `images` by
+    the quantized file `model`, and writes Parquet files to the folder `output`, whose rows are in
+    the order of the images' paths. All three are paths or URIs that pyarrow reads on every machine.
+
+    An image that cannot be read has its error in the row. Where `output` holds a part of the same
+    job, it goes on from there. `workers` run the network with `threads` each, 0: as many as decode;
+    the other CPUs decode, with a thread each. Returns counts, for "evaluate" with top1, top5 and loss.
+
+    Raises Error for what cannot be read or written, for another job's output, and for a cluster
+    without enough CPUs."""
+    if command not in ("predict", "embed", "evaluate"):
+        raise Error(f"'{command}' is no command; there are predict, embed and evaluate")
+    content = _model_content(model)
+    opened = loads(content, name=model, threads=1)
+    _refuse_wrong_model(command, opened)
+    images_system, images_root = _file_system(images)
+    if command == "evaluate":
+        images, images_root = _validation_folder(images_system, images_root, images)
+    paths = _listed(images_system, images_root, images)
+    if command == "evaluate":
+        paths.sort(key=lambda path: [os.fsencode(part) for part in path.split("/", 1)])
+    labels = _class_indices(paths, opened, images) if command == "evaluate" else None
+    options: dict[str, Any] = {"threads": threads}
+    if command == "predict":
+        options["top_k"] = top_k
+    elif command == "embed":
+        options["normalize"] = normalize
+    manifest = {
+        "command": command,
+        "model": hashlib.sha256(content).hexdigest(),
+        "images": hashlib.sha256("\n".join(paths).encode(errors="surrogateescape")).hexdigest(),
+        "options": {key: value for key, value in options.items() if key != "threads"},
+        "shard_images": shard_images,
+    }
+    output_system, output_root = _file_system(output)
+    done = _begin(output_system, output_root, output, manifest)
+    starts = range(0, len(paths), shard_images)
+    left = [
+        {
+            "shard": shard,
+            "paths": paths[start : start + shard_images],
+            "labels": labels[start : start + shard_images] if labels else [],
+        }
+        for shard, start in enumerate(starts)
+        if _part_name(shard) not in done
+    ]
+    if left:
+        _start_ray(address)
+        _run_shards(command, content, options, left, images, output, _workers(threads, workers))
+    return _summary(output_system, output_root, command, len(starts), len(starts) - len(left))
+
+
+def _refuse_wrong_model(command: str, model: QuantizedModel) -> None:
+    if command == "embed" and not model.is_encoder:
+        raise Error(f"{model.name}: it gives class scores; quantize an encoder, or use predict")
+    if command != "embed" and model.is_encoder:
+        raise Error(f"{model.name}: it has no classes, its output is an embedding; use embed")
+
+
+def _validation_folder(system: fs.FileSystem, root: str, uri: str) -> tuple[str, str]:
+    for name in _VALIDATION_FOLDERS:
+        if system.get_file_info(posixpath.join(root, name)).type == fs.FileType.Directory:
+            return posixpath.join(uri, name), posixpath.join(root, name)
+    return uri, root
+
+
+def _run_shards(
+    command: str,
+    content: bytes,
+    options: dict[str, Any],
+    shards: list[dict[str, Any]],
+    images: str,
+    output: str,
+    workers: tuple[int, int],
+) -> None:
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = sys.stderr.isatty()
+    decoding, running = workers
+    rows = ray.data.from_items(shards, override_num_blocks=len(shards))
+    decoded = rows.map_batches(
+        _ShardDecoder,
+        batch_size=1,
+        num_cpus=1,
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=decoding),
+        fn_constructor_args=(content, images),
+    )
+    written = decoded.map_batches(
+        _ShardWriter,
+        batch_size=1,
+        num_cpus=options["threads"],
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=running),
+        fn_constructor_args=(command, content, options, output),
+    )
+    for _ in written.iter_rows():
+        pass
+
+
+def _summary(
+    system: fs.FileSystem, root: str, command: str, shards: int, found: int
+) -> dict[str, Any]:
+    """Counts over all files, in their order."""
+    rows: dict[str, list[Any]] = {"error": []}
+    if command == "evaluate":
+        rows |= {"top1": [], "top5": [], "loss": []}
+    for shard in range(shards):
+        with system.open_input_file(posixpath.join(root, _part_name(shard))) as stream:
+            table = pyarrow.parquet.read_table(stream, columns=list(rows)).to_pydict()
+        for name, column in rows.items():
+            column.extend(table[name])
+    errors = sum(error is not None for error in rows["error"])
+    summary: dict[str, Any] = {"images": len(rows["error"]), "errors": errors, "files": shards}
+    summary["files_found"] = found
+    good = len(rows["error"]) - errors
+    if command == "evaluate" and good > 0:
+        summary["top1"] = 100.0 * sum(filter(None, rows["top1"])) / good
+        summary["top5"] = 100.0 * sum(filter(None, rows["top5"])) / good
+        summary["loss"] = _sum_as_evaluate(rows["loss"]) / good
+    return summary
+
+
+def _sum_as_evaluate(losses: list[float | None]) -> float:
+    """In the order of additions in which `evaluate` sums, for the same bits."""
+    total = 0.0
+    for first in range(0, len(losses), _EVALUATION_BATCH):
+        part = 0.0
+        for loss in losses[first : first + _EVALUATION_BATCH]:
+            part += loss or 0.0
+        total += part
+    return total
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bitlog2.ray",
+        description="Label, embed or measure all images of a folder on a Ray cluster.",
+    )
+    parser.add_argument("command", choices=["predict", "embed", "evaluate"])
+    parser.add_argument("--model", required=True, help="a quantized file: a path or a URI")
+    parser.add_argument("--images", required=True, help="a folder of images: a path or a URI")
+    parser.add_argument("--output", required=True, help="a folder for Parquet files")
+    parser.add_argument("--top-k", type=int, default=5, help="predict: classes per image")
+    parser.add_argument("--normalize", action="store_true", help="embed: divide by the norms")
+    parser.add_argument("--threads", type=int, default=1, help="of each worker")
+    parser.add_argument("--workers", type=int, default=0, help="0: half of all; others decode")
+    parser.add_argument("--shard-images", type=int, default=SHARD_IMAGES, help="in one file")
+    parser.add_argument("--address", help="of the cluster; without it: RAY_ADDRESS, else local")
+    options = vars(parser.parse_args(arguments))
+    for name in ("threads", "shard_images", "top_k"):
+        if options[name] < 1:
+            parser.error(f"--{name.replace('_', '-')} is {options[name]}; give 1 or more")
+    try:
+        summary = run(**options)
+    except Error as error:
+        print(f"bitlog2.ray: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("bitlog2.ray: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    print(json.dumps(summary))
+    return 0
+
+
+if __name__ == "__main__":
+    # Of the module by its name, under which workers find it.
+    from bitlog2.ray import main as _main
+
+    sys.exit(_main())

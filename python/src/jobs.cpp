@@ -1,0 +1,233 @@
+#include "jobs.h"
+
+#include <fmt/format.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <map>
+#include <numeric>
+#include <optional>
+#include <span>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "bitlog2/calibrate.h"
+#include "bitlog2/dataset.h"
+#include "bitlog2/distance.h"
+#include "bitlog2/encoder.h"
+#include "bitlog2/error.h"
+#include "bitlog2/evaluate.h"
+#include "bitlog2/integer.h"
+#include "interrupts.h"
+
+namespace bitlog2::python {
+namespace {
+
+namespace nb = nanobind;
+
+QuantizationSettings settings_of(const Scheme& scheme) {
+  const auto check_bits = [](const char* name, int bits) {
+    if (bits < kMinBits || bits > kMaxBits) {
+      throw Error(fmt::format("{} is {}; give {} to {}", name, bits, kMinBits, kMaxBits));
+    }
+  };
+  check_bits("w_bits", scheme.w_bits);
+  check_bits("a_bits", scheme.a_bits);
+  Recipe recipe = find_recipe(scheme.recipe);
+  for (const auto& [part, value] : scheme.parts) {
+    set_recipe_part(recipe, part, value);
+  }
+  return {scheme.w_bits, scheme.a_bits, find_attention_scheme(scheme.scheme), recipe};
+}
+
+/// A dataset's lines for people.
+using Notes = std::vector<std::string>;
+
+CalibrationImages crops_of(const Images& images, ThreadPool& pool, const Job& job) {
+  std::vector<RgbImage> crops(images.size());
+  pool.parallel_for(crops.size(), 1, [&](std::size_t i, std::size_t) {
+    if (job.stop) {
+      throw Stopped();
+    }
+    crops[i] = images.crop(i);
+  });
+  return {std::move(crops), {}, {}};
+}
+
+CalibrationImages crops_of(const DatasetSample& sample, const Network& model, ThreadPool& pool) {
+  const ModelConfig& config = model.config();
+  const DatasetSplits splits = open_dataset({.path = sample.path,
+                                             .num_classes = static_cast<int>(config.num_classes),
+                                             .calibration_images = sample.count,
+                                             .seed = sample.seed,
+                                             .class_names = model.class_names(),
+                                             .labelled = false});
+  return read_calibration(splits, config.preprocessing, pool, /*strict=*/false);
+}
+
+/// The one place that calibrates. `read` gives the crops.
+template <class Read>
+std::unique_ptr<Network> calibrate_and_lower(Network& network, const Scheme& scheme,
+                                             const nb::object& progress, Read read) {
+  const QuantizationSettings settings = settings_of(scheme);
+  const Model& model = network.model();
+  std::unique_ptr<Network> quantized;
+  run_job(progress, [&](const Job& job) {
+    network.workers().with_pool([&](ThreadPool& pool) {
+      const CalibrationImages images = read(pool, job);
+      const auto report = [&](std::size_t done, std::size_t total) {
+        if (job.stop) {
+          throw Stopped();
+        }
+        job.report(done, total);
+      };
+      const Calibration calibration = calibrate(
+          model, settings, images.crops, pool, {.progress = report, .image_names = images.names});
+      quantized = std::make_unique<Network>(
+          IntegerEngine::from_bytes(lower(calibration.quantized, network.class_names()),
+                                    model.config.name),
+          network.workers().threads(), images.replaced);
+    });
+  });
+  return quantized;
+}
+
+Dataset subset_of(const Dataset& images, const EvaluationRequest& request) {
+  if (request.sample > 0) {
+    return images.sample_by_class(request.sample, request.seed);
+  }
+  if (request.limit == 0 || request.limit >= images.size()) {
+    return images;
+  }
+  std::vector<std::size_t> first(request.limit);
+  std::iota(first.begin(), first.end(), std::size_t{0});
+  return images.subset(first);
+}
+
+nb::dict as_dict(const Evaluation& evaluation, const Notes& notes) {
+  nb::dict result;
+  result["images"] = evaluation.accuracy.images;
+  result["top1"] = evaluation.accuracy.top1();
+  result["top5"] = evaluation.accuracy.top5();
+  result["loss"] = evaluation.accuracy.loss();
+  result["seconds"] = evaluation.seconds;
+  result["skipped"] = evaluation.skipped;
+  result["notes"] = notes;
+  return result;
+}
+
+/// Distances of a quantized network's layers, in order of execution.
+class LayerComparison {
+ public:
+  LayerComparison(const Model& model, const IntegerEngine& engine)
+      : exact_(in_recipe_coordinates(model, engine.info().settings.recipe)), engine_(engine) {}
+
+  void add(const RgbImage& crop, ThreadPool& pool) {
+    std::map<std::string, std::vector<float>> floats;
+    run_fp32(exact_, normalised_batch(std::span(&crop, 1), exact_.config.preprocessing), pool,
+             [&](const std::string& layer, std::span<const float> values) {
+               floats[layer].assign(values.begin(), values.end());
+             });
+    engine_.observe(crop, [&](const std::string& layer, std::span<const float> values) {
+      if (!distances_.contains(layer)) {
+        order_.push_back(layer);
+      }
+      distances_[layer].add(floats.at(layer), values);
+    });
+  }
+
+  nb::list rows() const {
+    nb::list rows;
+    for (const std::string& layer : order_) {
+      nb::dict row;
+      row["layer"] = layer;
+      row["integer_to_fp32_db"] = distances_.at(layer).decibels();
+      row["integer_to_fp32_cosine"] = distances_.at(layer).cosine();
+      rows.append(row);
+    }
+    return rows;
+  }
+
+ private:
+  Model exact_;
+  const IntegerEngine& engine_;
+  std::vector<std::string> order_;
+  std::map<std::string, Distance> distances_;
+};
+
+/// Throws Error unless both configs are of one network.
+void check_same_network(const ModelConfig& model, const ModelConfig& quantized) {
+  const auto shape = [](const ModelConfig& config) {
+    return std::tuple(config.family, config.img_size, config.patch_size, config.embed_dim,
+                      config.depths, config.num_heads, config.num_classes, config.pooling);
+  };
+  if (shape(model) != shape(quantized)) {
+    throw Error(fmt::format(
+        "{} and {} are different networks; compare a model with what was quantized of it",
+        config_to_json(model), config_to_json(quantized)));
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<Network> quantize(Network& model, const Images& images, const Scheme& scheme,
+                                  const nb::object& progress) {
+  return calibrate_and_lower(model, scheme, progress, [&](ThreadPool& pool, const Job& job) {
+    return crops_of(images, pool, job);
+  });
+}
+
+std::unique_ptr<Network> quantize_with_dataset(Network& model, const DatasetSample& sample,
+                                               const Scheme& scheme, const nb::object& progress) {
+  return calibrate_and_lower(model, scheme, progress, [&](ThreadPool& pool, const Job&) {
+    return crops_of(sample, model, pool);
+  });
+}
+
+nb::dict evaluate_network(Network& network, const EvaluationRequest& request,
+                          const nb::object& progress) {
+  Evaluation evaluation;
+  Notes notes;
+  run_job(progress, [&](const Job& job) {
+    const ModelConfig& config = network.config();
+    const DatasetSplits splits = open_dataset({.path = request.dataset,
+                                               .num_classes = static_cast<int>(config.num_classes),
+                                               .calibration_images = 0,
+                                               .class_names = network.class_names(),
+                                               .class_map = request.class_map});
+    notes = splits.notes;
+    const Dataset images = subset_of(splits.validation, request);
+    network.workers().with_pool([&](ThreadPool& pool) {
+      evaluation = evaluate(network.engine(), images, pool,
+                            {.strict = request.strict,
+                             .stop = &job.stop,
+                             .report = [&](const EvaluationProgress& reached) {
+                               job.report(reached.total.images, images.size());
+                             }});
+    });
+    if (evaluation.accuracy.images == 0 && !job.stop) {
+      throw Error(fmt::format("none of the {} images could be read; nothing was evaluated",
+                              evaluation.skipped.size()));
+    }
+  });
+  return as_dict(evaluation, notes);
+}
+
+nb::list compare_networks(Network& model, Network& quantized, const Images& images,
+                          const nb::object& progress) {
+  check_same_network(model.model().config, quantized.integer().config());
+  std::optional<LayerComparison> comparison;
+  run_job(progress, [&](const Job& job) {
+    comparison.emplace(model.model(), quantized.integer());
+    model.workers().with_pool([&](ThreadPool& pool) {
+      for (std::size_t i = 0; i < images.size() && !job.stop; ++i) {
+        comparison->add(images.crop(i), pool);
+        job.report(i + 1, images.size());
+      }
+    });
+  });
+  return comparison->rows();
+}
+
+}  // namespace bitlog2::python

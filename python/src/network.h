@@ -1,0 +1,72 @@
+// A network as Python holds it: a float model or a quantized file, with its threads.
+#pragma once
+
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "bitlog2/integer.h"
+#include "bitlog2/load.h"
+#include "images.h"
+#include "workers.h"
+
+namespace bitlog2::python {
+
+using Logits = nanobind::ndarray<nanobind::numpy, float, nanobind::ndim<2>>;
+using Crops = nanobind::ndarray<nanobind::numpy, std::uint8_t, nanobind::ndim<4>>;
+/// For each image why it could not be read; None where it could.
+using Errors = std::vector<std::optional<std::string>>;
+
+class Network {
+ public:
+  /// In float32.
+  Network(LoadedModel loaded, std::size_t threads);
+  /// In integers; `notes` are lines for people.
+  Network(std::unique_ptr<const IntegerEngine> engine, std::size_t threads,
+          std::vector<std::string> notes = {});
+
+  static std::unique_ptr<Network> load(const ModelSource& source, std::size_t threads);
+  static std::unique_ptr<Network> open(const std::filesystem::path& path, std::size_t threads,
+                                       const std::string& isa);
+  static std::unique_ptr<Network> from_bytes(const nanobind::bytes& content,
+                                             const std::string& name, std::size_t threads,
+                                             const std::string& isa);
+
+  const Engine& engine() const { return *engine_; }
+  const ModelConfig& config() const { return engine_->config(); }
+  const std::vector<std::string>& class_names() const { return class_names_; }
+  const std::vector<std::string>& notes() const { return notes_; }
+  Workers& workers() { return workers_; }
+
+  /// The float model; throws Error if this is a quantized file.
+  const Model& model() const;
+  /// The integer engine; throws Error if this is a float model.
+  const IntegerEngine& integer() const;
+
+  /// Logits [images, classes], or embeddings, on all threads: one image on all of them together,
+  /// several each on one. Without `keep_going` an image that cannot be read is an Error; with it
+  /// its logits are NaN. Called with Python's lock, which it does not hold while it computes.
+  nanobind::tuple run(const Images& images, bool keep_going);
+
+  /// Crops [images, S, S, 3] as the network sees them; those of images that cannot be read are 0.
+  nanobind::tuple crops(const Images& images, bool keep_going);
+
+ private:
+  template <class Use>
+  void for_each_crop(const Images& images, bool keep_going, Errors& errors, Use use);
+
+  std::shared_ptr<const Model> model_;  // or
+  std::shared_ptr<const IntegerEngine> integer_;
+  std::shared_ptr<const Engine> engine_;  // of either
+  std::vector<std::string> class_names_;
+  std::vector<std::string> notes_;
+  Workers workers_;
+};
+
+}  // namespace bitlog2::python

@@ -1,0 +1,32 @@
+#include "workers.h"
+
+#include <algorithm>
+#include <thread>
+
+namespace bitlog2::python {
+
+Workers::Workers(std::size_t threads)
+    : threads_(threads > 0 ? threads : std::max(1U, std::thread::hardware_concurrency())),
+      state_(std::make_unique<State>().release()) {}
+
+Workers::~Workers() {
+  std::unique_ptr<State> state(state_.load());
+  if (state->process != getpid()) {
+    // Of the process that this one was forked from: its threads are not here to be ended.
+    static_cast<void>(state.release());
+  }
+}
+
+Workers::State& Workers::of_this_process() {
+  State* state = state_.load();
+  if (state->process == getpid()) {
+    return *state;
+  }
+  auto mine = std::make_unique<State>();
+  if (state_.compare_exchange_strong(state, mine.get())) {
+    return *mine.release();
+  }
+  return *state;  // another thread of this process was faster
+}
+
+}  // namespace bitlog2::python

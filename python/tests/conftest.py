@@ -1,0 +1,70 @@
+"""Models and images that the tests share. The package is the installed one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bitlog2
+
+ROOT = Path(__file__).resolve().parents[2]
+DEMO = ROOT / "models" / "demo"
+DEMO_WEIGHTS = DEMO / "fashion_vit.safetensors"
+DEMO_DATASET = DEMO / "fashion_mnist.safetensors"
+DEMO_IMAGES = DEMO / "images"
+DATA = ROOT / "tests" / "data"
+
+
+def reference() -> Path:
+    """Weights and photographs that are not part of the project."""
+    folder = Path(os.environ.get("BITLOG2_REFERENCE_DIR", ROOT.parent / "shared"))
+    if not (folder / "goldens").is_dir():
+        pytest.skip("no reference data")
+    return folder
+
+
+def run_program(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Runs the program `bitlog2` that came with the package."""
+    program = Path(sys.executable).parent / "bitlog2"
+    return subprocess.run(
+        [program, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+
+
+def results_of(*arguments: object) -> object:
+    """What the program writes as JSON."""
+    outcome = run_program(*arguments, "--json=-")
+    assert outcome.returncode == 0, outcome.stderr
+    return json.loads(outcome.stdout)
+
+
+@pytest.fixture(scope="session")
+def model() -> bitlog2.Model:
+    return bitlog2.Model.from_pretrained(weights=DEMO_WEIGHTS)
+
+
+@pytest.fixture(scope="session")
+def quantized(model: bitlog2.Model) -> bitlog2.QuantizedModel:
+    return bitlog2.quantize(model, DEMO_DATASET)
+
+
+@pytest.fixture(scope="session")
+def quantized_file(
+    quantized: bitlog2.QuantizedModel, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    path = tmp_path_factory.mktemp("quantized") / "demo.safetensors"
+    quantized.save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def crops(quantized: bitlog2.QuantizedModel) -> np.ndarray:
+    """Twelve crops of noise, uint8 [12, 28, 28, 3]."""
+    side = quantized.preprocessing["crop"]
+    return np.random.default_rng(1).integers(0, 256, (12, side, side, 3), dtype=np.uint8)

@@ -1,0 +1,341 @@
+"""Loading, saving, settings, and what they refuse."""
+
+from __future__ import annotations
+
+import copy
+import multiprocessing
+import os
+import pickle
+import stat
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bitlog2
+from conftest import DATA, DEMO_DATASET, DEMO_WEIGHTS
+
+
+def test_what_a_model_says_of_itself(
+    model: bitlog2.Model, quantized: bitlog2.QuantizedModel
+) -> None:
+    for network in (model, quantized):
+        assert network.labels[9] == "Ankle boot"
+        assert network.preprocessing["crop"] == 28
+        assert network.config["depths"] == [6]
+        assert not network.is_encoder
+        assert network.threads >= 1
+    assert quantized.settings == "BitLog2_Half_16.w4a4"
+    assert quantized.recipe["weight-rounding"] == "nearest"
+    assert quantized.file_bytes == len(quantized.to_bytes())
+    assert quantized.memory_bytes > quantized.file_bytes
+    assert "BitLog2_Half_16" in bitlog2.attention_schemes
+    assert "BitLog2_Half_16.w4a4" in repr(quantized)
+    assert "custom" in repr(model)
+
+
+def test_folders_of_libraries_load() -> None:
+    for name in ("timm_vit", "transformers_vit_classifier", "torchvision_vit"):
+        folder = DATA / "architectures" / name
+        files = [folder] if (folder / "config.json").exists() else list(folder.glob("*.pth"))
+        loaded = bitlog2.Model.from_pretrained(files[0])
+        side = loaded.preprocessing["crop"]
+        assert loaded(np.zeros((1, side, side, 3), np.uint8)).shape[0] == 1
+
+
+def test_saved_and_loaded_is_the_same(
+    quantized: bitlog2.QuantizedModel, crops: np.ndarray, tmp_path: Path
+) -> None:
+    path = tmp_path / "q.safetensors"
+    path.write_bytes(b"what was there before")
+    quantized.save(path)
+    assert np.array_equal(bitlog2.load(path)(crops), quantized(crops))
+    assert np.array_equal(bitlog2.load(str(path), threads=1)(crops), quantized(crops))
+    assert np.array_equal(bitlog2.loads(path.read_bytes())(crops), quantized(crops))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["q.safetensors"]
+    assert stat.S_IMODE(path.stat().st_mode) & 0o044 == 0o044 & ~os.umask(os.umask(0o022))
+
+
+def test_instruction_sets_give_the_same(
+    quantized: bitlog2.QuantizedModel, quantized_file: Path, crops: np.ndarray
+) -> None:
+    portable = bitlog2.load(quantized_file, isa="portable")
+    assert portable.isa == "portable"
+    assert np.array_equal(portable(crops), quantized(crops))
+    with pytest.raises(bitlog2.Error, match="pentium"):
+        bitlog2.load(quantized_file, isa="pentium")
+
+
+def test_pickles(
+    model: bitlog2.Model, quantized: bitlog2.QuantizedModel, crops: np.ndarray
+) -> None:
+    for network in (model, quantized):
+        again = pickle.loads(pickle.dumps(network))
+        assert type(again) is type(network)
+        assert again.threads == network.threads
+        assert np.array_equal(again(crops), network(crops))
+        assert np.array_equal(copy.deepcopy(network)(crops[:1]), network(crops[:1]))
+    error = pickle.loads(pickle.dumps(bitlog2.Error("a line")))
+    assert isinstance(error, bitlog2.Error)
+    assert str(error) == "a line"
+    with pytest.raises(bitlog2.Error, match="cannot be pickled"):
+        pickle.dumps(model.encoder())
+
+
+def test_threads_do_not_disturb_each_other(
+    model: bitlog2.Model, quantized: bitlog2.QuantizedModel, crops: np.ndarray
+) -> None:
+    for network in (model, quantized):
+        expected = network(crops)
+        parts = [crops[i % 12 :] for i in range(48)]
+        with ThreadPoolExecutor(8) as threads:
+            for i, logits in enumerate(threads.map(network, parts)):
+                assert np.array_equal(logits, expected[i % 12 :])
+
+
+def test_other_threads_run_meanwhile(quantized: bitlog2.QuantizedModel, crops: np.ndarray) -> None:
+    many = np.concatenate([crops] * 100)
+    ticks = 0
+    done = threading.Event()
+
+    def tick() -> None:
+        nonlocal ticks
+        while not done.is_set():
+            ticks += 1
+            time.sleep(0.001)
+
+    clock = threading.Thread(target=tick)
+    clock.start()
+    quantized(many)
+    done.set()
+    clock.join()
+    assert ticks > 2
+
+
+def _logits_in_child(network: bitlog2._api._Network, crops: np.ndarray, pipe: object) -> None:
+    pipe.send(network(crops))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of fork beside threads
+def test_a_forked_process_starts_its_own_threads(quantized_file: Path, crops: np.ndarray) -> None:
+    quantized = bitlog2.load(quantized_file, threads=2)
+    expected = quantized(crops)  # whose threads are running now
+    context = multiprocessing.get_context("fork")
+    mine, theirs = context.Pipe()
+    child = context.Process(target=_logits_in_child, args=(quantized, crops, theirs))
+    child.start()
+    assert mine.poll(60), "the child does not answer"
+    assert np.array_equal(mine.recv(), expected)
+    child.join(60)
+    assert child.exitcode == 0
+    assert np.array_equal(quantized(crops), expected)
+
+
+INTERRUPTED = """
+import os, signal, threading, time
+import numpy as np
+import bitlog2
+model = bitlog2.Model.from_pretrained(weights={weights!r})
+model_q = lambda: bitlog2.quantize(model, {dataset!r})
+work = {work}
+def interrupt():
+    time.sleep(1)
+    global sent
+    sent = time.monotonic()
+    os.kill(os.getpid(), signal.SIGINT)
+threading.Thread(target=interrupt, daemon=True).start()
+try:
+    work()
+except KeyboardInterrupt:
+    print(time.monotonic() - sent)
+else:
+    print("not interrupted")
+"""
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        "lambda: model(np.zeros((28, 28, 3), np.uint8) for _ in range(10**7))",
+        "lambda: [bitlog2.evaluate(model, {dataset!r}) for _ in range(1000)]",
+        "lambda: [bitlog2.quantize(model, {dataset!r}, recipe='best') for _ in range(1000)]",
+        "lambda: bitlog2.compare(model, model_q(), np.zeros((4000, 28, 28, 3), np.uint8))",
+    ],
+    ids=["call", "evaluate", "quantize", "compare"],
+)
+def test_interrupted_work_ends_soon(work: str) -> None:
+    dataset = str(DEMO_DATASET)
+    script = INTERRUPTED.format(
+        weights=str(DEMO_WEIGHTS), dataset=dataset, work=work.format(dataset=dataset)
+    )
+    outcome = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert outcome.returncode == 0, outcome.stderr
+    assert outcome.stdout.strip() != "not interrupted"
+    float(outcome.stdout)  # how long it took is for the benchmark
+
+
+def test_progress_is_told(model: bitlog2.Model, crops: np.ndarray) -> None:
+    told: list[tuple[int, int]] = []
+    bitlog2.quantize(model, DEMO_DATASET, progress=lambda done, total: told.append((done, total)))
+    assert told
+    assert told[-1][0] == told[-1][1]
+    assert told == sorted(told)
+
+
+def test_progress_may_end_the_work(model: bitlog2.Model) -> None:
+    def refuse(done: int, total: int) -> None:
+        raise LookupError("no more")
+
+    with pytest.raises(LookupError, match="no more"):
+        bitlog2.evaluate(model, DEMO_DATASET, progress=refuse)
+
+
+def test_progress_says_nothing_in_a_pipe(
+    model: bitlog2.Model, capfd: pytest.CaptureFixture[str]
+) -> None:
+    bitlog2.quantize(model, DEMO_DATASET, progress=True)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_compare_names_every_layer(
+    model: bitlog2.Model, quantized: bitlog2.QuantizedModel, crops: np.ndarray
+) -> None:
+    rows = bitlog2.compare(model, quantized, crops)
+    layers = [row["layer"] for row in rows]
+    assert layers[0] == "patch_embed.proj"
+    assert "blocks.5.mlp.fc2" in layers
+    assert len(set(layers)) == len(layers)
+    assert all(-10 < row["integer_to_fp32_db"] < 100 for row in rows)
+    better = bitlog2.quantize(model, DEMO_DATASET, w_bits=8, a_bits=8)
+    for low, high in zip(rows, bitlog2.compare(model, better, crops)):
+        assert high["integer_to_fp32_db"] > low["integer_to_fp32_db"], low["layer"]
+    pandas = pytest.importorskip("pandas")
+    assert list(rows.to_pandas().columns) == list(rows[0])
+    assert isinstance(rows.to_pandas(), pandas.DataFrame)
+
+
+def test_compare_refuses_two_networks(quantized: bitlog2.QuantizedModel) -> None:
+    other = bitlog2.Model.from_pretrained(weights=DATA / "nano" / "vit_nano.safetensors")
+    with pytest.raises(bitlog2.Error, match="different networks"):
+        bitlog2.compare(other, quantized, DATA / "images" / "colour_444.jpg")
+
+
+def test_encoders_and_classifiers_are_told_apart(
+    model: bitlog2.Model, quantized: bitlog2.QuantizedModel, crops: np.ndarray
+) -> None:
+    encoder = model.encoder()
+    assert encoder.is_encoder
+    assert encoder.embed(crops).shape == (12, 128)
+    lengths = np.linalg.norm(encoder.embed(crops, normalize=True), axis=1)
+    assert np.allclose(lengths, 1, atol=1e-6)
+    with pytest.raises(bitlog2.Error, match="use embed"):
+        encoder.predict(crops)
+    with pytest.raises(bitlog2.Error, match="no classes"):
+        bitlog2.evaluate(encoder, DEMO_DATASET)
+    with pytest.raises(bitlog2.Error, match="encoder"):
+        quantized.embed(crops)
+    with pytest.raises(bitlog2.Error, match="best_pool"):
+        model.encoder("best_pool")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"scheme": "BitLog3"}, "BitLog3"),
+        ({"recipe": "worst"}, "worst"),
+        ({"w_bits": 1}, "w_bits is 1; give 2 to 8"),
+        ({"a_bits": 9}, "a_bits is 9; give 2 to 8"),
+        ({"parts": {"weight_rounding": "up"}}, "up"),
+        ({"parts": {"rounding": "gptq"}}, "rounding"),
+        ({"calibration_images": 0}, "calibration_images is 0"),
+        ({"calibration_images": 4096}, "4096"),
+    ],
+)
+def test_bad_settings_end_in_one_line(
+    model: bitlog2.Model, options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(bitlog2.Error) as caught:
+        bitlog2.quantize(model, DEMO_DATASET, **options)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_only_models_are_quantized(quantized: bitlog2.QuantizedModel) -> None:
+    with pytest.raises(bitlog2.Error, match="QuantizedModel cannot be quantized"):
+        bitlog2.quantize(quantized, DEMO_DATASET)
+    with pytest.raises(bitlog2.Error, match="str cannot be quantized"):
+        bitlog2.quantize("deit_tiny", DEMO_DATASET)
+
+
+def of_version(content: bytes, version: int) -> bytes:
+    """A quantized file that says it is of this version: its program's header does."""
+    magic = content.index(b"BLG2") + 4
+    return content[:magic] + version.to_bytes(4, "little") + content[magic + 4 :]
+
+
+def test_files_that_do_not_open(quantized_file: Path, tmp_path: Path) -> None:
+    content = quantized_file.read_bytes()
+    for name, damaged, message in (
+        ("version", of_version(content, 999), "version"),
+        ("short", content[:-100], "short"),
+        ("empty", b"", "empty"),
+        ("text", b"no model at all, but a few words", "text"),
+    ):
+        path = tmp_path / name
+        path.write_bytes(damaged)
+        with pytest.raises(bitlog2.Error, match=message):
+            bitlog2.load(path)
+        with pytest.raises(bitlog2.Error, match=message):
+            bitlog2.loads(damaged, name=name)
+    with pytest.raises(bitlog2.Error, match="fashion_vit"):
+        bitlog2.load(DEMO_WEIGHTS)
+    with pytest.raises(bitlog2.Error, match="no_such_file"):
+        bitlog2.load("no_such_file")
+    with pytest.raises(bitlog2.Error, match="no_such_model"):
+        bitlog2.Model.from_pretrained("no_such_model")
+    with pytest.raises(bitlog2.Error):
+        bitlog2.Model.from_pretrained()
+
+
+def test_what_cannot_be_written(quantized: bitlog2.QuantizedModel, tmp_path: Path) -> None:
+    with pytest.raises(bitlog2.Error, match="no_such_folder"):
+        quantized.save(tmp_path / "no_such_folder" / "q.safetensors")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(bitlog2.Error, match="folder"):
+        quantized.save(tmp_path / "folder")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
+
+
+def test_what_is_no_module() -> None:
+    with pytest.raises(bitlog2.Error, match="a dict is no PyTorch module"):
+        bitlog2.Model.from_torch({})
+
+
+@pytest.mark.parametrize(
+    "options", [{"limit": -1}, {"limit": 5, "sample": 5}, {"dataset": "no_such_dataset"}]
+)
+def test_bad_options_of_evaluate(
+    quantized: bitlog2.QuantizedModel, options: dict[str, object]
+) -> None:
+    with pytest.raises(bitlog2.Error):
+        bitlog2.evaluate(quantized, **{"dataset": DEMO_DATASET, **options})
+
+
+def test_errors_name_the_package() -> None:
+    assert bitlog2.Error.__module__ == "bitlog2"
+    assert issubclass(bitlog2.Error, Exception)
+
+
+def test_torch_is_not_imported() -> None:
+    script = """
+import sys, bitlog2
+sys.exit(any(name in sys.modules for name in ("torch", "PIL", "pandas", "ray", "tqdm")))
+"""
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -1,0 +1,118 @@
+"""The package gives what the program gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bitlog2
+from conftest import (
+    DATA,
+    DEMO_DATASET,
+    DEMO_IMAGES,
+    DEMO_WEIGHTS,
+    reference,
+    results_of,
+    run_program,
+)
+
+
+def test_the_program_is_of_the_same_version() -> None:
+    assert run_program("--version").stdout.strip() == bitlog2.__version__
+
+
+@pytest.mark.parametrize(
+    ("recipe", "scheme", "w_bits", "a_bits"),
+    [("repq", "BitLog2_Half_16", 4, 4), ("best", "Sqrt2_17", 3, 6)],
+)
+def test_the_file_is_the_programs(
+    tmp_path: Path, model: bitlog2.Model, recipe: str, scheme: str, w_bits: int, a_bits: int
+) -> None:
+    outcome = run_program(
+        "quantize", "--weights", DEMO_WEIGHTS, "--dataset", DEMO_DATASET, "--recipe", recipe,
+        "--log-quant-scheme", scheme, "--w-bits", w_bits, "--a-bits", a_bits,
+        "-o", tmp_path / "program.safetensors",
+    )  # fmt: skip
+    assert outcome.returncode == 0, outcome.stderr
+    q = bitlog2.quantize(
+        model, DEMO_DATASET, recipe=recipe, scheme=scheme, w_bits=w_bits, a_bits=a_bits
+    )
+    q.save(tmp_path / "package.safetensors")
+    program = (tmp_path / "program.safetensors").read_bytes()
+    assert (tmp_path / "package.safetensors").read_bytes() == program
+    assert q.to_bytes() == program
+    assert q.settings == f"{scheme}.w{w_bits}a{a_bits}"
+
+
+def test_evaluate_is_the_programs(
+    model: bitlog2.Model, quantized: bitlog2.QuantizedModel, quantized_file: Path
+) -> None:
+    for network, arguments in (
+        (model, ["--weights", DEMO_WEIGHTS, "--engine", "fp32"]),
+        (quantized, ["--quantized", quantized_file]),
+    ):
+        (row,) = results_of("eval", *arguments, "--dataset", DEMO_DATASET, "--limit", 500)
+        mine = bitlog2.evaluate(network, DEMO_DATASET, limit=500)
+        for key in ("engine", "images", "top1", "top5", "loss"):
+            assert mine[key] == row[key], key
+
+
+def test_evaluate_samples_as_the_program(
+    quantized: bitlog2.QuantizedModel, quantized_file: Path
+) -> None:
+    (row,) = results_of(
+        "eval", "--quantized", quantized_file, "--dataset", DEMO_DATASET, "--sample", 100,
+        "--seed", 3,
+    )  # fmt: skip
+    mine = bitlog2.evaluate(quantized, DEMO_DATASET, sample=100, seed=3)
+    assert (mine["images"], mine["loss"]) == (100, row["loss"])
+
+
+def test_predict_is_the_programs(
+    model: bitlog2.Model, quantized: bitlog2.QuantizedModel, quantized_file: Path
+) -> None:
+    for network, arguments in (
+        (model, ["--weights", DEMO_WEIGHTS]),
+        (quantized, ["--quantized", quantized_file]),
+    ):
+        rows = results_of("predict", *arguments, DEMO_IMAGES, "--top", 3)
+        expected = [
+            [
+                {"index": p["index"], "label": p["class"], "probability": p["probability"]}
+                for p in row["predictions"]
+            ]
+            for row in rows
+        ]
+        assert network.predict(DEMO_IMAGES, top_k=3) == expected
+
+
+def test_embeddings_are_the_programs_to_the_bit(tmp_path: Path) -> None:
+    model = bitlog2.Model.from_pretrained(DATA / "architectures" / "timm_dinov2")
+    encoder = model.encoder()
+    q = bitlog2.quantize(encoder, DEMO_IMAGES, calibration_images=3, w_bits=8, a_bits=8)
+    q.save(tmp_path / "encoder.safetensors")
+    outcome = run_program(
+        "embed", "--quantized", tmp_path / "encoder.safetensors", DEMO_IMAGES,
+        "-o", tmp_path / "embeddings.npy", "--normalize",
+    )  # fmt: skip
+    assert outcome.returncode == 0, outcome.stderr
+    expected = np.load(tmp_path / "embeddings.npy")
+    assert np.array_equal(q.embed(DEMO_IMAGES, normalize=True), expected)
+
+
+def test_evaluate_on_photographs_is_the_programs(tmp_path: Path) -> None:
+    data = reference() / "data"
+    model = bitlog2.Model.from_pretrained(
+        "deit_tiny", weights=data / "deit_tiny_patch16_224.safetensors"
+    )
+    q = bitlog2.quantize(model, data / "imagenet-500")
+    q.save(tmp_path / "deit.safetensors")
+    (row,) = results_of(
+        "eval", "--quantized", tmp_path / "deit.safetensors", "--dataset", data / "imagenet-500"
+    )
+    mine = bitlog2.evaluate(q, data / "imagenet-500")
+    assert mine["images"] == 500
+    for key in ("top1", "top5", "loss"):
+        assert mine[key] == row[key], key

@@ -1,0 +1,309 @@
+"""Many machines give what one gives, on a real cluster of several nodes on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import bitlog2
+from conftest import DATA, DEMO_DATASET, DEMO_IMAGES
+
+ray = pytest.importorskip("ray")
+pq = pytest.importorskip("pyarrow.parquet")
+pytest.importorskip("ray.data")
+
+from ray.cluster_utils import Cluster
+
+from bitlog2.ray import Classifier, Decoder, Embedder, main, run
+
+IMAGES = 60
+DAMAGED = "class_1/0013.png"
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    # Workers find what this process finds.
+    made = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 2, "object_store_memory": 150 << 20},
+    )
+    made.add_node(num_cpus=2, object_store_memory=150 << 20)
+    ray.init(address=made.address, logging_level="error", log_to_driver=False)
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixty images in two folders; one is damaged, and one file is no image."""
+    root = tmp_path_factory.mktemp("photographs")
+    random = np.random.default_rng(5)
+    for i in range(IMAGES):
+        folder = root / f"class_{i % 2}"
+        folder.mkdir(exist_ok=True)
+        pixels = random.integers(0, 256, (28 + i, 30, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i:04}.png")
+    damaged = root / DAMAGED
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    (root / "readme.txt").write_text("no image")
+    return root
+
+
+def paths_of(root: Path) -> list[str]:
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*.png"))
+
+
+def check_predictions(output: Path, photographs: Path, quantized: bitlog2.QuantizedModel) -> None:
+    table = pq.read_table(output).to_pydict()
+    paths = paths_of(photographs)
+    assert table["path"] == paths  # each once, in a stable order
+    expected = quantized.predict([photographs / path for path in paths], 3, errors="return")
+    for i, answer in enumerate(expected):
+        if isinstance(answer, bitlog2.Error):
+            assert paths[i] == DAMAGED
+            assert DAMAGED in table["error"][i]
+            assert table["index"][i] == []
+        else:
+            assert table["error"][i] is None
+            assert table["index"][i] == [best["index"] for best in answer]
+            assert table["label"][i] == [best["label"] for best in answer]
+            assert table["probability"][i] == [best["probability"] for best in answer]
+
+
+def test_predict(
+    cluster: Cluster,
+    photographs: Path,
+    quantized: bitlog2.QuantizedModel,
+    quantized_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output = tmp_path / "answers"
+    arguments = [
+        "predict", "--model", str(quantized_file), "--images", str(photographs),
+        "--output", str(output), "--top-k", "3", "--shard-images", "7",
+    ]  # fmt: skip
+    assert main(arguments) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert first == {"images": IMAGES, "errors": 1, "files": 9, "files_found": 0}
+    check_predictions(output, photographs, quantized)
+
+    # It goes on where it was: only what is missing is made, and it is made the same.
+    before = {path.name: path.read_bytes() for path in output.iterdir()}
+    kept = (output / "part-00000001.parquet").stat().st_mtime_ns
+    for name in ("part-00000000.parquet", "part-00000008.parquet"):
+        (output / name).unlink()
+    assert main(arguments) == 0
+    assert json.loads(capsys.readouterr().out)["files_found"] == 7
+    assert {path.name: path.read_bytes() for path in output.iterdir()} == before
+    assert (output / "part-00000001.parquet").stat().st_mtime_ns == kept
+
+    # Another job does not write there.
+    assert main([*arguments[:-4], "--top-k", "2", "--shard-images", "7"]) == 1
+    assert "another job" in capsys.readouterr().err
+
+
+def test_embed(cluster: Cluster, photographs: Path, tmp_path: Path) -> None:
+    encoder = bitlog2.Model.from_pretrained(DATA / "architectures" / "timm_dinov2").encoder()
+    q = bitlog2.quantize(encoder, DEMO_IMAGES, calibration_images=3, w_bits=8, a_bits=8)
+    q.save(tmp_path / "encoder.safetensors")
+    run(
+        "embed", str(tmp_path / "encoder.safetensors"), f"file://{photographs}",
+        str(tmp_path / "embeddings"), normalize=True, shard_images=25,
+    )  # fmt: skip
+    table = pq.read_table(tmp_path / "embeddings").to_pydict()
+    good = [path for path in paths_of(photographs) if path != DAMAGED]
+    expected = q.embed([photographs / path for path in good], normalize=True)
+    rows = [i for i, error in enumerate(table["error"]) if error is None]
+    assert [table["path"][i] for i in rows] == good
+    assert np.array_equal(np.float32([table["embedding"][i] for i in rows]), expected)
+
+
+def test_evaluate(
+    cluster: Cluster, quantized: bitlog2.QuantizedModel, quantized_file: Path, tmp_path: Path
+) -> None:
+    names = [name.replace("/", "_") for name in quantized.labels]
+    random = np.random.default_rng(7)
+    for name in names:
+        folder = tmp_path / "data" / "val" / name
+        folder.mkdir(parents=True)
+        for i in range(8):
+            pixels = random.integers(0, 256, (28, 28, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{i}.png")
+    summary = run(
+        "evaluate", str(quantized_file), str(tmp_path / "data"), str(tmp_path / "rows"),
+        shard_images=9,
+    )  # fmt: skip
+    expected = bitlog2.evaluate(quantized, tmp_path / "data")
+    assert summary["images"] == expected["images"] == 80
+    assert summary["top1"] == expected["top1"]
+    assert summary["top5"] == expected["top5"]
+    assert summary["loss"] == expected["loss"]
+
+
+def test_a_killed_node_loses_no_image(
+    cluster: Cluster,
+    quantized: bitlog2.QuantizedModel,
+    quantized_file: Path,
+    photographs: Path,
+    tmp_path: Path,
+) -> None:
+    node = cluster.add_node(num_cpus=2, object_store_memory=150 << 20)
+    output = tmp_path / "answers"
+    killed = threading.Event()
+
+    def kill() -> None:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            if len(list(output.glob("part-*"))) >= 3:
+                cluster.remove_node(node, allow_graceful=False)
+                killed.set()
+                return
+            time.sleep(0.01)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    summary = run(
+        "predict", str(quantized_file), str(photographs), str(output), top_k=3, shard_images=1,
+        workers=3,
+    )  # fmt: skip
+    parts_when_killed = killed.is_set()
+    killer.join()
+    assert parts_when_killed, "the job was over before the node went"
+    assert summary["images"] == IMAGES
+    check_predictions(output, photographs, quantized)
+
+
+def test_classes_for_map_batches(
+    cluster: Cluster, quantized: bitlog2.QuantizedModel, quantized_file: Path, photographs: Path
+) -> None:
+    paths = paths_of(photographs)[:12]
+    rows = [
+        {"path": path, "bytes": (photographs / path).read_bytes(), "id": i}
+        for i, path in enumerate(paths)
+    ]
+    pool = ray.data.ActorPoolStrategy(size=1)
+    file = str(quantized_file)
+    answers = (
+        ray.data.from_items(rows)
+        .map_batches(Decoder, fn_constructor_args=[file], batch_size=4, compute=pool)
+        .map_batches(Classifier, fn_constructor_args=[file, 1], batch_size=5, compute=pool)
+        .take_all()
+    )
+    assert {answer["id"] for answer in answers} == set(range(12))
+    for answer in answers:
+        ((expected,),) = quantized.predict(photographs / paths[answer["id"]], top_k=1)
+        assert answer["path"] == paths[answer["id"]]
+        assert list(answer["index"]) == [expected["index"]]
+        assert list(answer["probability"]) == [expected["probability"]]
+
+
+def test_classes_alone(
+    model: bitlog2.Model, quantized: bitlog2.QuantizedModel, crops: np.ndarray
+) -> None:
+    batch = Classifier(quantized, top_k=2)({"crop": crops, "id": np.arange(12)})
+    assert list(batch["id"]) == list(range(12))
+    expected = quantized.predict(crops, top_k=2)
+    assert list(batch["index"]) == [[best["index"] for best in row] for row in expected]
+    encoder = bitlog2.quantize(model.encoder(), crops)
+    batch = Embedder(encoder.to_bytes())({"crop": crops})
+    assert np.array_equal(batch["embedding"], encoder.embed(crops))
+    with pytest.raises(bitlog2.Error, match="Embedder"):
+        Classifier(encoder)
+    with pytest.raises(bitlog2.Error, match="Classifier"):
+        Embedder(quantized)
+    with pytest.raises(bitlog2.Error, match="'crop' or 'bytes' is needed"):
+        Classifier(quantized)({"image": crops})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "no_such_model"}, "no_such_model"),
+        ({"model": str(DEMO_DATASET)}, "fashion_mnist"),
+        ({"images": "no_such_folder"}, "no_such_folder"),
+        ({"images": "gopher://x/y"}, "gopher"),
+        ({"images": str(DATA / "nano")}, "there are no images"),
+        ({"output": "/proc/answers"}, "/proc/answers"),
+        ({"threads": 100}, "100 threads each"),
+        ({"workers": 100}, "100 workers"),
+        ({"command": "embed"}, "class scores"),
+        ({"command": "evaluate"}, "2 class folders"),
+    ],
+)
+def test_what_a_job_refuses(
+    cluster: Cluster,
+    quantized_file: Path,
+    photographs: Path,
+    tmp_path: Path,
+    changes: dict[str, Any],
+    message: str,
+) -> None:
+    job: dict[str, Any] = {
+        "command": "predict",
+        "model": str(quantized_file),
+        "images": str(photographs),
+        "output": str(tmp_path / "answers"),
+    }
+    with pytest.raises(bitlog2.Error) as caught:
+        run(**{**job, **changes})
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_with_other_files_is_no_output(
+    cluster: Cluster, quantized_file: Path, photographs: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(bitlog2.Error, match="not empty"):
+        run("predict", str(quantized_file), str(photographs), str(tmp_path))
+
+
+def test_the_command_line_says_one_line(tmp_path: Path) -> None:
+    outcome = subprocess.run(
+        [
+            sys.executable, "-m", "bitlog2.ray", "predict", "--model", "no_such_file",
+            "--images", str(tmp_path), "--output", str(tmp_path / "out"),
+        ],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert outcome.returncode == 1
+    assert outcome.stderr.startswith("bitlog2.ray: error: no_such_file")
+    assert outcome.stderr.count("\n") == 1
+
+
+def test_the_program_on_a_cluster(
+    cluster: Cluster,
+    quantized: bitlog2.QuantizedModel,
+    quantized_file: Path,
+    photographs: Path,
+    tmp_path: Path,
+) -> None:
+    """As a user runs it: another process, which finds the cluster by its address."""
+    output = tmp_path / "answers"
+    outcome = subprocess.run(
+        [
+            sys.executable, "-m", "bitlog2.ray", "predict", "--model", str(quantized_file),
+            "--images", str(photographs), "--output", str(output), "--top-k", "3",
+            "--address", cluster.address,
+        ],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+    )  # fmt: skip
+    assert outcome.returncode == 0, outcome.stderr
+    assert json.loads(outcome.stdout)["images"] == IMAGES
+    check_predictions(output, photographs, quantized)
+    shutil.rmtree(output)
