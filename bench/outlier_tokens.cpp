@@ -1,5 +1,5 @@
-// bench_outlier_tokens MODEL IMAGES CALIBRATION [N]: which tokens of the residual stream are far
-// larger than the others (attention sinks), and what quantization makes of them.
+// bench_outlier_tokens MODEL SIDE IMAGES CALIBRATION [N]: which tokens of the residual stream are
+// far larger than the others (attention sinks), and what quantization makes of them.
 //
 // Behind each block, over N images (32) of a folder: the median norm of a token, how often a norm
 // is kFar times that, whether the first token is such a one, how many others are, and how large.
@@ -12,7 +12,9 @@
 #include <cmath>
 #include <exception>
 #include <map>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "bitlog2/calibrate.h"
@@ -112,10 +114,10 @@ std::vector<RgbImage> crops_of(const std::string& folder, const Preprocessing& p
   return read_calibration(splits, preprocessing, pool, false).crops;
 }
 
-void measure(const std::string& name, const std::string& images, const std::string& calibration,
+void measure(const ModelSource& source, const std::string& images, const std::string& calibration,
              std::size_t count) {
   ThreadPool pool(2);
-  const Model model = load_model({.model = name}).model;
+  const Model model = load_model(source).model;
   const auto calibration_crops =
       crops_of(calibration, model.config.preprocessing, kCalibrationImages, pool);
   const auto crops = crops_of(images, model.config.preprocessing, count, pool);
@@ -176,18 +178,24 @@ void measure(const std::string& name, const std::string& images, const std::stri
   }
 }
 
+std::optional<std::size_t> whole_number(std::string_view text) {
+  std::size_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  return error == std::errc() && end == text.data() + text.size() ? std::optional(number)
+                                                                  : std::nullopt;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   try {
-    std::size_t count = 32;
-    const std::string_view number = argc == 5 ? argv[4] : "32";
-    const auto parsed = std::from_chars(number.data(), number.data() + number.size(), count);
-    if ((argc != 4 && argc != 5) || parsed.ec != std::errc() || count == 0) {
-      fmt::print(stderr, "usage: bench_outlier_tokens MODEL IMAGES CALIBRATION [N]\n");
+    const auto side = argc > 2 ? whole_number(argv[2]) : std::nullopt;
+    const auto count = argc == 6 ? whole_number(argv[5]) : std::optional<std::size_t>(32);
+    if ((argc != 5 && argc != 6) || !side || count.value_or(0) == 0) {
+      fmt::print(stderr, "usage: bench_outlier_tokens MODEL SIDE IMAGES CALIBRATION [N]\n");
       return 2;
     }
-    measure(argv[1], argv[2], argv[3], count);
+    measure({.model = argv[1], .image_size = *side}, argv[3], argv[4], *count);
     return 0;
   } catch (const std::exception& error) {
     fmt::print(stderr, "bench_outlier_tokens: error: {}\n", error.what());
