@@ -1,12 +1,16 @@
 // The project's one threading model: a fixed pool that splits loops.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <functional>
 #include <memory>
 
 #pragma GCC visibility push(default)
 namespace bitlog2 {
+
+/// What parallel_for throws whose pool is to stop.
+struct Stopped {};
 
 /// A pool of `threads` threads, the calling one included; one thread means none is started
 /// and loops run in the caller. A loop body must not use the pool that runs it.
@@ -25,6 +29,11 @@ class ThreadPool {
   /// An exception of a body stops further ranges and is rethrown here.
   void parallel_for(std::size_t count, std::size_t grain,
                     const std::function<void(std::size_t begin, std::size_t end)>& body);
+
+  /// From now on, parallel_for begins no range once `stop` is set, and throws Stopped; nothing:
+  /// it goes on to the end. To be called while no loop runs. Not for bodies that wait for each
+  /// other.
+  void stop_at(const std::atomic<bool>* stop);
 
  private:
   struct State;

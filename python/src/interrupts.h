@@ -37,13 +37,9 @@ struct Job {
   std::function<void(std::size_t done, std::size_t total)> report;
 };
 
-/// What a job throws that ends because `stop` is set. Nobody sees it: the signal's exception is
-/// thrown in its place.
-struct Stopped {};
-
 /// Runs `work` on a thread of its own, without the lock, while the calling thread looks for signals
 /// and calls `progress(done, total)`, unless it is None. Throws what `work` throws, or what a
-/// signal's handler or `progress` raised.
+/// signal's handler or `progress` raised, in the place of whatever `work` ended with then.
 void run_job(const nanobind::object& progress, const std::function<void(const Job&)>& work);
 
 }  // namespace bitlog2::python

@@ -44,14 +44,22 @@ QuantizationSettings settings_of(const Scheme& scheme) {
 /// A dataset's lines for people.
 using Notes = std::vector<std::string>;
 
-CalibrationImages crops_of(const Images& images, ThreadPool& pool, const Job& job) {
+/// A pool whose loops end with a job.
+class StoppingPool {
+ public:
+  StoppingPool(ThreadPool& pool, const Job& job) : pool_(pool) { pool_.stop_at(&job.stop); }
+  ~StoppingPool() { pool_.stop_at(nullptr); }
+  StoppingPool(const StoppingPool&) = delete;
+  StoppingPool& operator=(const StoppingPool&) = delete;
+
+ private:
+  ThreadPool& pool_;
+};
+
+CalibrationImages crops_of(const Images& images, ThreadPool& pool) {
   std::vector<RgbImage> crops(images.size());
-  pool.parallel_for(crops.size(), 1, [&](std::size_t i, std::size_t) {
-    if (job.stop) {
-      throw Stopped();
-    }
-    crops[i] = images.crop(i);
-  });
+  pool.parallel_for(crops.size(), 1,
+                    [&](std::size_t i, std::size_t) { crops[i] = images.crop(i); });
   return {std::move(crops), {}, {}};
 }
 
@@ -75,7 +83,8 @@ std::unique_ptr<Network> calibrate_and_lower(Network& network, const Scheme& sch
   std::unique_ptr<Network> quantized;
   run_job(progress, [&](const Job& job) {
     network.workers().with_pool([&](ThreadPool& pool) {
-      const CalibrationImages images = read(pool, job);
+      const StoppingPool stopping(pool, job);
+      const CalibrationImages images = read(pool);
       const auto report = [&](std::size_t done, std::size_t total) {
         if (job.stop) {
           throw Stopped();
@@ -173,16 +182,14 @@ void check_same_network(const ModelConfig& model, const ModelConfig& quantized) 
 
 std::unique_ptr<Network> quantize(Network& model, const Images& images, const Scheme& scheme,
                                   const nb::object& progress) {
-  return calibrate_and_lower(model, scheme, progress, [&](ThreadPool& pool, const Job& job) {
-    return crops_of(images, pool, job);
-  });
+  return calibrate_and_lower(model, scheme, progress,
+                             [&](ThreadPool& pool) { return crops_of(images, pool); });
 }
 
 std::unique_ptr<Network> quantize_with_dataset(Network& model, const DatasetSample& sample,
                                                const Scheme& scheme, const nb::object& progress) {
-  return calibrate_and_lower(model, scheme, progress, [&](ThreadPool& pool, const Job&) {
-    return crops_of(sample, model, pool);
-  });
+  return calibrate_and_lower(model, scheme, progress,
+                             [&](ThreadPool& pool) { return crops_of(sample, model, pool); });
 }
 
 nb::dict evaluate_network(Network& network, const EvaluationRequest& request,

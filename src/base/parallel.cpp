@@ -32,8 +32,15 @@ struct ThreadPool::State {
   std::size_t count = 0;
   std::size_t grain = 1;
   std::atomic<std::size_t> next = 0;
+  const std::atomic<bool>* stop = nullptr;
 
   std::vector<std::jthread> threads;
+
+  void check_stop() const {
+    if (stop != nullptr && *stop) {
+      throw Stopped();
+    }
+  }
 
   /// Takes ranges until none is left.
   void take_ranges() {
@@ -43,6 +50,7 @@ struct ThreadPool::State {
         return;
       }
       try {
+        check_stop();
         (*body)(begin, std::min(begin + grain, count));
       } catch (...) {
         const std::lock_guard lock(mutex);
@@ -55,7 +63,7 @@ struct ThreadPool::State {
   }
 
   /// Ends the threads. To be called while none runs a body.
-  void stop() {
+  void end_threads() {
     {
       const std::lock_guard lock(mutex);
       stopping = true;
@@ -90,18 +98,18 @@ ThreadPool::ThreadPool(std::size_t threads) : state_(std::make_unique<State>()) 
     }
   } catch (const std::system_error& error) {
     const std::size_t started = size();
-    state_->stop();
+    state_->end_threads();
     throw Error(
         fmt::format("only {} of {} threads could be started ({}); ask for fewer with --threads",
                     started, threads, error.code().message()));
   } catch (...) {
-    state_->stop();
+    state_->end_threads();
     throw;
   }
 }
 
 ThreadPool::~ThreadPool() {
-  state_->stop();
+  state_->end_threads();
 }
 
 std::size_t ThreadPool::size() const {
@@ -114,6 +122,7 @@ void ThreadPool::parallel_for(std::size_t count, std::size_t grain,
   State& state = *state_;
   if (state.threads.empty() || count <= grain) {
     for (std::size_t begin = 0; begin < count; begin += grain) {
+      state.check_stop();
       body(begin, std::min(begin + grain, count));
     }
     return;
@@ -135,6 +144,10 @@ void ThreadPool::parallel_for(std::size_t count, std::size_t grain,
   if (state.failure) {
     std::rethrow_exception(state.failure);
   }
+}
+
+void ThreadPool::stop_at(const std::atomic<bool>* stop) {
+  state_->stop = stop;
 }
 
 }  // namespace bitlog2

@@ -121,6 +121,23 @@ TEST(ThreadPool, StopsAfterAnException) {
   EXPECT_EQ(visited, 4U);
 }
 
+TEST(ThreadPool, StopsWhenItIsTold) {
+  for (const std::size_t threads : {1U, 3U}) {
+    ThreadPool pool(threads);
+    std::atomic<bool> stop = false;
+    std::atomic<int> visited = 0;
+    const auto visit = [&](std::size_t, std::size_t) { stop = ++visited >= 5; };
+    pool.stop_at(&stop);
+    EXPECT_THROW(pool.parallel_for(1000, 1, visit), Stopped);
+    EXPECT_LT(visited, 5 + static_cast<int>(threads));
+    EXPECT_THROW(pool.parallel_for(1, 1, visit), Stopped);
+    pool.stop_at(nullptr);
+    visited = 0;
+    pool.parallel_for(100, 1, visit);
+    EXPECT_EQ(visited, 100);
+  }
+}
+
 TEST(ThreadPool, MayBeUsedInsideAnother) {
   ThreadPool outer(3);
   std::atomic<int> visited = 0;
