@@ -91,8 +91,8 @@ std::unique_ptr<Network> calibrate_and_lower(Network& network, const Scheme& sch
         }
         job.report(done, total);
       };
-      const Calibration calibration = calibrate(
-          model, settings, images.crops, pool, {.progress = report, .image_names = images.names});
+      const Calibration calibration = calibrate(model, settings, images.crops, pool,
+                                                {.progress = report, .image_names = images.names});
       quantized = std::make_unique<Network>(
           IntegerEngine::from_bytes(lower(calibration.quantized, network.class_names()),
                                     model.config.name),
