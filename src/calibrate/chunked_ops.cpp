@@ -145,7 +145,7 @@ void ChunkedOps::quantize(const Quantizer* quantizer, FloatTensor& x) const {
 SequencePointer ChunkedOps::quantized_attention(const Attention& attn, const SequencePointer& qkv) {
   qkv->keep_if_small(storage_);
   find_operand_quantizers(settings_, attn, *qkv, quantizers_, float_ops_, pool_);
-  const SequencePointer context =
+  SequencePointer context =
       derive(qkv, qkv->tokens(), qkv->channels() / 3, [this, &attn](FloatTensor part) {
         simulate::FloatOps<simulate::Simulated> ops(config_, {}, simulated_, pool_, nobody_);
         return ops.attention(attn, std::move(part));

@@ -136,10 +136,11 @@ class FloatOps {
 
   Heads split_heads(const Attention& attn, const Tensor& qkv) {
     const HeadLayout layout(attn, qkv.batch());
-    const auto new_tensor = [&] {
-      return Tensor(layout.matrices(), layout.tokens, layout.head_dim);
-    };
-    Heads heads = {qkv.batch(), new_tensor(), new_tensor(), new_tensor()};
+    Heads heads;
+    heads.images = qkv.batch();
+    for (Tensor* part : {&heads.query, &heads.key, &heads.value}) {
+      *part = Tensor(layout.matrices(), layout.tokens, layout.head_dim);
+    }
     for_rows(layout.matrices(), [&](std::size_t matrix) {
       gather(layout, qkv, matrix, 0, heads.query);
       gather(layout, qkv, matrix, 1, heads.key);

@@ -21,17 +21,14 @@ struct Roots {
   Matrix inverse;
 };
 
-/// What eigenvalues are raised to, so that an inverse is no larger than its matrix is certain.
-double smallest_eigenvalue(const Matrix& matrix) {
-  constexpr double kOfMean = 1e-3;
-  return std::max(kOfMean * matrix.trace() / static_cast<double>(matrix.rows()), 1e-12);
-}
-
 /// The square root of a positive definite matrix, its smallest eigenvalues raised a little, and the
 /// root's inverse.
 Roots square_roots(const Matrix& matrix) {
+  constexpr double kFloor = 1e-3;  // of the mean eigenvalue
   const Eigen::SelfAdjointEigenSolver<Matrix> solver(matrix);
-  const Vector values = solver.eigenvalues().cwiseMax(smallest_eigenvalue(matrix)).cwiseSqrt();
+  const double floor =
+      std::max(kFloor * matrix.trace() / static_cast<double>(matrix.rows()), 1e-12);
+  const Vector values = solver.eigenvalues().cwiseMax(floor).cwiseSqrt();
   const Matrix& vectors = solver.eigenvectors();
   return {vectors * values.asDiagonal() * vectors.transpose(),
           vectors * values.cwiseInverse().asDiagonal() * vectors.transpose()};
@@ -80,11 +77,12 @@ class SummingOps : public simulate::FloatOps<simulate::NoQuantization> {
 
 Matrix balancing_basis(const Matrix& a, const Matrix& b) {
   const auto [root, inverse] = square_roots(a);
-  // A^(1/2) B A^(1/2) = U S^2 U^T
-  const Matrix raised = b + smallest_eigenvalue(b) * Matrix::Identity(b.rows(), b.cols());
-  const Eigen::SelfAdjointEigenSolver<Matrix> solver(root * raised * root);
-  const Vector roots = solver.eigenvalues().cwiseMax(1e-24).cwiseSqrt().cwiseSqrt();
-  return inverse * solver.eigenvectors() * roots.asDiagonal() * hadamard(a.rows());
+  const Matrix product = root * square_roots(b).root;                                 // U S V^T
+  const Eigen::SelfAdjointEigenSolver<Matrix> solver(product * product.transpose());  // U S^2 U^T
+  // The largest first: where the entries of H have no one magnitude, their order counts.
+  const Vector roots = solver.eigenvalues().reverse().cwiseMax(1e-24).cwiseSqrt().cwiseSqrt();
+  const Matrix vectors = solver.eigenvectors().rowwise().reverse();
+  return inverse * vectors * roots.asDiagonal() * hadamard(a.rows());
 }
 
 HeadMoments::HeadMoments(const Attention& attn)
