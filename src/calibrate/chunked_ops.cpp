@@ -101,6 +101,7 @@ ChunkedOps::Tensor ChunkedOps::add(Tensor x, const Tensor& y) {
       sum->replace(i, std::move(result));
       work_on();
     }
+    other->end();
   };
   add_to(x.exact, y.exact);
   add_to(x.quantized, y.quantized);

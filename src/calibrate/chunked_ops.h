@@ -38,6 +38,7 @@ class ChunkedOps {
                        const Tensor& x);
   Tensor layer_norm(const LayerNorm& norm, const Tensor& x) { return layer_norm(norm, norm, x); }
   Tensor activation(Activation function, const Tensor& x);
+  /// Ends y.
   Tensor add(Tensor x, const Tensor& y);
   Tensor merge_patches(std::size_t grid, const Tensor& x);
   Tensor first_tokens(std::size_t count, const Tensor& x);

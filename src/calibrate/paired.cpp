@@ -91,7 +91,7 @@ class PairedOps : public ChunkedOps {
                      : moments_towards_layer(*layer, quantizer, *x.quantized);
       output = aims ? nullptr : output;  // it is in the stream
     }
-    fit_weights(settings_, *layer, moments, x.quantized->rows(), quantizers_, pool_);
+    fit_weights(settings_, *layer, std::move(moments), x.quantized->rows(), quantizers_, pool_);
     layer_done();
     const auto compute = [this, layer = layer, quantizer](FloatTensor part) {
       quantize(quantizer, part);

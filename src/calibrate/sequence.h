@@ -95,6 +95,12 @@ class Sequence {
 
   bool is_kept() const { return !source_; }
 
+  /// Lets go of what it keeps or comes from; nobody may ask it for a chunk any more.
+  void end() {
+    source_ = nullptr;
+    kept_.clear();
+  }
+
   /// Of a kept one.
   void replace(std::size_t i, simulate::Tensor x) { kept_[i].replace(std::move(x)); }
 

@@ -1,6 +1,7 @@
 #include "calibrate/weight_fitting.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "calibrate/matrix.h"
 #include "calibrate/weight_rounding.h"
@@ -34,7 +35,7 @@ bool wants_moments(const QuantizationSettings& settings, Role role) {
   return settings.recipe.compensation_ridge || rounds_by_hessian(settings, role);
 }
 
-void fit_weights(const QuantizationSettings& settings, Linear& layer, const Moments& moments,
+void fit_weights(const QuantizationSettings& settings, Linear& layer, Moments moments,
                  std::size_t rows, Quantizers& quantizers, ThreadPool& pool) {
   const Recipe& recipe = settings.recipe;
   const QuantizerKey key = {layer.name, Slot::weight};
@@ -52,7 +53,7 @@ void fit_weights(const QuantizationSettings& settings, Linear& layer, const Mome
   const Matrix wanted = compensates ? ridge(moments, original, damping, pool) : original;
   copy_to(wanted, layer.weight);
   if (rounds_by_hessian(settings, layer.role)) {
-    Matrix hessian = moments.gram;
+    Matrix hessian = std::move(moments.gram);
     hessian.diagonal().array() += damping;
     const RoundedWeights rounded = round_weights(
         wanted, hessian,

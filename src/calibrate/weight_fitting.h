@@ -14,7 +14,7 @@ bool wants_moments(const QuantizationSettings& settings, Role role);
 /// Finds the weights and bias of `layer` that take its quantized inputs to their targets, whose
 /// moments on `rows` of them these are; they are rounded where the settings quantize weights, and
 /// their quantizer goes to `quantizers`.
-void fit_weights(const QuantizationSettings& settings, Linear& layer, const Moments& moments,
+void fit_weights(const QuantizationSettings& settings, Linear& layer, Moments moments,
                  std::size_t rows, Quantizers& quantizers, ThreadPool& pool);
 
 /// As RepQ-ViT rounds: each row by its own error, each weight to its nearest code.

