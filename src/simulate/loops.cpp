@@ -46,7 +46,9 @@ inline float exp_of_nonpositive(float x) {
   p = p * r + 0.166665181517601F;
   p = p * r + 0.49999988079071045F;
   p = p * r * r + r + 1.0F;
-  const auto exponent = static_cast<std::uint32_t>(static_cast<std::int32_t>(n) + 127);
+  // Of NaN, which p is then, too, any integer will do.
+  const auto whole = static_cast<std::int32_t>(std::max(-126.0F, n));
+  const auto exponent = static_cast<std::uint32_t>(whole + 127);
   return p * std::bit_cast<float>(exponent << 23);
 }
 

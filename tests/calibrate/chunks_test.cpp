@@ -46,6 +46,7 @@ TEST(Storage, KeepsTheSameInMemoryAndInAFile) {
 }
 
 TEST(Sequence, IsComputedAnewUntilItIsKept) {
+  Storage storage(Storage::kNoLimit);
   int computed = 0;
   Sequence sequence(kImagesPerChunk + 1, 2, 3, [&](std::size_t chunk) {
     ++computed;
@@ -55,7 +56,6 @@ TEST(Sequence, IsComputedAnewUntilItIsKept) {
   EXPECT_EQ(sequence.chunk(1).batch(), 1U);
   EXPECT_EQ(sequence.chunk(1).batch(), 1U);
   EXPECT_EQ(computed, 2);
-  Storage storage(Storage::kNoLimit);
   sequence.keep(storage);
   EXPECT_EQ(computed, 4);
   EXPECT_EQ(sequence.chunk(0).batch(), kImagesPerChunk);
