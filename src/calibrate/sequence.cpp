@@ -62,7 +62,13 @@ std::size_t Storage::spare_bytes() const {
 void Storage::open_file() {
   std::error_code error;
   const std::filesystem::path folder = std::filesystem::temp_directory_path(error);
-  std::string name = ((error ? "/tmp" : folder) / "bitlog2-XXXXXX").string();
+  if (error) {
+    throw Error(
+        fmt::format("TMPDIR is no folder that a temporary file can be in ({}); set it to one, or "
+                    "raise --memory",
+                    error.message()));
+  }
+  std::string name = (folder / "bitlog2-XXXXXX").string();
   file_ = mkostemp(name.data(), O_CLOEXEC);
   if (file_ < 0) {
     fail_at_file("made");

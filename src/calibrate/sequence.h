@@ -85,7 +85,7 @@ class Sequence {
   std::size_t size() const { return rows() * channels_; }
   std::size_t chunks() const { return (images_ + kImagesPerChunk - 1) / kImagesPerChunk; }
 
-  simulate::Tensor chunk(std::size_t i) const { return is_kept() ? kept_[i].load() : source_(i); }
+  simulate::Tensor chunk(std::size_t i) const { return is_kept() ? kept_.at(i).load() : source_(i); }
 
   /// Computes all chunks and keeps them; what they come from is let go.
   void keep(Storage& storage);
@@ -95,7 +95,7 @@ class Sequence {
 
   bool is_kept() const { return !source_; }
 
-  /// Lets go of what it keeps or comes from; nobody may ask it for a chunk any more.
+  /// Lets go of what it keeps or comes from; it has no chunks any more.
   void end() {
     source_ = nullptr;
     kept_.clear();

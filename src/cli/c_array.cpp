@@ -20,12 +20,17 @@ namespace {
 
 constexpr std::size_t kBytesInALine = 24;
 
-// Those of C and C++ that could be meant as a name, and what the header and the source use.
-constexpr std::array<std::string_view, 32> kTakenNames = {
-    "auto",   "break",  "case",   "char",   "const",  "continue", "default", "delete",
-    "do",     "double", "else",   "enum",   "extern", "float",    "for",     "goto",
-    "if",     "inline", "int",    "long",   "new",    "register", "return",  "short",
-    "signed", "sizeof", "static", "struct", "switch", "typedef",  "union",   "unsigned"};
+// Words of C, whose source has the array, and of C++, which may include the header.
+constexpr std::array<std::string_view, 70> kTakenNames = {
+    "and",      "asm",      "auto",     "bool",     "break",     "case",    "catch",     "char",
+    "class",    "const",    "continue", "default",  "delete",    "do",      "double",    "else",
+    "enum",     "explicit", "export",   "extern",   "false",     "float",   "for",       "friend",
+    "goto",     "if",       "inline",   "int",      "long",      "mutable", "namespace", "new",
+    "noexcept", "not",      "nullptr",  "operator", "or",        "private", "protected", "public",
+    "register", "requires", "restrict", "return",   "short",     "signed",  "sizeof",    "static",
+    "struct",   "switch",   "template", "this",     "throw",     "true",    "try",       "typedef",
+    "typename", "union",    "unsigned", "using",    "virtual",   "void",    "volatile",  "while",
+    "xor",      "alignas",  "alignof",  "concept",  "constexpr", "decltype"};
 
 bool is_letter(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';

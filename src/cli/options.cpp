@@ -126,7 +126,9 @@ void refuse_what_no_engine_heeds(const CLI::App& command) {
   }
   if (!calibrates(command)) {
     std::vector<std::string> unheeded = quantization_options();
-    unheeded.emplace_back("--dump-quantizers");
+    for (const char* option : {"--dump-quantizers", "--calibration", "--memory"}) {
+      unheeded.emplace_back(option);
+    }
     if (const std::string name = first_given(command, unheeded); !name.empty()) {
       throw Error(fmt::format(
           "{} needs the engine simulate or integer; leave it out, or add one to --engine", name));

@@ -90,6 +90,9 @@ void add_quantize(CLI::App& app, std::function<int()>& run) {
     if (options->calibration.dataset.empty() && options->calibration.folder.empty()) {
       throw CLI::RequiredError("--dataset or --calibration");
     }
+    if (options->calibration.dataset.empty() && !options->calibration.class_map.empty()) {
+      throw CLI::ValidationError("--class-map", "it numbers the folders of a --dataset");
+    }
     run = [options] { return quantize_or_tell(*options); };
   });
 }

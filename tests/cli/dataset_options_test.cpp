@@ -120,6 +120,24 @@ TEST_F(DatasetOptions, AFolderOfUnlabelledImagesCalibrates) {
   EXPECT_EQ(too_many.exit_code, 1);
   EXPECT_THAT(too_many.err, HasSubstr("holds 4 images, 5 were asked for"));
   EXPECT_EQ(run_program("bitlog2", quantize + Arguments{"--memory", "much"}).exit_code, 2);
+  testing::Surroundings without_folder;
+  without_folder.environment["TMPDIR"] = path("no/folder").string();
+  const Outcome nowhere =
+      run_program("bitlog2", quantize + Arguments{"--calibration-images", "3", "--memory", "0"},
+                  without_folder);
+  EXPECT_EQ(nowhere.exit_code, 1);
+  EXPECT_THAT(nowhere.err, HasSubstr("TMPDIR"));
+  write_text("classes.txt", "a\n");
+  const Outcome numbered =
+      run_program("bitlog2", quantize + Arguments{"--class-map", path("classes.txt").string()});
+  EXPECT_EQ(numbered.exit_code, 2);
+  EXPECT_THAT(numbered.err, HasSubstr("--class-map"));
+  for (const Arguments& unheeded :
+       {Arguments{"--calibration", path("photographs").string()}, Arguments{"--memory", "1G"}}) {
+    const Outcome refused = eval(Arguments{"--engine", "fp32"} + unheeded);
+    EXPECT_EQ(refused.exit_code, 1);
+    EXPECT_THAT(refused.err, HasSubstr(unheeded[0] + " needs the engine simulate or integer"));
+  }
 
   const Outcome beside =
       eval({"--calibration", path("photographs").string(), "--engine", "integer", "--strict"});

@@ -92,7 +92,7 @@ TEST_F(Export, WhatCannotBeIsRefused) {
   EXPECT_THAT(export_refusal(file, "model.txt"), HasSubstr("ends in .c"));
   EXPECT_THAT(export_refusal(file, "my-model.c"),
               HasSubstr("'my-model' is no name for an array in C; give one by --name"));
-  for (const char* name : {"1st", "a b", "int", "a;", "na\u00efve"}) {
+  for (const char* name : {"1st", "a b", "int", "void", "while", "class", "a;", "na\u00efve"}) {
     EXPECT_THAT(export_refusal(file, "model.c", {"--name", name}), HasSubstr("give one by --name"));
   }
   EXPECT_THAT(export_refusal(file, "-"), HasSubstr("cannot go to stdout"));
