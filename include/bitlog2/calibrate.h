@@ -37,8 +37,9 @@ struct CalibrationContext {
 /// The recipe `repq` is RepQ-ViT: one forward pass in which every quantizer calibrates itself on
 /// data already quantized upstream; then scale reparameterization; then the weights behind it
 /// again. Any other recipe transforms the model first and then finds quantizers and weights layer
-/// by layer, beside a float stream. Memory grows with the number of crops by what is kept of each: its
-/// residual streams and one layer's contexts. Throws Error where activations are not finite numbers, naming the layer and the crop.
+/// by layer, beside a float stream. Memory grows with the number of crops by what is kept of each:
+/// its residual streams and one layer's contexts. Throws Error where activations are not finite
+/// numbers, naming the layer and the crop.
 Calibration calibrate(Model model, const QuantizationSettings& settings,
                       std::span<const RgbImage> crops, ThreadPool& pool,
                       const CalibrationContext& context = {});

@@ -85,7 +85,9 @@ class Sequence {
   std::size_t size() const { return rows() * channels_; }
   std::size_t chunks() const { return (images_ + kImagesPerChunk - 1) / kImagesPerChunk; }
 
-  simulate::Tensor chunk(std::size_t i) const { return is_kept() ? kept_.at(i).load() : source_(i); }
+  simulate::Tensor chunk(std::size_t i) const {
+    return is_kept() ? kept_.at(i).load() : source_(i);
+  }
 
   /// Computes all chunks and keeps them; what they come from is let go.
   void keep(Storage& storage);
