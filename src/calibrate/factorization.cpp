@@ -9,8 +9,8 @@ namespace {
 constexpr std::size_t kBlock = 64;
 
 /// Where block b of `size` rows begins and ends, as Eigen counts.
-struct Range {
-  Range(std::size_t begin_at, std::size_t size)
+struct Rows {
+  Rows(std::size_t begin_at, std::size_t size)
       : begin(index(begin_at)), count(index(std::min(kBlock, size - begin_at))) {}
 
   Eigen::Index begin;
@@ -57,7 +57,7 @@ Matrix invert_block(const Matrix& lower) {
 Matrix cholesky(Matrix matrix, ThreadPool& pool) {
   const auto size = static_cast<std::size_t>(matrix.rows());
   for (std::size_t first = 0; first < size; first += kBlock) {
-    const Range here(first, size);
+    const Rows here(first, size);
     Matrix diagonal = matrix.block(here.begin, here.begin, here.count, here.count);
     factor_block(diagonal);
     matrix.block(here.begin, here.begin, here.count, here.count) = diagonal;
@@ -88,7 +88,7 @@ Matrix invert_lower(const Matrix& lower, ThreadPool& pool) {
   const auto size = static_cast<std::size_t>(lower.rows());
   Matrix inverse = Matrix::Zero(lower.rows(), lower.cols());
   for (std::size_t first = 0; first < size; first += kBlock) {
-    const Range here(first, size);
+    const Rows here(first, size);
     const Matrix diagonal =
         invert_block(lower.block(here.begin, here.begin, here.count, here.count));
     inverse.block(here.begin, here.begin, here.count, here.count) = diagonal;

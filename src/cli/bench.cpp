@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
+#include "base/stopwatch.h"
 #include "bitlog2/calibrate.h"
 #include "bitlog2/error.h"
 #include "bitlog2/files.h"
@@ -41,10 +42,6 @@ struct BenchOptions {
   bool profile = false;
   Output json;
 };
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 /// Noise: what a network computes takes the same time whatever it sees.
 std::vector<RgbImage> random_crops(std::size_t side, std::size_t count) {
@@ -127,7 +124,7 @@ struct BenchRow {
   }
 };
 
-void print_header() {
+void print_columns() {
   print(fmt::format("{:<9} {:<12} {:>7} {:>9} {:>9} {:>9} {:>9} {:>9} {:>8}\n", "engine", "isa",
                     "threads", "best ms", "p50 ms", "p95 ms", "images/s", "GMAC/s", "ceiling"));
   flush_output();
@@ -230,7 +227,7 @@ class BenchRun {
     }
     crops_ = random_crops(config_.img_size, 1);
     if (!to_stdout()) {
-      print_header();
+      print_columns();
     }
     for (const std::string& engine : options_.engines) {
       engine == "integer" ? bench_integer() : bench_float(engine);

@@ -7,6 +7,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "base/stopwatch.h"
 #include "bitlog2/encoder.h"
 #include "bitlog2/error.h"
 #include "bitlog2/integer.h"
@@ -23,10 +24,6 @@ namespace bitlog2::cli {
 namespace {
 
 using nlohmann::ordered_json;
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 /// One run of `bitlog2 eval`.
 class EvalRun {

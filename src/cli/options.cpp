@@ -183,6 +183,7 @@ void add_model_options(CLI::App& command, ModelSource& source) {
 
 void add_pool_option(CLI::App& command, std::string& pool) {
   std::vector<std::string> names;
+  names.reserve(kEmbeddingPoolings.size());
   for (const NamedEmbeddingPooling& pooling : kEmbeddingPoolings) {
     names.emplace_back(pooling.name);
   }

@@ -10,14 +10,14 @@ namespace bitlog2 {
 namespace {
 
 /// What one image leaves behind.
-struct ImageResult {
+struct EmbeddedImage {
   std::vector<float> embedding;  // empty: none
   std::string skipped;           // why, if it could not be read
 };
 
-ImageResult embed_image(const Engine& encoder, const Dataset& dataset, std::size_t index,
-                        bool strict) {
-  ImageResult result;
+EmbeddedImage embed_image(const Engine& encoder, const Dataset& dataset, std::size_t index,
+                          bool strict) {
+  EmbeddedImage result;
   RgbImage crop;
   try {
     crop = resize_and_crop(dataset.read(index), encoder.config().preprocessing);
@@ -41,7 +41,7 @@ EmbeddedImages for_each_embedding(const Engine& encoder, const Dataset& dataset,
   const auto stop_requested = [&] { return options.stop != nullptr && options.stop->load(); };
   EmbeddedImages images;
   for (std::size_t first = 0; first < dataset.size() && !stop_requested(); first += batch_size) {
-    std::vector<ImageResult> results(std::min(batch_size, dataset.size() - first));
+    std::vector<EmbeddedImage> results(std::min(batch_size, dataset.size() - first));
     pool.parallel_for(results.size(), 1, [&](std::size_t i, std::size_t) {
       if (!stop_requested()) {
         results[i] = embed_image(encoder, dataset, first + i, options.strict);

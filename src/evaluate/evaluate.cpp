@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "base/elementary.h"
+#include "base/stopwatch.h"
 #include "bitlog2/error.h"
 
 namespace bitlog2 {
@@ -16,10 +17,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kTop = 5;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 /// The label of an image that is about to be counted, which must be one of the model's classes.
 int checked_label(const Dataset& dataset, std::size_t index, std::size_t classes) {

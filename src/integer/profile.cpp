@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <span>
 
+#include "base/stopwatch.h"
 #include "integer/isa.h"
 
 namespace bitlog2 {
@@ -48,7 +49,7 @@ runtime::Observer Profiler::observer() {
 }
 
 void Profiler::after(std::size_t index, const runtime::Op& op) {
-  const double seconds = std::chrono::duration<double>(Clock::now() - last_).count();
+  const double seconds = seconds_since(last_);
   costs_.push_back({layers_[index], kind_name(op), multiply_adds(op), seconds});
   last_ = Clock::now();
 }
@@ -64,7 +65,7 @@ double peak_multiply_adds_per_second(const std::string& isa) {
   for (int i = 0; i < kTries; ++i) {
     const Clock::time_point start = Clock::now();
     const auto products = static_cast<double>(multiply(kRounds));
-    best = std::max(best, products / std::chrono::duration<double>(Clock::now() - start).count());
+    best = std::max(best, products / seconds_since(start));
   }
   return best;
 }

@@ -11,13 +11,11 @@
 #include <utility>
 
 #include "bitlog2/error.h"
+#include "bitlog2/image.h"
 #include "io/seeded.h"
 
 namespace bitlog2 {
 namespace {
-
-/// What decode_image takes, too.
-constexpr std::uint64_t kMaxPixels = std::uint64_t{1} << 28;
 
 constexpr std::string_view kTensors = "docs/datasets-and-configs.md has the tensors";
 

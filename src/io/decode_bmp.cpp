@@ -37,7 +37,7 @@ struct Header {
   std::uint64_t stride() const { return (width * bits + 31) / 32 * 4; }
 };
 
-struct Palette {
+struct BmpPalette {
   std::array<std::array<std::uint8_t, 3>, 256> colours = {};
   unsigned sample_bits = 8;  ///< of an index in a raw row
 };
@@ -158,7 +158,7 @@ class BmpReader {
 
   /// Pillow drops a palette of plain grays and then takes its indices for the samples, in 8
   /// bits, or in 1 bit if there are no more than two.
-  Palette read_palette() const {
+  BmpPalette read_palette() const {
     constexpr std::uint32_t kMostColours = 65536;
     if (header_.colours == 0 || header_.colours > kMostColours) {
       throw damaged(file_, "BMP", fmt::format("a palette of {} colours", header_.colours));
@@ -166,7 +166,7 @@ class BmpReader {
     const auto rest = file_.bytes.subspan(std::min(header_.masks_end, file_.bytes.size()));
     const auto entries =
         rest.first(std::min<std::size_t>(rest.size(), header_.palette_entry * header_.colours));
-    Palette palette;
+    BmpPalette palette;
     palette.sample_bits = header_.bits;
     const std::size_t count = entries.size() / header_.palette_entry;
     if (is_gray(entries)) {
@@ -219,7 +219,7 @@ class BmpReader {
   }
 
   RgbImage read_indexed() const {
-    const Palette palette = read_palette();
+    const BmpPalette palette = read_palette();
     const unsigned bits = palette.sample_bits;
     const std::uint64_t row_size = (header_.width * bits + 7) / 8;
     check_rows(row_size);
@@ -331,7 +331,7 @@ class BmpReader {
   }
 
   RgbImage read_run_lengths() const {
-    const Palette palette = read_palette();
+    const BmpPalette palette = read_palette();
     const std::vector<std::uint8_t> indices = expand_run_lengths();
     RgbImage image = start_image(header_.width, header_.height);
     for (std::uint64_t y = 0; y < header_.height; ++y) {

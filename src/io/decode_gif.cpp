@@ -19,7 +19,7 @@ namespace bitlog2 {
 namespace {
 
 using Colour = std::array<std::uint8_t, 3>;
-using Palette = std::array<Colour, 256>;
+using GifPalette = std::array<Colour, 256>;
 
 struct Rows {
   std::uint64_t first;
@@ -58,7 +58,7 @@ class GifReader {
       throw cannot_hold(file_, "GIF", width, height);
     }
 
-    const Palette palette = choose_palette();
+    const GifPalette palette = choose_palette();
     RgbImage image = start_image(width, height);
     image.pixels.resize(width * height * 3);
     fill(palette[transparent_.value_or(0)], image);
@@ -271,8 +271,8 @@ class GifReader {
   }
 
   /// The frame's own colours, else the file's, else grays. Indices past a map's end are black.
-  Palette choose_palette() const {
-    Palette palette = {};
+  GifPalette choose_palette() const {
+    GifPalette palette = {};
     const ColorMapObject* map =
         is_needed(gif_->Image.ColorMap) ? gif_->Image.ColorMap : gif_->SColorMap;
     if (!is_needed(map)) {

@@ -17,8 +17,8 @@ namespace {
 using namespace std::string_view_literals;
 
 constexpr std::string_view kConvert = "convert it to JPEG or PNG";
-constexpr std::string_view kUnpack = "unpack it";
-constexpr std::string_view kDownloadAgain = "download the image again";
+constexpr std::string_view kUnpackIt = "unpack it";
+constexpr std::string_view kDownloadImage = "download the image again";
 
 struct Kind {
   std::string_view magic;
@@ -51,15 +51,15 @@ constexpr std::array kKinds = {
     Kind{"%!PS"sv, 0, "a PostScript file", kConvert},
     Kind{"\x93NUMPY"sv, 0, "a NumPy array", "save the image in it as PNG"},
     Kind{"\x89HDF\r\n\x1a\n"sv, 0, "an HDF5 file", "save the images in it as PNG"},
-    Kind{"\x1f\x8b"sv, 0, "a gzip file", kUnpack},
-    Kind{"PK\3\4"sv, 0, "a zip file", kUnpack},
-    Kind{"7z\xbc\xaf\x27\x1c"sv, 0, "a 7z file", kUnpack},
+    Kind{"\x1f\x8b"sv, 0, "a gzip file", kUnpackIt},
+    Kind{"PK\3\4"sv, 0, "a zip file", kUnpackIt},
+    Kind{"7z\xbc\xaf\x27\x1c"sv, 0, "a 7z file", kUnpackIt},
     Kind{"\xfd"
          "7zXZ\0"sv,
-         0, "an xz file", kUnpack},
-    Kind{"\x28\xb5\x2f\xfd"sv, 0, "a Zstandard file", kUnpack},
-    Kind{"BZh"sv, 0, "a bzip2 file", kUnpack},
-    Kind{"ustar"sv, 257, "a tar archive", kUnpack},
+         0, "an xz file", kUnpackIt},
+    Kind{"\x28\xb5\x2f\xfd"sv, 0, "a Zstandard file", kUnpackIt},
+    Kind{"BZh"sv, 0, "a bzip2 file", kUnpackIt},
+    Kind{"ustar"sv, 257, "a tar archive", kUnpackIt},
     Kind{"version https://git-lfs"sv, 0, "a Git LFS pointer, not the file that it stands for",
          "run 'git lfs pull' where it came from"},
 };
@@ -86,13 +86,13 @@ std::string first_words(std::span<const std::byte> bytes) {
 std::string describe_markup(std::span<const std::byte> bytes) {
   const std::string text = first_words(bytes);
   if (text.starts_with("<!doctype html") || text.starts_with("<html")) {
-    return fmt::format("an HTML page, perhaps a failed download's; {}", kDownloadAgain);
+    return fmt::format("an HTML page, perhaps a failed download's; {}", kDownloadImage);
   }
   if (text.starts_with("<svg") || (text.starts_with("<?xml") && text.find("<svg") < text.size())) {
     return fmt::format("an SVG drawing; {}", kConvert);
   }
   if (text.starts_with("<?xml")) {
-    return fmt::format("an XML text, perhaps a failed download's; {}", kDownloadAgain);
+    return fmt::format("an XML text, perhaps a failed download's; {}", kDownloadImage);
   }
   return "";
 }
@@ -101,7 +101,7 @@ std::string describe_markup(std::span<const std::byte> bytes) {
 
 std::string describe_other(std::span<const std::byte> bytes) {
   if (bytes.empty()) {
-    return fmt::format("empty; {}", kDownloadAgain);
+    return fmt::format("empty; {}", kDownloadImage);
   }
   const auto* const kind = std::ranges::find_if(kKinds, [&bytes](const Kind& candidate) {
     return starts_with(bytes, candidate.magic, candidate.at);

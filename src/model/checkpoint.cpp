@@ -29,17 +29,17 @@ std::string shape_text(const std::vector<std::uint64_t>& shape) {
 
 // ---- What a checkpoint of something else is ---------------------------------------------
 
-struct Naming {
+struct OtherNaming {
   std::string_view part;  ///< of a name, as only this library has it
   std::string_view library;
 };
 
 constexpr auto kOtherNamings =
-    std::to_array<Naming>({{"visual.transformer.resblocks.", "OpenCLIP's"},
-                           {"patch_embed.projection.", "MMPretrain's"},
-                           {"attn.w_msa.", "MMPretrain's"},
-                           {"to_patch_embedding.", "vit-pytorch's"},
-                           {"Transformer/encoderblock_", "JAX's (big_vision)"}});
+    std::to_array<OtherNaming>({{"visual.transformer.resblocks.", "OpenCLIP's"},
+                                {"patch_embed.projection.", "MMPretrain's"},
+                                {"attn.w_msa.", "MMPretrain's"},
+                                {"to_patch_embedding.", "vit-pytorch's"},
+                                {"Transformer/encoderblock_", "JAX's (big_vision)"}});
 
 struct UnknownPart {
   std::string_view part;  ///< of a name
@@ -70,9 +70,10 @@ std::string find_obstacle(const TensorFile& file, const CheckpointNames& names) 
           "(PEFT's merge_and_unload) and save that",
           name);
     }
-    const auto* naming = std::ranges::find_if(kOtherNamings, [&text = name](const Naming& other) {
-      return text.find(other.part) != std::string::npos;
-    });
+    const auto* naming =
+        std::ranges::find_if(kOtherNamings, [&text = name](const OtherNaming& other) {
+          return text.find(other.part) != std::string::npos;
+        });
     if (naming != kOtherNamings.end()) {
       return fmt::format(
           "its tensors have {} names ('{}'); those of timm, transformers and torchvision are "

@@ -123,6 +123,7 @@ class ConfigReader {
     const auto found = std::ranges::find(choices, name, &Choice<Value>::name);
     if (found == choices.end()) {
       std::vector<std::string_view> names;
+      names.reserve(count);
       for (const Choice<Value>& choice : choices) {
         names.push_back(choice.name);
       }

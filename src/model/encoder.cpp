@@ -112,7 +112,8 @@ Model as_encoder(Model model, EmbeddingPooling pooling) {
   if (!is_possible(config, pooling)) {
     const std::vector<EmbeddingPooling> poolings = embedding_poolings(config);
     std::vector<std::string_view> names(poolings.size());
-    std::ranges::transform(poolings, names.begin(), name_of);
+    std::ranges::transform(poolings, names.begin(),
+                           [](EmbeddingPooling other) { return name_of(other); });
     throw Error(fmt::format("{} has no embedding by pooling '{}'; it has {}", config.name,
                             name_of(pooling), fmt::join(names, ", ")));
   }

@@ -11,7 +11,6 @@ namespace bitlog2::quant {
 namespace {
 
 constexpr double kShare = 1.0 - kRangeQuantiles[0];
-constexpr std::size_t kColumnsPerTask = 16;  // one cache line of floats
 
 BITLOG2_TARGET_CLONES double squared_error(const AffineStep<>& step,
                                            std::span<const float> values) {

@@ -12,6 +12,9 @@
 
 namespace bitlog2::quant {
 
+/// Of columns that are searched apart: one cache line of floats.
+inline constexpr std::size_t kColumnsPerTask = 16;
+
 /// values <- step(value).
 template <class Step>
 [[gnu::always_inline]] inline void apply_step(const Step step, std::span<float> values) {

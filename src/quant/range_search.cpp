@@ -7,13 +7,13 @@
 
 #include "base/target_clones.h"
 #include "quant/affine.h"
+#include "quant/loops.h"
 
 namespace bitlog2::quant {
 namespace {
 
 constexpr std::size_t kSample = 1 << 15;  // values looked at
 constexpr std::size_t kLanes = 8;
-constexpr std::size_t kColumnsPerTask = 16;  // one cache line of floats
 
 BITLOG2_TARGET_CLONES double squared_error(Range range, float qmax, std::span<const float> values,
                                            std::span<const float> weights) {

@@ -22,14 +22,6 @@ constexpr float kLargestWeightZeroPoint = 4096.0F;
 
 constexpr double kResidualScale = 1 << runtime::kResidualFraction;
 
-std::uint32_t word(std::size_t value) {
-  return static_cast<std::uint32_t>(value);
-}
-
-std::uint32_t word(Buffer buffer) {
-  return static_cast<std::uint32_t>(buffer);
-}
-
 Op make_op(OpKind kind, Buffer source, Buffer destination, std::size_t rows) {
   Op op = {};
   op.kind = static_cast<std::uint32_t>(kind);

@@ -17,6 +17,17 @@
 
 namespace bitlog2::integer {
 
+/// A field of an operation.
+constexpr std::uint32_t word(std::size_t size) {
+  return static_cast<std::uint32_t>(size);
+}
+constexpr std::uint32_t word(runtime::Buffer buffer) {
+  return static_cast<std::uint32_t>(buffer);
+}
+
+/// The largest side of a square of at most `tokens` tokens.
+std::size_t side_of_square(std::size_t tokens);
+
 /// Whether tokens attend within windows of a square of tokens. A bias alone does not say so.
 bool has_windows(const Attention& attention);
 

@@ -29,15 +29,15 @@ double score_scale() {
   return std::ldexp(std::numbers::log2e, runtime::kScoreFraction);
 }
 
-std::uint32_t word(std::size_t value) {
-  return static_cast<std::uint32_t>(value);
-}
+}  // namespace
 
 std::size_t side_of_square(std::size_t tokens) {
-  return static_cast<std::size_t>(std::lround(std::sqrt(static_cast<double>(tokens))));
+  std::size_t side = 0;
+  while ((side + 1) * (side + 1) <= tokens) {
+    ++side;
+  }
+  return side;
 }
-
-}  // namespace
 
 bool has_windows(const Attention& attention) {
   const std::size_t side = side_of_square(attention.groups.tokens);

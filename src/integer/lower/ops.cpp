@@ -34,14 +34,6 @@ void require_square(std::size_t grid, std::size_t tokens, std::string_view reade
   }
 }
 
-std::size_t side_of_square(std::size_t tokens) {
-  std::size_t side = 0;
-  while ((side + 1) * (side + 1) <= tokens) {
-    ++side;
-  }
-  return side;
-}
-
 }  // namespace
 
 LoweringOps::Tensor LoweringOps::new_tensor(std::size_t tokens, std::size_t channels) {

@@ -57,7 +57,7 @@ Values mean_of_both(const std::vector<Values>& parts) {
   return result;
 }
 
-Values identity(std::size_t size) {
+Values identity_weights(std::size_t size) {
   Values result(size * size);
   for (std::size_t i = 0; i < size; ++i) {
     result[i * size + i] = 1.0F;
@@ -246,7 +246,7 @@ class Assembler {
       }
       const auto size = static_cast<std::size_t>(parameter_.shape[0]);
       return {{}, [=](const std::vector<Values>&) {
-                return is_weight ? identity(size) : Values(size);
+                return is_weight ? identity_weights(size) : Values(size);
               }};
     }
     if (config_.pooling == Pooling::class_tokens) {

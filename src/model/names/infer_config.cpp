@@ -74,7 +74,7 @@ class Inference {
 
   std::size_t count_prefixes(const std::string& begin, const std::string& end) const {
     std::size_t count = 0;
-    while (names_.contains_prefix(begin + std::to_string(count) + end)) {
+    while (names_.contains_prefix(fmt::format("{}{}{}", begin, count, end))) {
       ++count;
     }
     return count;
@@ -196,7 +196,7 @@ class Inference {
       config_.layer_norm_eps = said_->layer_norm_eps.value_or(config_.layer_norm_eps);
       config_.activation = said_->activation.value_or(config_.activation);
     } else if (names_.library() == Library::transformers) {
-      notes_.push_back("there is no config.json; its library's usual numbers are assumed");
+      notes_.emplace_back("there is no config.json; its library's usual numbers are assumed");
     }
   }
 

@@ -368,9 +368,9 @@ LibraryConfig parse_transformers(const Members& members, std::string_view prepro
 
 }  // namespace
 
-LibraryConfig parse_library_config(std::string_view text, std::string_view preprocessor,
+LibraryConfig parse_library_config(std::string_view config, std::string_view preprocessor,
                                    const std::string& where) {
-  const json object = parse_object(text, where + "/config.json");
+  const json object = parse_object(config, where + "/config.json");
   const Members members(object, where + "/config.json");
   if (members.has("architecture") || members.has("pretrained_cfg")) {
     return parse_timm(members);

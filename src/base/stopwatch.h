@@ -1,0 +1,12 @@
+// How long something takes.
+#pragma once
+
+#include <chrono>
+
+namespace bitlog2 {
+
+inline double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace bitlog2
