@@ -3,7 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdint>
 #include <cstdlib>
+#include <fstream>
 
 #include "bitlog2/integer.h"
 #include "cli/fixture.h"
@@ -21,6 +23,26 @@ using testing::operator+;
 using testing::Outcome;
 using testing::read_text;
 using ::testing::StartsWith;
+
+std::string from_base64(const std::string& digits) {
+  const std::string alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string bytes;
+  std::uint32_t bits = 0;
+  int count = 0;
+  for (const char digit : digits) {
+    const std::size_t value = alphabet.find(digit);
+    if (value == std::string::npos) {
+      break;
+    }
+    bits = bits << 6 | static_cast<std::uint32_t>(value);
+    count += 6;
+    if (count >= 8) {
+      count -= 8;
+      bytes += static_cast<char>(bits >> count & 255);
+    }
+  }
+  return bytes;
+}
 
 class Export : public Cli {
  protected:
@@ -111,6 +133,91 @@ TEST_F(Export, NoFileThatIsReadIsWritten) {
   EXPECT_THAT(complaint(outcome), StartsWith("bitlog2: error: "));
   EXPECT_TRUE(read_text(file) == before);
   EXPECT_FALSE(fs::exists(path("model.c")));
+}
+
+TEST_F(Export, OneFormIsChosen) {
+  const std::string file = quantized().string();
+  for (const Arguments& form : {Arguments{},
+                                {"--c-array", "--web", (output() / "page").string()},
+                                {"--c-array"},
+                                {"--web", (output() / "page").string(), "--name", "model"}}) {
+    const Outcome outcome = run(Arguments{"export", "--quantized", file} + form);
+    EXPECT_NE(outcome.exit_code, 0);
+    EXPECT_THAT(complaint(outcome), StartsWith("bitlog2: error: "));
+    EXPECT_THAT(names_in(output()), ElementsAre());
+  }
+}
+
+/// A program in a folder of its own, with or without the page's parts beside it.
+class ExportWeb : public Export {
+ protected:
+  ExportWeb() {
+    fs::create_directories(path("bin"));
+    fs::copy_file(fs::path(BITLOG2_BINARY_DIR) / "bitlog2", program());
+  }
+
+  fs::path program() const { return path("bin") / "bitlog2"; }
+
+  void make_parts(const std::string& page) const {
+    fs::create_directories(path("web"));
+    write_text(path("web") / "page.html", page);
+    for (const char* name : {"bitlog2.mjs", "bitlog2.wasm", "bitlog2_simd128.wasm"}) {
+      write_text(path("web") / name, name);
+    }
+  }
+
+  Outcome export_page(const fs::path& file, const fs::path& folder) const {
+    return testing::run_program(program().string(),
+                                {"export", "--web", folder.string(), "--quantized", file.string()});
+  }
+
+  static void write_text(const fs::path& file, const std::string& text) {
+    std::ofstream(file, std::ios::binary) << text;
+  }
+};
+
+TEST_F(ExportWeb, WithoutTheRuntimeSaysHowToMakeIt) {
+  const Outcome outcome = export_page(quantized(), output() / "page");
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_THAT(complaint(outcome), HasSubstr("`./dev web build` makes it"));
+  EXPECT_THAT(names_in(output()), ElementsAre());
+}
+
+TEST_F(ExportWeb, ThePageHasTheNetwork) {
+  make_parts("<title>@TITLE@</title><h1>@TITLE@</h1>[@NETWORK@] @NAMES@");
+  const fs::path file = quantized();
+  const fs::path folder = output() / "some" / "page";
+  const Outcome outcome = export_page(file, folder);
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(names_in(folder),
+              ElementsAre("bitlog2.mjs", "bitlog2.wasm", "bitlog2_simd128.wasm", "index.html"));
+  EXPECT_EQ(read_text(folder / "bitlog2.wasm"), "bitlog2.wasm");
+  const std::string page = read_text(folder / "index.html");
+  EXPECT_EQ(outcome.out, fmt::format("{}: a page of {} bytes, which a browser opens as it is\n",
+                                     (folder / "index.html").string(), page.size()));
+  const std::string title = page.substr(7, page.find("</title>") - 7);
+  EXPECT_THAT(title, HasSubstr("BitLog2_Half_16"));
+  EXPECT_THAT(page, HasSubstr("<h1>" + title + "</h1>"));
+  const std::size_t begin = page.find('[') + 1;
+  const std::string digits = page.substr(begin, page.find(']') - begin);
+  EXPECT_EQ(digits.size(), (fs::file_size(file) + 2) / 3 * 4);
+  EXPECT_TRUE(from_base64(digits) == read_text(file));
+  EXPECT_EQ(export_page(file, folder).exit_code, 0) << "again";
+}
+
+TEST_F(ExportWeb, WhatCannotBeIsRefused) {
+  make_parts("@NETWORK@");
+  const fs::path file = quantized();
+  EXPECT_EQ(export_page(file, file / "page").exit_code, 1);
+  const Outcome none = export_page(testing::nano_path("vit"), output() / "page");
+  EXPECT_EQ(none.exit_code, 1);
+  EXPECT_THAT(complaint(none), HasSubstr("nano.safetensors: "));
+  EXPECT_THAT(names_in(output()), ElementsAre());
+  fs::create_directories(output() / "page");
+  fs::copy_file(file, output() / "page" / "index.html");
+  const Outcome own = export_page(output() / "page" / "index.html", output() / "page");
+  EXPECT_EQ(own.exit_code, 1);
+  EXPECT_TRUE(read_text(output() / "page" / "index.html") == read_text(file));
 }
 
 }  // namespace

@@ -1,0 +1,224 @@
+// Quantized vision transformers in a browser: a file that `bitlog2 quantize` made, run in integers
+// only, by the same runtime as on a server and with the same bits. No dependency, no network.
+//
+//   import { loadRuntime, Network } from "./bitlog2.mjs";
+//   const network = await Network.open("model.safetensors", await loadRuntime());
+//   const { classes, milliseconds } = network.classify(imageData);
+
+/** A module of one function that has a vector of 128 bits: where it is valid, so is the fast runtime. */
+const SIMD_PROBE = Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1,
+  8, 0, 65, 0, 253, 15, 253, 98, 11);
+
+const PAGE = 65536;
+const ALIGNMENT = 64;
+const NETWORK_BYTES = 256; // sizeof(bitlog2_network)
+const PREPROCESSING_BYTES = 44; // sizeof(bitlog2_preprocessing)
+const NAME_BYTES = 1024;
+const LOGIT_SCALE = 65536; // logits are integers, 2^16 times the real ones
+const MOST_MEMORY = 2 ** 31;
+
+/** What a user can do something about. */
+export class Bitlog2Error extends Error {
+  name = "Bitlog2Error";
+}
+
+/**
+ * The bytes of a URL, a File or other Blob, an ArrayBuffer or a Uint8Array.
+ * @param {string | URL | Blob | ArrayBuffer | Uint8Array} source
+ * @returns {Promise<Uint8Array>}
+ */
+async function bytesOf(source) {
+  if (source instanceof Uint8Array) return source;
+  if (source instanceof ArrayBuffer) return new Uint8Array(source);
+  if (source instanceof Blob) return new Uint8Array(await source.arrayBuffer());
+  const response = await fetch(source).catch((error) => {
+    throw new Bitlog2Error(`${source} cannot be fetched (${error.message}); is the page served by HTTP?`);
+  });
+  if (!response.ok) throw new Bitlog2Error(`${source} cannot be fetched: HTTP status ${response.status}`);
+  return new Uint8Array(await response.arrayBuffer());
+}
+
+/** Whether this browser has WebAssembly's vectors of 128 bits. */
+export function hasSimd() {
+  return WebAssembly.validate(SIMD_PROBE);
+}
+
+/**
+ * Compiles the runtime: the fastest that the browser can run.
+ * @param {object} [modules] where they are, by default beside this file
+ * @param {string | URL | Blob | ArrayBuffer | Uint8Array} [modules.simd128]
+ * @param {string | URL | Blob | ArrayBuffer | Uint8Array} [modules.plain]
+ * @returns {Promise<WebAssembly.Module>}
+ */
+export async function loadRuntime(modules = {}) {
+  const source = hasSimd()
+    ? modules.simd128 ?? new URL("bitlog2_simd128.wasm", import.meta.url)
+    : modules.plain ?? new URL("bitlog2.wasm", import.meta.url);
+  return WebAssembly.compile(await bytesOf(source));
+}
+
+/** An opened network, with memory of its own. */
+export class Network {
+  /** @type {Record<string, Function>} */ #call;
+  /** @type {WebAssembly.Memory} */ #memory;
+  #end; // of the memory in use
+  #network;
+  #arena;
+  #arenaBytes;
+  #crop;
+  #logits;
+  #names;
+  #preprocessing;
+
+  /**
+   * Opens a quantized file. The file is checked whole; a damaged one is refused.
+   * @param {string | URL | Blob | ArrayBuffer | Uint8Array} source
+   * @param {WebAssembly.Module} runtime of loadRuntime
+   * @param {object} [options]
+   * @param {string[]} [options.names] of the classes, where the file has none
+   * @returns {Promise<Network>}
+   */
+  static async open(source, runtime, options = {}) {
+    const file = await bytesOf(source);
+    return new Network(file, await WebAssembly.instantiate(runtime, {}), options.names);
+  }
+
+  /** Use Network.open. */
+  constructor(file, instance, names) {
+    this.#call = instance.exports;
+    this.#memory = instance.exports.memory;
+    this.#end = instance.exports.__heap_base.value;
+    this.#network = this.#allocate(NETWORK_BYTES);
+    const at = this.#allocate(file.length);
+    new Uint8Array(this.#memory.buffer).set(file, at);
+    this.#check(this.#call.bitlog2_open(this.#network, at, file.length));
+    this.imageSize = this.#call.bitlog2_image_size(this.#network);
+    this.classCount = this.#call.bitlog2_num_classes(this.#network);
+    const packedBytes = this.#call.bitlog2_packed_size(this.#network) >>> 0;
+    const packed = this.#allocate(packedBytes);
+    this.#check(this.#call.bitlog2_pack_weights(this.#network, packed, packedBytes));
+    this.#arenaBytes = this.#call.bitlog2_arena_size(this.#network, 1) >>> 0;
+    this.#arena = this.#allocate(this.#arenaBytes);
+    this.#crop = this.#allocate(3 * this.imageSize * this.imageSize);
+    this.#logits = this.#allocate(4 * this.classCount);
+    this.#preprocessing = this.#allocate(PREPROCESSING_BYTES);
+    this.#check(this.#call.bitlog2_get_preprocessing(this.#network, this.#preprocessing));
+    this.#names = this.#readNames() ?? names ?? [];
+  }
+
+  /** What the network runs with: "wasm_simd128" or "portable". */
+  get kernels() {
+    return this.#textAt(this.#call.bitlog2_kernels_name(0));
+  }
+
+  /** Bytes of memory in use. */
+  get memoryBytes() {
+    return this.#memory.buffer.byteLength;
+  }
+
+  /**
+   * A class's name; "class 7" where nobody gave it one.
+   * @param {number} index
+   */
+  nameOf(index) {
+    return this.#names[index] ?? `class ${index}`;
+  }
+
+  /**
+   * Resizes and crops a picture as the bitlog2 tool does, in integers. Transparency is ignored.
+   * @param {ImageData} image
+   * @returns {Uint8Array} [imageSize, imageSize, 3]
+   */
+  crop(image) {
+    const { width, height, data } = image;
+    const start = this.#end;
+    const rgb = this.#allocate(3 * width * height);
+    const scratchBytes = this.#call.bitlog2_crop_memory(this.#preprocessing, width, height) >>> 0;
+    const scratch = this.#allocate(scratchBytes);
+    const target = new Uint8Array(this.#memory.buffer, rgb, 3 * width * height);
+    for (let from = 0, to = 0; from < data.length; from += 4, to += 3) {
+      target[to] = data[from];
+      target[to + 1] = data[from + 1];
+      target[to + 2] = data[from + 2];
+    }
+    this.#end = start; // given back: nothing else is allocated before the crop is made
+    this.#check(this.#call.bitlog2_resize_and_crop(this.#preprocessing, rgb, width, height, 3 * width,
+      scratch, scratchBytes, this.#crop));
+    return new Uint8Array(this.#memory.buffer, this.#crop, 3 * this.imageSize ** 2).slice();
+  }
+
+  /**
+   * The logits of a crop, as integers: 2^16 times the real ones, the same bits as on every machine.
+   * @param {Uint8Array} crop [imageSize, imageSize, 3], rows from the top
+   * @returns {Int32Array} [classCount]
+   */
+  run(crop) {
+    const bytes = 3 * this.imageSize ** 2;
+    if (crop.length !== bytes) throw new Bitlog2Error(`a crop has ${bytes} bytes, not ${crop.length}`);
+    new Uint8Array(this.#memory.buffer).set(crop, this.#crop);
+    this.#check(this.#call.bitlog2_run(this.#network, this.#crop, this.#arena, this.#arenaBytes, this.#logits));
+    return new Int32Array(this.#memory.buffer, this.#logits, this.classCount).slice();
+  }
+
+  /**
+   * @param {ImageData} image
+   * @param {object} [options]
+   * @param {number} [options.top] how many classes
+   * @returns {{classes: {index: number, name: string, probability: number}[], logits: Int32Array,
+   *            crop: Uint8Array, milliseconds: number}} the likeliest class first; milliseconds of
+   *   the network alone
+   */
+  classify(image, { top = 5 } = {}) {
+    const crop = this.crop(image);
+    const start = performance.now();
+    const logits = this.run(crop);
+    const milliseconds = performance.now() - start;
+    const largest = logits.reduce((a, b) => Math.max(a, b));
+    const powers = Float64Array.from(logits, (logit) => Math.exp((logit - largest) / LOGIT_SCALE));
+    const sum = powers.reduce((a, b) => a + b);
+    const order = Array.from(logits.keys()).sort((a, b) => logits[b] - logits[a] || a - b);
+    const classes = order.slice(0, top).map((index) => (
+      { index, name: this.nameOf(index), probability: powers[index] / sum }));
+    return { classes, logits, crop, milliseconds };
+  }
+
+  /**
+   * Of a network without classes.
+   * @param {ImageData} image
+   * @returns {Float32Array} [classCount]
+   */
+  embed(image) {
+    return Float32Array.from(this.run(this.crop(image)), (value) => value / LOGIT_SCALE);
+  }
+
+  #allocate(bytes) {
+    const start = Math.ceil(this.#end / ALIGNMENT) * ALIGNMENT;
+    this.#end = start + bytes;
+    const missing = this.#end - this.#memory.buffer.byteLength;
+    if (this.#end > MOST_MEMORY) throw new Bitlog2Error("the network or the picture is too large for a page");
+    if (missing > 0) this.#memory.grow(Math.ceil(missing / PAGE));
+    return start;
+  }
+
+  #check(status) {
+    if (status !== 0) throw new Bitlog2Error(this.#textAt(this.#call.bitlog2_status_text(status)));
+  }
+
+  #textAt(address) {
+    const memory = new Uint8Array(this.#memory.buffer);
+    return new TextDecoder().decode(memory.slice(address, memory.indexOf(0, address)));
+  }
+
+  /** All names of the file's metadata, or undefined. */
+  #readNames() {
+    const start = this.#end;
+    const text = this.#allocate(NAME_BYTES);
+    const names = [];
+    for (let index = 0; index < this.classCount; ++index) {
+      if (this.#call.bitlog2_class_name(this.#network, index, text, NAME_BYTES) === -1) break;
+      names.push(this.#textAt(text));
+    }
+    this.#end = start;
+    return names.length === this.classCount ? names : undefined;
+  }
+}

@@ -1,0 +1,146 @@
+// The page that `bitlog2 export --web` writes: a photograph in, classes out.
+import { Bitlog2Error, Network, loadRuntime } from "./bitlog2.mjs";
+
+const SIDE_LIMIT = 4096; // larger photographs are made smaller before they are read
+const at = (id) => document.getElementById(id);
+
+/** What `bitlog2 export --web` put into the page, decoded from base64; null if it did not. */
+function embedded(id) {
+  const element = at(id);
+  return element && Uint8Array.from(atob(element.textContent.trim()), (c) => c.charCodeAt(0));
+}
+
+async function openNetwork() {
+  const runtime = await loadRuntime({ simd128: embedded("simd128"), plain: embedded("plain") });
+  const names = JSON.parse(at("names")?.textContent || "[]");
+  return Network.open(embedded("network") ?? "model.safetensors", runtime, { names });
+}
+
+/** The pixels of a photograph or of a frame of video. */
+function pixelsOf(source, width, height) {
+  const scale = Math.min(1, SIDE_LIMIT / Math.max(width, height));
+  const canvas = new OffscreenCanvas(Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale)));
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.drawImage(source, 0, 0, canvas.width, canvas.height);
+  return context.getImageData(0, 0, canvas.width, canvas.height);
+}
+
+function showError(message) {
+  at("error").textContent = message;
+  at("error").hidden = !message;
+}
+
+function showPicture(crop, side, label) {
+  const canvas = at("picture");
+  canvas.width = canvas.height = side;
+  const image = new ImageData(side, side);
+  for (let from = 0, to = 0; from < crop.length; from += 3, to += 4) {
+    image.data.set([crop[from], crop[from + 1], crop[from + 2], 255], to);
+  }
+  canvas.getContext("2d").putImageData(image, 0, 0);
+  canvas.setAttribute("aria-label", label);
+  canvas.hidden = false;
+  at("hint").hidden = true;
+}
+
+function showClasses(classes) {
+  at("best").textContent = classes[0].name;
+  at("classes").replaceChildren(...classes.map(({ name, probability }) => {
+    const percent = `${(100 * probability).toFixed(1)} %`;
+    const row = document.createElement("li");
+    row.style.setProperty("--share", `${100 * probability}%`);
+    for (const text of [name, percent]) {
+      row.append(Object.assign(document.createElement("span"), { textContent: text }));
+    }
+    return row;
+  }));
+}
+
+class Page {
+  #network;
+  #stream = null;
+
+  constructor(network) {
+    this.#network = network;
+    const mebibytes = (network.memoryBytes / 2 ** 20).toFixed(0);
+    at("about").textContent = `${network.imageSize} × ${network.imageSize} pixels, ` +
+      `${network.classCount} classes, ${mebibytes} MiB of memory, ` +
+      (network.kernels === "portable" ? "without vectors" : "with vectors of 128 bits");
+    at("file").disabled = false;
+    at("camera").disabled = !navigator.mediaDevices;
+    at("file").addEventListener("change", () => this.#read(at("file").files[0]));
+    at("camera").addEventListener("click", () => this.#toggleCamera());
+    document.addEventListener("paste", (event) => this.#read(event.clipboardData.files[0]));
+    document.addEventListener("dragover", (event) => {
+      event.preventDefault();
+      at("drop").classList.add("over");
+    });
+    document.addEventListener("dragleave", () => at("drop").classList.remove("over"));
+    document.addEventListener("drop", (event) => {
+      event.preventDefault();
+      at("drop").classList.remove("over");
+      this.#read(event.dataTransfer.files[0]);
+    });
+    document.body.dataset.ready = "yes";
+  }
+
+  /** Classifies pixels and shows the answer. */
+  show(pixels) {
+    const result = this.#network.classify(pixels);
+    showPicture(result.crop, this.#network.imageSize, `The photograph: ${result.classes[0].name}`);
+    showClasses(result.classes);
+    at("time").textContent = `${result.milliseconds.toFixed(1)} ms in this browser, on one thread`;
+    document.body.dataset.logits = Array.from(result.logits).join(" ");
+  }
+
+  async #read(file) {
+    if (!file) return;
+    this.#stopCamera();
+    showError("");
+    try {
+      const bitmap = await createImageBitmap(file, { colorSpaceConversion: "none" });
+      this.show(pixelsOf(bitmap, bitmap.width, bitmap.height));
+    } catch (error) {
+      showError(error instanceof Bitlog2Error ? `${file.name}: ${error.message}`
+        : `${file.name} is no image that this browser can read.`);
+    }
+  }
+
+  async #toggleCamera() {
+    if (this.#stream) {
+      this.#stopCamera();
+      return;
+    }
+    showError("");
+    try {
+      this.#stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+    } catch (error) {
+      showError(`The camera cannot be used: ${error.message}`);
+      return;
+    }
+    at("camera").textContent = "Stop the camera";
+    const video = at("video");
+    video.srcObject = this.#stream;
+    await video.play();
+    const next = () => {
+      if (!this.#stream) return;
+      this.show(pixelsOf(video, video.videoWidth, video.videoHeight));
+      requestAnimationFrame(next);
+    };
+    next();
+  }
+
+  #stopCamera() {
+    this.#stream?.getTracks().forEach((track) => track.stop());
+    this.#stream = null;
+    at("camera").textContent = "Use the camera";
+  }
+}
+
+try {
+  new Page(await openNetwork());
+} catch (error) {
+  at("about").textContent = "";
+  showError(error.message);
+  if (!(error instanceof Bitlog2Error)) throw error;
+}
