@@ -151,6 +151,30 @@ bitlog2_status bitlog2_run_in_group(const bitlog2_network* network, const uint8_
                                     const bitlog2_thread_group* group, size_t rank,
                                     uint64_t* saturations);
 
+/* --- looking inside ---------------------------------------------------------------------- */
+
+/* The attentions, from the first on, in which all tokens attend to each other: the blocks of a ViT.
+ * 0 for Swin's windows. */
+size_t bitlog2_num_attentions(const bitlog2_network* network);
+
+/* The first token's row of an attention's maps: how much the class token, where there is one,
+ * attends to every token, the patches being the last of them. Values are in 2^-16. */
+typedef struct bitlog2_attention_row {
+  int32_t* exact; /* gets [heads, tokens]: what softmax gives */
+  int32_t*
+      quantized;   /* gets [heads, tokens]: what its codes stand for; of Sqrt2, without its delta */
+  size_t capacity; /* how many values each of them holds */
+  size_t heads;    /* is set */
+  size_t tokens;   /* is set */
+} bitlog2_attention_row;
+
+/* bitlog2_run, which also shows the row of the attention at `index`. Sets heads and tokens, whether
+ * or not there is room: a first call with capacity 0 returns BITLOG2_SMALL_ARENA and runs nothing.
+ * Returns BITLOG2_WRONG_SIZE if there is no such attention. */
+bitlog2_status bitlog2_run_and_look(const bitlog2_network* network, const uint8_t* rgb, void* arena,
+                                    size_t arena_size, int32_t* logits, size_t index,
+                                    bitlog2_attention_row* row);
+
 /* --- results ----------------------------------------------------------------------------- */
 
 /* The `k` largest of `count` logits: writes their indices to `classes`, the largest first, of

@@ -13,6 +13,8 @@ const PAGE = 65536;
 const ALIGNMENT = 64;
 const NETWORK_BYTES = 256; // sizeof(bitlog2_network)
 const PREPROCESSING_BYTES = 44; // sizeof(bitlog2_preprocessing)
+const ROW_BYTES = 20; // sizeof(bitlog2_attention_row)
+const SMALL_ARENA = 9;
 const NAME_BYTES = 1024;
 const LOGIT_SCALE = 65536; // logits are integers, 2^16 times the real ones
 const MOST_MEMORY = 2 ** 31;
@@ -189,6 +191,40 @@ export class Network {
    */
   embed(image) {
     return Float32Array.from(this.run(this.crop(image)), (value) => value / LOGIT_SCALE);
+  }
+
+  /** How many attentions there are to look at: the blocks of a ViT, none of Swin's. */
+  get attentionCount() {
+    return this.#call.bitlog2_num_attentions(this.#network);
+  }
+
+  /**
+   * How much the class token attends to every token, in one attention: what softmax gives, and what
+   * its 4-bit codes stand for. The patches are the last of the tokens.
+   * @param {Uint8Array} crop [imageSize, imageSize, 3]
+   * @param {number} index of the attention, from 0
+   * @returns {{heads: number, tokens: number, exact: Float32Array, quantized: Float32Array}}
+   *   arrays [heads, tokens]
+   */
+  attention(crop, index) {
+    const start = this.#end;
+    const row = this.#allocate(ROW_BYTES);
+    const look = (exact, quantized, capacity) => {
+      new Uint32Array(this.#memory.buffer, row, 5).set([exact, quantized, capacity, 0, 0]);
+      const status = this.#call.bitlog2_run_and_look(this.#network, this.#crop, this.#arena, this.#arenaBytes,
+        this.#logits, index, row);
+      return [status, ...new Uint32Array(this.#memory.buffer, row, 5).slice(3)];
+    };
+    new Uint8Array(this.#memory.buffer).set(crop, this.#crop);
+    const [status, heads, tokens] = look(0, 0, 0);
+    if (status !== SMALL_ARENA) this.#check(status);
+    const values = heads * tokens;
+    const exact = this.#allocate(4 * values);
+    const quantized = this.#allocate(4 * values);
+    this.#check(look(exact, quantized, values)[0]);
+    const read = (at) => Float32Array.from(new Int32Array(this.#memory.buffer, at, values), (v) => v / 65536);
+    this.#end = start;
+    return { heads, tokens, exact: read(exact), quantized: read(quantized) };
   }
 
   #allocate(bytes) {

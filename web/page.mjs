@@ -43,6 +43,25 @@ function showPicture(crop, side, label) {
   at("hint").hidden = true;
 }
 
+/** A picture, dark where weights are small: `weights` of a square of patches, each over the largest. */
+function showWeights(canvas, crop, side, weights) {
+  const grid = Math.round(Math.sqrt(weights.length));
+  const largest = weights.reduce((a, b) => Math.max(a, b), 1e-9);
+  canvas.width = canvas.height = side;
+  const image = new ImageData(side, side);
+  for (let y = 0; y < side; ++y) {
+    for (let x = 0; x < side; ++x) {
+      const patch = Math.floor(y * grid / side) * grid + Math.floor(x * grid / side);
+      const share = Math.sqrt(weights[patch] / largest); // else all but the largest would be black
+      const from = 3 * (y * side + x);
+      const grey = (crop[from] + crop[from + 1] + crop[from + 2]) / 3;
+      const glow = [255, 190, 60].map((full) => (0.12 + 0.45 * share) * grey + 0.43 * share * full);
+      image.data.set([...glow, 255], 4 * (y * side + x));
+    }
+  }
+  canvas.getContext("2d").putImageData(image, 0, 0);
+}
+
 function showClasses(classes) {
   at("best").textContent = classes[0].name;
   at("classes").replaceChildren(...classes.map(({ name, probability }) => {
@@ -59,6 +78,7 @@ function showClasses(classes) {
 class Page {
   #network;
   #stream = null;
+  #crop = null;
 
   constructor(network) {
     this.#network = network;
@@ -66,6 +86,8 @@ class Page {
     at("about").textContent = `${network.imageSize} × ${network.imageSize} pixels, ` +
       `${network.classCount} classes, ${mebibytes} MiB of memory, ` +
       (network.kernels === "portable" ? "without vectors" : "with vectors of 128 bits");
+    at("block").max = at("block").value = network.attentionCount;
+    for (const id of ["block", "head"]) at(id).addEventListener("input", () => this.#look());
     at("file").disabled = false;
     at("camera").disabled = !navigator.mediaDevices;
     at("file").addEventListener("change", () => this.#read(at("file").files[0]));
@@ -90,7 +112,28 @@ class Page {
     showPicture(result.crop, this.#network.imageSize, `The photograph: ${result.classes[0].name}`);
     showClasses(result.classes);
     at("time").textContent = `${result.milliseconds.toFixed(1)} ms in this browser, on one thread`;
+    this.#crop = result.crop;
+    this.#look();
     document.body.dataset.logits = Array.from(result.logits).join(" ");
+  }
+
+  /** Shows the chosen block's attention, where the network has such. */
+  #look() {
+    at("attention").hidden = !(this.#crop && this.#network.attentionCount);
+    if (at("attention").hidden) return;
+    const { heads, tokens, ...rows } = this.#network.attention(this.#crop, at("block").value - 1);
+    at("block-number").textContent = at("block").value;
+    if (at("head").options.length !== heads) {
+      at("head").replaceChildren(...Array.from({ length: heads }, (_, h) => new Option(`${h + 1}`, h)));
+    }
+    const head = Number(at("head").value);
+    const patches = Math.floor(Math.sqrt(tokens)) ** 2; // behind the class token and registers
+    for (const kind of ["exact", "quantized"]) {
+      const weights = rows[kind].subarray((head + 1) * tokens - patches, (head + 1) * tokens);
+      showWeights(at(kind), this.#crop, this.#network.imageSize, weights);
+      const levels = new Set(weights).size;
+      at(`${kind}-levels`).textContent = levels === 1 ? "1 value" : `${levels} different values`;
+    }
   }
 
   async #read(file) {

@@ -234,6 +234,61 @@ static void check_progress(const bitlog2_network* network, file_content crops,
   free(arena);
 }
 
+/* --- looking inside --- */
+
+/* Rows of probabilities add up to 1 but for rounding; codes keep at least the highest bit of each.
+ */
+static void check_row(const bitlog2_attention_row* row, size_t head) {
+  const int32_t* exact = row->exact + head * row->tokens;
+  const int32_t* quantized = row->quantized + head * row->tokens;
+  int64_t sum = 0;
+  size_t same = 0;
+  for (size_t j = 0; j < row->tokens; ++j) {
+    check(exact[j] >= 0 && exact[j] < 65536, "a probability's range");
+    check(quantized[j] >= 0 && quantized[j] <= 2 * 65536, "a weight's range");
+    sum += exact[j];
+    same += quantized[j] == exact[j];
+  }
+  check(sum <= 65536 && sum >= 65536 - 2 * (int64_t)row->tokens, "the sum of probabilities");
+  check(same < row->tokens, "codes that change nothing");
+}
+
+static void check_attention(const bitlog2_network* network, file_content crops,
+                            file_content expected) {
+  const size_t classes = bitlog2_num_classes(network);
+  const size_t arena_size = bitlog2_arena_size(network, 1);
+  void* arena = allocate(arena_size);
+  int32_t* logits = allocate(classes * sizeof(int32_t));
+  const size_t count = bitlog2_num_attentions(network);
+  for (size_t i = 0; i < count; ++i) {
+    bitlog2_attention_row row = {NULL, NULL, 0, 0, 0};
+    check(bitlog2_run_and_look(network, crops.bytes, arena, arena_size, logits, i, &row) ==
+              BITLOG2_SMALL_ARENA,
+          "no room for a row");
+    check(row.heads >= 1 && row.tokens > 1, "the size of a row");
+    row.capacity = row.heads * row.tokens;
+    row.exact = allocate(row.capacity * sizeof(int32_t));
+    row.quantized = allocate(row.capacity * sizeof(int32_t));
+    memset(row.exact, -1, row.capacity * sizeof(int32_t));
+    memset(row.quantized, -1, row.capacity * sizeof(int32_t));
+    check(bitlog2_run_and_look(network, crops.bytes, arena, arena_size, logits, i, &row) ==
+              BITLOG2_OK,
+          "a run that shows a row");
+    check(memcmp(logits, expected.bytes, classes * sizeof(int32_t)) == 0, "logits beside a row");
+    for (size_t head = 0; head < row.heads; ++head) {
+      check_row(&row, head);
+    }
+    free(row.quantized);
+    free(row.exact);
+  }
+  bitlog2_attention_row row = {NULL, NULL, 0, 0, 0};
+  check(bitlog2_run_and_look(network, crops.bytes, arena, arena_size, logits, count, &row) ==
+            BITLOG2_WRONG_SIZE,
+        "an attention that is not there");
+  free(logits);
+  free(arena);
+}
+
 /* --- results --- */
 
 static void check_top_k(void) {
@@ -378,6 +433,7 @@ int main(int argc, char** argv) {
   check_all_kernels(&network, crops, logits);
   check_refusals(&network, file, crops);
   check_progress(&network, crops, logits);
+  check_attention(&network, crops, logits);
   check_top_k();
   check_names(&network, names);
   check_preprocessing(&network);

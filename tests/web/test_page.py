@@ -39,6 +39,27 @@ def test_logits_are_the_programs(bitlog2, quantized, page_folder, open_page, pic
     assert [row.split("\n")[0] for row in shown] == [each["class"] for each in answer[:5]]
 
 
+def test_attention_is_shown(page_folder, open_page):
+    page = open_page((page_folder / "index.html").as_uri())
+    assert page.is_hidden("#attention")
+    give(page, PICTURES[0])
+    assert page.is_visible("#attention")
+    blocks = int(page.get_attribute("#block", "max"))
+    assert blocks > 1 and page.locator("#head option").count() > 1
+    pictures = set()
+    for block in range(1, blocks + 1):
+        page.fill("#block", str(block))
+        assert page.inner_text("#block-number") == str(block)
+        exact, quantized = (int(page.inner_text(f"#{kind}-levels").split()[0])
+                            for kind in ("exact", "quantized"))
+        assert exact > quantized and quantized <= 16
+        pictures.add(page.evaluate("document.getElementById('quantized').toDataURL()"))
+    assert len(pictures) == blocks
+    before = page.evaluate("document.getElementById('quantized').toDataURL()")
+    page.select_option("#head", index=1)
+    assert page.evaluate("document.getElementById('quantized').toDataURL()") != before
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1400])
 def test_page_fits(page_folder, open_page, screenshots, width, scheme):

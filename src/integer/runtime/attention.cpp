@@ -1,5 +1,6 @@
 // Attention: of each head, keys and values are packed, and queries take a few rows at a time
 // through scores, softmax with its codes, and attention times V.
+#include "kernels/portable.h"
 #include "runner.h"
 
 namespace bitlog2::runtime {
@@ -67,12 +68,12 @@ void add_bias_with_class(const std::int32_t* bias, std::size_t side, std::size_t
 }  // namespace
 
 /// Threads share the queries where all tokens attend to each other, else the windows.
-void Runner::attention(const Op& op) {
+void Runner::attention(const Op& op, std::size_t index) {
   const AttentionScratch scratch(scratch_, op);
   if (op.window == 0) {
     const Range queries = my_share(op.rows);
     for (std::size_t h = 0; h < op.heads && !queries.empty(); ++h) {
-      attend_in_group(op, h, queries, scratch);
+      attend_in_group(op, h, queries, scratch, view_ != nullptr && view_->op_index == index);
     }
     return;
   }
@@ -82,7 +83,7 @@ void Runner::attention(const Op& op) {
     spread_bias(op, h, scratch);
     for (std::size_t w = windows.begin; w < windows.end; ++w) {
       find_window(op, w, scratch);
-      attend_in_group(op, h, {0, scratch.tokens}, scratch);
+      attend_in_group(op, h, {0, scratch.tokens}, scratch, false);
     }
   }
 }
@@ -190,7 +191,7 @@ void Runner::pack_values(const HeadCodes& codes, const HeadRecord& head,
 
 /// Queries of the tokens that attend to each other: all, or a window's.
 void Runner::attend_in_group(const Op& op, std::size_t h, Range queries,
-                             const AttentionScratch& scratch) {
+                             const AttentionScratch& scratch, bool is_shown) {
   const HeadRecord head = tensor<HeadRecord>(op.head_table)[h];
   const HeadCodes parts = head_codes(op, h, scratch);
   pack_keys(op, parts, head, scratch);
@@ -206,6 +207,9 @@ void Runner::attend_in_group(const Op& op, std::size_t h, Range queries,
     const Range chunk = {first, first + (left < kRowChunk ? left : kRowChunk)};
     score(op, head, parts, chunk, scratch);
     add_biases(op, h, chunk, scratch);
+    if (is_shown && chunk.begin == 0) {
+      show_first_row(head, h, scratch);
+    }
     const Weights weights = {scratch.weights, chunk.size(), scratch.tokens};
     kernels_.softmax_codes(rule_, head.log2_delta, scratch.scores, scratch.score_width, weights);
     write_context(op, h, head, parts, chunk, weights, scratch);
@@ -241,6 +245,16 @@ void Runner::add_biases(const Op& op, std::size_t h, Range queries,
                           biased_grid(op), i, scores);
     }
   }
+}
+
+void Runner::show_first_row(const HeadRecord& head, std::size_t h,
+                            const AttentionScratch& scratch) const {
+  // All bits kept, BitLog2's weights are softmax itself.
+  constexpr AttentionRule kExact = {AttentionKind::bitlog2, 1 << 16, 0, 16, false};
+  const std::size_t first = h * scratch.tokens;
+  portable::bitlog2_weights(kExact, scratch.scores, scratch.tokens, view_->exact + first);
+  portable::weights_of_row(rule_, head.log2_delta, scratch.scores, scratch.tokens,
+                           view_->quantized + first);
 }
 
 void Runner::write_context(const Op& op, std::size_t h, const HeadRecord& head,

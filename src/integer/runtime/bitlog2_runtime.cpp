@@ -61,6 +61,10 @@ runtime::ImageCrop image_crop(const bitlog2_preprocessing* preprocessing) {
           static_cast<runtime::CropRounding>(preprocessing->crop_rounding)};
 }
 
+bool attends_everywhere(const runtime::Op& op) {
+  return static_cast<runtime::OpKind>(op.kind) == runtime::OpKind::attention && op.window == 0;
+}
+
 /// `options` completed by what was opened.
 Status run_opened(const OpenedNetwork& opened, const uint8_t* rgb, void* arena, size_t arena_size,
                   int32_t* logits, runtime::RunOptions options) {
@@ -159,6 +163,37 @@ bitlog2_status bitlog2_run_with_progress(const bitlog2_network* network, const u
   runtime::RunOptions options;
   options.progress = &each;
   return to_c(run_opened(unwrap(network), rgb, arena, arena_size, logits, options));
+}
+
+size_t bitlog2_num_attentions(const bitlog2_network* network) {
+  const runtime::Network& opened = unwrap(network).network;
+  size_t count = 0;
+  for (size_t i = 0; i < opened.header.op_count; ++i) {
+    count += attends_everywhere(runtime::operation(opened, i)) ? 1 : 0;
+  }
+  return count;
+}
+
+bitlog2_status bitlog2_run_and_look(const bitlog2_network* network, const uint8_t* rgb, void* arena,
+                                    size_t arena_size, int32_t* logits, size_t index,
+                                    bitlog2_attention_row* row) {
+  const OpenedNetwork& opened = unwrap(network);
+  for (size_t i = 0; i < opened.network.header.op_count; ++i) {
+    const runtime::Op op = runtime::operation(opened.network, i);
+    if (!attends_everywhere(op) || index-- != 0) {
+      continue;
+    }
+    row->heads = op.heads;
+    row->tokens = runtime::attended_tokens(op);
+    if (row->capacity / row->heads < row->tokens) {
+      return BITLOG2_SMALL_ARENA;
+    }
+    const runtime::AttentionView view = {i, row->exact, row->quantized};
+    runtime::RunOptions options;
+    options.view = &view;
+    return to_c(run_opened(opened, rgb, arena, arena_size, logits, options));
+  }
+  return BITLOG2_WRONG_SIZE;
 }
 
 bitlog2_status bitlog2_run_in_group(const bitlog2_network* network, const uint8_t* rgb, void* arena,

@@ -77,6 +77,15 @@ struct Progress {
   void* context;
 };
 
+/// One attention, of which a run shows the first token's row: for every head, how much that token
+/// attends to each of `tokens` tokens, in 2^-16.
+struct AttentionView {
+  std::size_t op_index = 0;       // an attention without windows
+  std::int32_t* exact = nullptr;  // [heads, tokens] what softmax gives
+  std::int32_t* quantized =
+      nullptr;  // [heads, tokens] what its codes stand for; Sqrt2's without delta
+};
+
 struct Kernels;
 
 /// Bytes that pack_weights() fills. They grow with the number of operations, which may share
@@ -91,8 +100,9 @@ struct RunOptions {
   const Kernels* kernels = nullptr;  // none: the portable ones
   std::byte* packed = nullptr;       // what pack_weights() has filled, for any kernels; or none
   RunStatistics* statistics = nullptr;
-  const Observer* observer = nullptr;  // of a group of one
-  const Progress* progress = nullptr;  // of a group of one
+  const Observer* observer = nullptr;   // of a group of one
+  const Progress* progress = nullptr;   // of a group of one
+  const AttentionView* view = nullptr;  // of a group of one
   ThreadGroup group;
   std::size_t rank = 0;  // of this thread in the group, from 0
 };

@@ -27,6 +27,7 @@ Runner::Runner(const Network& network, std::span<const std::uint8_t> pixels, std
       rank_(options.rank),
       packed_(options.packed == nullptr ? nullptr : aligned(options.packed)),
       statistics_(statistics),
+      view_(options.view),
       rule_{static_cast<AttentionKind>(network.header.attention_kind),
             network.header.attention_multiplier, network.header.attention_qmax,
             network.header.attention_fraction_bits, network.header.attention_nearest != 0} {
@@ -67,7 +68,7 @@ void Runner::compute(const Op& op, std::size_t index) {
     case OpKind::linear:
       return linear(op, index, my_share(op.rows));
     case OpKind::attention:
-      return attention(op);
+      return attention(op, index);
     case OpKind::mean:
       return mean(op, my_share(op.rows));
   }

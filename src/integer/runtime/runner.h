@@ -143,7 +143,7 @@ class Runner {
   void gather_row(const Op& op, std::size_t index, std::int32_t* row) const;
 
   // attention.cpp
-  void attention(const Op& op);
+  void attention(const Op& op, std::size_t index);
   void spread_bias(const Op& op, std::size_t head, const AttentionScratch& scratch) const;
   HeadCodes head_codes(const Op& op, std::size_t head, const AttentionScratch& scratch) const;
   static Panel key_panel(const AttentionScratch& scratch, const HeadCodes& codes,
@@ -155,11 +155,13 @@ class Runner {
   void pack_values(const HeadCodes& codes, const HeadRecord& head,
                    const AttentionScratch& scratch) const;
   void attend_in_group(const Op& op, std::size_t head_index, Range queries,
-                       const AttentionScratch& scratch);
+                       const AttentionScratch& scratch, bool is_shown);
   void add_biases(const Op& op, std::size_t head, Range queries,
                   const AttentionScratch& scratch) const;
   void score(const Op& op, const HeadRecord& head, const HeadCodes& parts, Range queries,
              const AttentionScratch& scratch) const;
+  void show_first_row(const HeadRecord& head, std::size_t head_index,
+                      const AttentionScratch& scratch) const;
   void write_context(const Op& op, std::size_t head_index, const HeadRecord& head,
                      const HeadCodes& parts, Range queries, const Weights& weights,
                      const AttentionScratch& scratch);
@@ -172,6 +174,7 @@ class Runner {
   std::size_t rank_;
   std::byte* packed_;  // weights of the next operation, if any
   RunStatistics& statistics_;
+  const AttentionView* view_;  // of the run
   AttentionRule rule_;
   std::int32_t* residual_;
   std::uint8_t* codes_a_;

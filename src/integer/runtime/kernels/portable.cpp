@@ -369,6 +369,26 @@ void softmax_codes(const AttentionRule& rule, std::int32_t log2_delta, std::int3
   }
 }
 
+void weights_of_row(const AttentionRule& rule, std::int32_t log2_delta, const std::int32_t* scores,
+                    std::size_t tokens, std::int32_t* weights) {
+  constexpr std::uint32_t kRootOf2 = 92682;  // in 2^-16
+  if (rule.kind != AttentionKind::sqrt2) {
+    bitlog2_weights(rule, scores, tokens, weights);
+  } else {
+    codes_of_sqrt2(rule, log2_delta, scores, tokens, weights);
+  }
+  for (std::size_t j = 0; j < tokens; ++j) {
+    const auto code = static_cast<std::uint32_t>(weights[j]);
+    std::uint64_t weight = 0;
+    if (rule.kind != AttentionKind::sqrt2) {
+      weight = (std::uint64_t{code} << 16) / rule.multiplier;
+    } else if (weights[j] != kNoWeight) {
+      weight = ((code & 1) != 0 ? kRootOf2 : std::uint32_t{1} << 16) >> ((code + 1) >> 1);
+    }
+    weights[j] = static_cast<std::int32_t>(weight);
+  }
+}
+
 void attend_values(const AttentionRule& rule, const Weights& weights, const Panel& values,
                    std::int32_t zero, std::int32_t* context) {
   for (std::size_t r = 0; r < weights.rows; ++r) {

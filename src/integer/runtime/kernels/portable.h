@@ -34,6 +34,10 @@ std::uint64_t multiply_in_registers(std::uint64_t rounds);
 void bitlog2_weights(const AttentionRule& rule, const std::int32_t* scores, std::size_t tokens,
                      std::int32_t* weights);
 
+/// What the codes of a row of softmax_codes() stand for, in 2^-16; Sqrt2's without its delta.
+void weights_of_row(const AttentionRule& rule, std::int32_t log2_delta, const std::int32_t* scores,
+                    std::size_t tokens, std::int32_t* weights);
+
 /// The second halves of rescale_to_codes() and rescale_and_add(): of values, no longer sums.
 void store_codes(const Sums& values, const CodeTable& table, std::uint8_t* codes,
                  std::size_t stride);
