@@ -32,6 +32,9 @@ inline void decode(const CodeLookup& lookup, const std::uint8_t* codes, std::siz
 
 inline void decode(const std::uint8_t* codes, std::size_t count, const std::uint8_t* table,
                    std::size_t size, std::uint8_t* inputs) {
+  if (size > kMostLookUps * CodeLookup::kPart) {
+    return portable::decode(codes, count, table, size, inputs);
+  }
   decode(CodeLookup(table, size), codes, count, inputs);
 }
 
@@ -92,9 +95,8 @@ inline void rescale_to_codes(const Rescale& how, const Sums& sums, const CodeTab
   }
   rescale_to_codes_by([](U16 values) { return values.packed(); }, how, sums, codes, stride);
   if (table.entries != nullptr) {
-    const CodeLookup lookup(table.entries, table.size);
     for (std::size_t r = 0; r < sums.rows; ++r) {
-      decode(lookup, codes + r * stride, sums.channels, codes + r * stride);
+      decode(codes + r * stride, sums.channels, table.entries, table.size, codes + r * stride);
     }
   }
 }

@@ -7,6 +7,7 @@
 //   kValues         32-bit values in a register
 //   kBytes          bytes in it
 //   kTablesAreFast  a look-up in a Table32 is cheaper than a multiplication
+//   kMostLookUps    look-ups of sixteen entries that are cheaper than reading byte by byte
 //   I32             a register of 32-bit values, signed but where a function says otherwise
 //   U8              a register of bytes
 //   I64             kValues 64-bit values, U16 kBytes 16-bit ones: several registers, in an order
@@ -26,6 +27,7 @@ namespace {
 inline constexpr std::size_t kValues = kScalarValues;  // of whoever includes this: 4, 8 or 16
 inline constexpr std::size_t kBytes = 4 * kValues;
 inline constexpr bool kTablesAreFast = kValues == 16;
+inline constexpr std::size_t kMostLookUps = kValues == 4 ? 3 : 16;
 
 /// The results of `f` of every lane of some registers.
 template <class To, class F, class From, class... Others>
