@@ -29,7 +29,26 @@ struct QuantizeOptions {
   std::string pool;
   Output output;
   Output json;
+  bool default_bits = true;  // nobody said how many
 };
+
+/// `best` fits weights and codebooks to its images: fewer than these say too little.
+constexpr std::size_t kImagesForBest = 128;
+
+void tell_what_is_better(const QuantizeOptions& options, const QuantizationSettings& settings,
+                         std::size_t images) {
+  if (!settings.recipe.is_repq() && images < kImagesForBest) {
+    tell(
+        fmt::format("note: {} image{} calibrated; from {} on the recipe {} is closer to float32 "
+                    "(--calibration-images, docs/accuracy.md)",
+                    images, images == 1 ? "" : "s", kImagesForBest, options.scheme.recipe.name));
+  }
+  if (options.default_bits) {
+    tell(
+        "note: W4A4 is for hardware that multiplies 4 bits; on a CPU --a-bits 8 costs little time "
+        "and comes close to float32 (docs/choosing-bits.md)");
+  }
+}
 
 int quantize(const QuantizeOptions& options, const std::atomic<bool>& stop) {
   if (options.output.to_stdout()) {
@@ -54,6 +73,7 @@ int quantize(const QuantizeOptions& options, const std::atomic<bool>& stop) {
                       static_cast<double>(content.size()) / 1e6,
                       static_cast<double>(engine->arena_bytes()) / 1e6));
   }
+  tell_what_is_better(options, settings, data.calibration.crops.size());
   write_json(options.json, {{"file", options.output.path},
                             {"model", config.name},
                             {"settings", settings.name()},
@@ -86,13 +106,15 @@ void add_quantize(CLI::App& app, std::function<int()>& run) {
   add_output_option(*command, "-o,--output", options->output, "The file to write, .safetensors")
       ->required();
   add_json_option(*command, options->json, "Write what was made");
-  command->callback([options, &run] {
+  command->callback([command, options, &run] {
     if (options->calibration.dataset.empty() && options->calibration.folder.empty()) {
       throw CLI::RequiredError("--dataset or --calibration");
     }
     if (options->calibration.dataset.empty() && !options->calibration.class_map.empty()) {
       throw CLI::ValidationError("--class-map", "it numbers the folders of a --dataset");
     }
+    options->default_bits =
+        command->get_option("--w-bits")->empty() && command->get_option("--a-bits")->empty();
     run = [options] { return quantize_or_tell(*options); };
   });
 }
