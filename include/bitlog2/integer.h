@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -44,6 +45,16 @@ struct OperationCost {
   double seconds = 0;
 };
 
+/// How much the first token, a ViT's class token, attends to every token in one attention.
+struct AttentionRow {
+  std::size_t attentions = 0;  ///< in the network
+  std::size_t heads = 0;
+  std::size_t tokens = 0;    ///< the patches are the last of them
+  std::vector<float> exact;  ///< [heads, tokens] what softmax gives, in steps of 2^-16
+  std::vector<float>
+      quantized;  ///< [heads, tokens] what its codes stand for; Sqrt2's without delta
+};
+
 /// An engine that runs in integers only. Thread-safe; the same bits on every machine, with every
 /// instruction set and any number of threads.
 class IntegerEngine final : public Engine {
@@ -80,6 +91,10 @@ class IntegerEngine final : public Engine {
   /// The residual stream after the embedding and after every layer that adds to or replaces
   /// it, and the logits, of one image.
   void observe(const RgbImage& crop, const LayerObserver& observer) const;
+
+  /// The first token's row of the attention at `index`, of the last one if there are fewer; nothing
+  /// where tokens attend within windows alone.
+  std::optional<AttentionRow> attention_row(const RgbImage& crop, std::size_t index) const;
 
   /// Every operation's time in one run on one thread.
   std::vector<OperationCost> profile(const RgbImage& crop) const;

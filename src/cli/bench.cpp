@@ -19,6 +19,7 @@
 #include "bitlog2/integer.h"
 #include "cli/commands.h"
 #include "cli/console.h"
+#include "cli/costs.h"
 #include "cli/interrupt.h"
 #include "cli/job.h"
 #include "cli/options.h"
@@ -152,36 +153,6 @@ ordered_json to_json(const std::string& model, const BenchRow& row) {
           {"multiply_adds_per_second", row.rate()},
           {"ceiling_per_thread", row.peak_of_a_thread},
           {"peak_memory_bytes", peak_memory_bytes()}};
-}
-
-/// The operations of a network, the best time of each over many runs.
-std::vector<OperationCost> best_costs(const IntegerEngine& engine, const RgbImage& crop,
-                                      double seconds, const Stop& stop) {
-  std::vector<OperationCost> best = engine.profile(crop);
-  const Clock::time_point start = Clock::now();
-  while (!stop && seconds_since(start) < seconds) {
-    const std::vector<OperationCost> costs = engine.profile(crop);
-    for (std::size_t i = 0; i < costs.size(); ++i) {
-      best[i].seconds = std::min(best[i].seconds, costs[i].seconds);
-    }
-  }
-  return best;
-}
-
-/// "blocks.3.mlp.fc1" as "mlp.fc1": the same layer of all blocks.
-std::string role(const OperationCost& cost) {
-  std::string name;
-  std::size_t begin = 0;
-  while (begin <= cost.layer.size()) {
-    const std::size_t end = std::min(cost.layer.find('.', begin), cost.layer.size());
-    const std::string part = cost.layer.substr(begin, end - begin);
-    const bool counts =
-        part == "blocks" || part == "layers" ||
-        (!part.empty() && part.find_first_not_of("0123456789") == std::string::npos);
-    name += counts ? "" : (name.empty() ? "" : ".") + part;
-    begin = end + 1;
-  }
-  return name;
 }
 
 /// Names of instruction sets; the empty one is the machine's best.
@@ -339,21 +310,15 @@ class BenchRun {
       const auto engine = integer_engine(isa);
       stop_if_asked();
       const double peak = peak_multiply_adds_per_second(engine->isa());
-      std::vector<OperationCost> roles;
+      std::vector<OperationCost> roles =
+          costs_by_role(best_costs(*engine, crops_[0], options_.seconds, stop_));
       OperationCost linear = {"all linear layers", "", 0, 0};
       OperationCost all = {"everything", "", 0, 0};
       const auto add = [](OperationCost& total, const OperationCost& cost) {
         total.multiply_adds += cost.multiply_adds;
         total.seconds += cost.seconds;
       };
-      for (const OperationCost& cost : best_costs(*engine, crops_[0], options_.seconds, stop_)) {
-        const std::string name = role(cost);
-        auto found = std::find_if(roles.begin(), roles.end(),
-                                  [&](const OperationCost& each) { return each.layer == name; });
-        if (found == roles.end()) {
-          found = roles.insert(roles.end(), {name, cost.kind, 0, 0});
-        }
-        add(*found, cost);
+      for (const OperationCost& cost : roles) {
         add(all, cost);
         if (cost.kind == "linear" || cost.kind == "embed") {
           add(linear, cost);

@@ -22,6 +22,7 @@ int main(int argc, char** argv) {
   bitlog2::cli::add_bench(app, run);
   bitlog2::cli::add_inspect(app, run);
   bitlog2::cli::add_ablate(app, run);
+  bitlog2::cli::add_report(app, run);
   bitlog2::cli::add_export(app, run);
   return bitlog2::cli::run_program(app, argc, argv, [&] { return run(); });
 }

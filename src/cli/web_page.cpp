@@ -3,16 +3,16 @@
 #include <fmt/format.h>
 
 #include <array>
-#include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
-#include <string_view>
 #include <system_error>
 
 #include "bitlog2/error.h"
 #include "bitlog2/files.h"
 #include "bitlog2/integer.h"
+#include "cli/base64.h"
 #include "cli/console.h"
+#include "cli/html.h"
 #include "cli/output.h"
 
 namespace bitlog2::cli {
@@ -48,65 +48,6 @@ std::string text_of(const fs::path& path) {
   return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
 }
 
-std::string base64(std::span<const std::byte> bytes) {
-  constexpr std::string_view kDigits =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string text;
-  text.reserve((bytes.size() + 2) / 3 * 4);
-  for (std::size_t first = 0; first < bytes.size(); first += 3) {
-    const std::size_t count = std::min<std::size_t>(3, bytes.size() - first);
-    std::uint32_t group = 0;
-    for (std::size_t i = 0; i < 3; ++i) {
-      group = group << 8 | (i < count ? std::to_integer<std::uint32_t>(bytes[first + i]) : 0);
-    }
-    for (std::size_t i = 0; i < 4; ++i) {
-      text += i <= count ? kDigits[group >> (18 - 6 * i) & 63] : '=';
-    }
-  }
-  return text;
-}
-
-std::string for_html(std::string_view text) {
-  std::string escaped;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        escaped += "&amp;";
-        break;
-      case '<':
-        escaped += "&lt;";
-        break;
-      case '"':
-        escaped += "&quot;";
-        break;
-      default:
-        escaped += c;
-    }
-  }
-  return escaped;
-}
-
-/// JSON within a script's element, which no name may end.
-std::string for_script(const nlohmann::json& value) {
-  std::string escaped;
-  for (const char c : value.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace)) {
-    escaped += c == '<' ? "\\u003c" : std::string(1, c);
-  }
-  return escaped;
-}
-
-/// The page with every `mark` replaced.
-std::string filled(std::string_view page, std::string_view mark, std::string_view text) {
-  std::string result;
-  for (std::size_t found = page.find(mark); found != std::string_view::npos;
-       found = page.find(mark)) {
-    result += page.substr(0, found);
-    result += text;
-    page.remove_prefix(found + mark.size());
-  }
-  return result += page;
-}
-
 }  // namespace
 
 std::vector<fs::path> web_page_files(const fs::path& folder) {
@@ -127,10 +68,10 @@ std::size_t write_web_page(const fs::path& quantized, const fs::path& folder) {
   const std::string& known = engine->config().name;
   const std::string own = quantized.filename().string();
   const std::string name = known == ModelConfig{}.name ? own.substr(0, own.find('.')) : known;
-  page = filled(page, "@TITLE@",
-                for_html(printable(fmt::format("{}, {}", name, engine->info().settings.name()))));
-  page = filled(page, "@NAMES@", for_script(engine->info().class_names));
-  page = filled(page, "@NETWORK@", base64(file.bytes()));
+  page = replaced(page, "@TITLE@",
+                  for_html(printable(fmt::format("{}, {}", name, engine->info().settings.name()))));
+  page = replaced(page, "@NAMES@", for_script(engine->info().class_names));
+  page = replaced(page, "@NETWORK@", base64(file.bytes()));
 
   std::error_code error;
   fs::create_directories(folder, error);

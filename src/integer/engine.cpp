@@ -118,17 +118,23 @@ void run_image(IntegerEngine::State& state, const RgbImage& crop, std::span<std:
   state.saturations += statistics.saturations;
 }
 
-/// On the calling thread. The observer, if any, is called after every operation.
+/// On the calling thread.
 std::vector<std::int32_t> run_alone(IntegerEngine::State& state, const RgbImage& crop,
-                                    const runtime::Observer* observer) {
+                                    const runtime::RunOptions& options) {
   const runtime::Network& network = state.file.network;
   std::vector<std::int32_t> logits(network.header.num_classes);
   state.arenas.with_arena(runtime::arena_size(network), [&](std::span<std::byte> arena) {
-    runtime::RunOptions options;
-    options.observer = observer;
     run_image(state, crop, arena, logits, options);
   });
   return logits;
+}
+
+/// On the calling thread; `observer` is called after every operation.
+void run_observed(IntegerEngine::State& state, const RgbImage& crop,
+                  const runtime::Observer& observer) {
+  runtime::RunOptions options;
+  options.observer = &observer;
+  run_alone(state, crop, options);
 }
 
 std::vector<std::int32_t> run_on_pool(IntegerEngine::State& state, const RgbImage& crop,
@@ -195,12 +201,12 @@ std::vector<float> IntegerEngine::logits(std::span<const RgbImage> crops, Thread
 }
 
 std::vector<std::int32_t> IntegerEngine::integer_logits(const RgbImage& crop) const {
-  return run_alone(*state_, crop, nullptr);
+  return run_alone(*state_, crop, {});
 }
 
 std::vector<std::int32_t> IntegerEngine::integer_logits(const RgbImage& crop,
                                                         ThreadPool& pool) const {
-  return pool.size() == 1 ? run_alone(*state_, crop, nullptr) : run_on_pool(*state_, crop, pool);
+  return pool.size() == 1 ? run_alone(*state_, crop, {}) : run_on_pool(*state_, crop, pool);
 }
 
 const std::string& IntegerEngine::isa() const {
@@ -209,15 +215,47 @@ const std::string& IntegerEngine::isa() const {
 
 void IntegerEngine::observe(const RgbImage& crop, const LayerObserver& observer) const {
   Observation observation = {state_->file.layers, observer};
-  const runtime::Observer callback = {after_operation, &observation};
-  run_alone(*state_, crop, &callback);
+  run_observed(*state_, crop, {after_operation, &observation});
 }
 
 std::vector<OperationCost> IntegerEngine::profile(const RgbImage& crop) const {
   integer::Profiler profiler(state_->file.layers);
-  const runtime::Observer callback = profiler.observer();
-  run_alone(*state_, crop, &callback);
+  run_observed(*state_, crop, profiler.observer());
   return profiler.costs();
+}
+
+std::optional<AttentionRow> IntegerEngine::attention_row(const RgbImage& crop,
+                                                         std::size_t index) const {
+  const runtime::Network& network = state_->file.network;
+  std::vector<std::size_t> attentions;
+  for (std::size_t i = 0; i < network.header.op_count; ++i) {
+    const runtime::Op op = runtime::operation(network, i);
+    if (static_cast<runtime::OpKind>(op.kind) == runtime::OpKind::attention && op.window == 0) {
+      attentions.push_back(i);
+    }
+  }
+  if (attentions.empty()) {
+    return {};
+  }
+  const std::size_t chosen = attentions[std::min(index, attentions.size() - 1)];
+  const runtime::Op op = runtime::operation(network, chosen);
+  AttentionRow row = {attentions.size(), op.heads, runtime::attended_tokens(op), {}, {}};
+  std::vector<std::int32_t> exact(row.heads * row.tokens);
+  std::vector<std::int32_t> quantized(exact.size());
+  const runtime::AttentionView view = {chosen, exact.data(), quantized.data()};
+  runtime::RunOptions options;
+  options.view = &view;
+  run_alone(*state_, crop, options);
+  const auto reals = [](const std::vector<std::int32_t>& values) {
+    std::vector<float> result;
+    for (const std::int32_t value : values) {
+      result.push_back(std::ldexp(static_cast<float>(value), -16));
+    }
+    return result;
+  };
+  row.exact = reals(exact);
+  row.quantized = reals(quantized);
+  return row;
 }
 
 std::size_t IntegerEngine::arena_bytes() const {

@@ -1,0 +1,89 @@
+"""What `bitlog2 report` writes, opened from the disk in headless Chromium."""
+import json
+
+import pytest
+
+from conftest import DEMO
+
+
+@pytest.fixture(scope="module")
+def report(bitlog2, tmp_path_factory):
+    """The page's address and its numbers."""
+    folder = tmp_path_factory.mktemp("report")
+    bitlog2("report", "--weights", DEMO / "fashion_vit.safetensors", "--dataset",
+            DEMO / "fashion_mnist.safetensors", "--recipe", "best", "--sample", 200, "-o",
+            folder / "report.html", "--json", folder / "report.json")
+    return (folder / "report.html").as_uri(), json.loads((folder / "report.json").read_text())
+
+
+def cells(page, table):
+    rows = page.locator(f"{table} tbody tr")
+    return [rows.nth(i).locator("td").all_inner_texts() for i in range(rows.count())]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1400])
+def test_page_fits(report, open_page, screenshots, width, scheme):
+    page = open_page(report[0], width, scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.screenshot(path=screenshots / f"report-{width}-{scheme}.png", full_page=True)
+
+
+def test_tables_have_the_numbers(report, open_page):
+    address, numbers = report
+    page = open_page(address)
+    exact, integer = numbers["engines"]
+    assert [row[1:4] for row in cells(page, "#engines")] == [
+        [f"{engine['top1']:.2f}", f"{engine['top5']:.2f}", f"{engine['loss']:.3f}"]
+        for engine in (exact, integer)]
+    assert exact["images"] == 200 and exact["bytes"] > 3 * integer["bytes"]
+    page.locator("summary", has_text="As a table").click()
+    assert cells(page, "#layer-table") == [
+        [row["layer"], *(f"{row[key]:.1f}" for key in (
+            "integer_to_fp32_db", "simulated_to_fp32_db", "integer_to_simulated_db")),
+         f"{row['integer_to_fp32_cosine']:.5f}"] for row in numbers["layers"]]
+    shown = page.locator("#costs span").all_inner_texts()
+    assert shown[::3] == [row["layer"] for row in numbers["costs"]]
+    assert [text.split(" ms")[0] for text in shown[2::3]] == [
+        f"{1e3 * row['seconds']:.3f}" for row in numbers["costs"]]
+
+
+def test_changed_answers_are_shown(report, open_page):
+    address, numbers = report
+    page = open_page(address)
+    assert page.inner_text("#changed-about").startswith(f"{numbers['changed_count']} of 200")
+    cards = page.locator("#changed .card")
+    assert cards.count() == len(numbers["changed"]) == min(12, numbers["changed_count"]) > 0
+    first = numbers["changed"][0]
+    assert first["float32"]["index"] != first["integer"]["index"]
+    text = cards.nth(0).inner_text()
+    for engine in ("float32", "integer"):
+        assert f"{first[engine]['class']}, {100 * first[engine]['probability']:.1f} %" in text
+
+
+def test_attention_and_its_schemes(report, open_page):
+    address, numbers = report
+    page = open_page(address)
+    attention = numbers["attention"]
+    assert len(attention["schemes"]) == 7
+    captions = page.locator("#maps figcaption").all_inner_texts()
+    assert captions[2:] == [f"{scheme['name']}, {scheme['decibels']:.1f} dB"
+                            for scheme in attention["schemes"]]
+    assert sum(attention["log2"]["counts"]) == len(attention["probabilities"])
+    for scheme in attention["schemes"]:
+        assert len(scheme["levels"]) <= 17
+        page.get_by_role("button", name=scheme["name"], exact=True).click()
+        assert page.locator("#histogram line.level").count() == sum(
+            level > 0 for level in scheme["levels"])
+
+
+def test_quantizers_open_on_click(report, open_page):
+    address, numbers = report
+    page = open_page(address)
+    groups = page.locator("#quantizers > details")
+    inner = page.locator("#quantizers details details")
+    assert inner.count() == len(numbers["quantizers"])
+    groups.nth(0).locator("summary").nth(0).click()
+    first = groups.nth(0).locator("details").nth(0)
+    first.locator("summary").click()
+    first.locator("svg").wait_for()
