@@ -12,6 +12,9 @@ attention_schemes: tuple = ...
 
 class Images:
     def __len__(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+    def take(self, other: Images, count: int) -> None: ...
     def add_crops(self, array: Annotated[NDArray, dict(device="cpu", writable=False)]) -> None: ...
     def add_photograph(
         self, array: Annotated[NDArray, dict(device="cpu", writable=False)]
@@ -24,6 +27,7 @@ class Network:
     def run(
         self, images: Images, keep_going: bool
     ) -> tuple[numpy.typing.NDArray[numpy.float32], list[str | None]]: ...
+    def read(self, images: Images) -> None: ...
     def crops(
         self, images: Images, keep_going: bool
     ) -> tuple[numpy.typing.NDArray[numpy.uint8], list[str | None]]: ...
@@ -79,7 +83,12 @@ class Scheme:
     ) -> None: ...
 
 def quantize(
-    model: Network, images: Images, scheme: Scheme, progress: object | None
+    model: Network,
+    images: Images,
+    scheme: Scheme,
+    notes: Sequence[str],
+    memory_bytes: int | None,
+    progress: object | None,
 ) -> Network: ...
 def quantize_with_dataset(
     model: Network,
@@ -87,6 +96,7 @@ def quantize_with_dataset(
     count: int,
     seed: int,
     scheme: Scheme,
+    memory_bytes: int | None,
     progress: object | None,
 ) -> Network: ...
 def evaluate(
@@ -99,6 +109,17 @@ def evaluate(
     strict: bool,
     progress: object | None,
 ) -> dict: ...
+def evaluate_probes(
+    encoder: Network,
+    dataset: str | os.PathLike,
+    limit: int,
+    sample: int,
+    seed: int,
+    strict: bool,
+    neighbours: int,
+    linear: bool,
+    progress: object | None,
+) -> list: ...
 def accuracy(
     logits: numpy.typing.NDArray[numpy.float32], label: int
 ) -> tuple[bool, bool, float]: ...

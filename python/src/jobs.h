@@ -8,8 +8,11 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
+#include "bitlog2/probe.h"
 #include "bitlog2/quantized_model.h"
 #include "images.h"
 #include "network.h"
@@ -32,14 +35,19 @@ struct DatasetSample {
   std::uint64_t seed = 0;
 };
 
-/// The quantized network. `progress(done, total)` is told of layers. Throws Error for settings that
-/// there are not, and for images that cannot be read.
-std::unique_ptr<Network> quantize(Network& model, const Images& images, const Scheme& scheme,
+/// Memory for what calibration keeps of its images, bytes; a temporary file has the rest.
+using MemoryLimit = std::optional<std::size_t>;
+
+/// The quantized network. `images` are crops (Network::read) and go; `notes` are lines for people
+/// that go with the network; `progress(done, total)` is told of layers. Throws Error for settings
+/// that there are not.
+std::unique_ptr<Network> quantize(Network& model, Images& images, const Scheme& scheme,
+                                  const std::vector<std::string>& notes, MemoryLimit memory,
                                   const nanobind::object& progress);
 
 /// The same from a dataset, whose damaged images are replaced, as `bitlog2 quantize` does it.
 std::unique_ptr<Network> quantize_with_dataset(Network& model, const DatasetSample& sample,
-                                               const Scheme& scheme,
+                                               const Scheme& scheme, MemoryLimit memory,
                                                const nanobind::object& progress);
 
 /// Which images of a dataset accuracy is measured on.
@@ -55,6 +63,10 @@ struct EvaluationRequest {
 /// Accuracy as a dict. `progress(done, total)` is told of images.
 nanobind::dict evaluate_network(Network& network, const EvaluationRequest& request,
                                 const nanobind::object& progress);
+
+/// Accuracy of an encoder by probes that learn from the dataset's training images, a dict for each.
+nanobind::list evaluate_probes(Network& encoder, const EvaluationRequest& request,
+                               const ProbeRequest& probes, const nanobind::object& progress);
 
 /// The quantized network beside the float one, layer by layer, as a list of dicts.
 nanobind::list compare_networks(Network& model, Network& quantized, const Images& images,

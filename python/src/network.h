@@ -54,6 +54,9 @@ class Network {
   /// its logits are NaN. Called with Python's lock, which it does not hold while it computes.
   nanobind::tuple run(const Images& images, bool keep_going);
 
+  /// Puts crops in the place of all images. Throws Error for the first that cannot be read.
+  void read(Images& images);
+
   /// Crops [images, S, S, 3] as the network sees them; those of images that cannot be read are 0.
   nanobind::tuple crops(const Images& images, bool keep_going);
 

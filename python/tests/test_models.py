@@ -165,8 +165,9 @@ else:
         "lambda: [bitlog2.evaluate(model, {dataset!r}) for _ in range(1000)]",
         "lambda: [bitlog2.quantize(model, {dataset!r}, recipe='best') for _ in range(1000)]",
         "lambda: bitlog2.compare(model, model_q(), np.zeros((4000, 28, 28, 3), np.uint8))",
+        "lambda: [bitlog2.evaluate(model.encoder(), {dataset!r}, knn=5) for _ in range(1000)]",
     ],
-    ids=["call", "evaluate", "quantize", "compare"],
+    ids=["call", "evaluate", "quantize", "compare", "probe"],
 )
 def test_interrupted_work_ends_soon(work: str) -> None:
     dataset = str(DEMO_DATASET)
@@ -239,6 +240,8 @@ def test_encoders_and_classifiers_are_told_apart(
         encoder.predict(crops)
     with pytest.raises(bitlog2.Error, match="no classes"):
         bitlog2.evaluate(encoder, DEMO_DATASET)
+    with pytest.raises(bitlog2.Error, match="for encoders"):
+        bitlog2.evaluate(quantized, DEMO_DATASET, knn=5)
     with pytest.raises(bitlog2.Error, match="encoder"):
         quantized.embed(crops)
     with pytest.raises(bitlog2.Error, match="best_pool"):
@@ -255,7 +258,9 @@ def test_encoders_and_classifiers_are_told_apart(
         ({"parts": {"weight_rounding": "up"}}, "up"),
         ({"parts": {"rounding": "gptq"}}, "rounding"),
         ({"calibration_images": 0}, "calibration_images is 0"),
+        ({"calibration_images": 1_000_001}, "give 1 to 1000000"),
         ({"calibration_images": 4096}, "4096"),
+        ({"memory_bytes": -1}, "memory_bytes is -1"),
     ],
 )
 def test_bad_settings_end_in_one_line(
@@ -326,6 +331,22 @@ def test_bad_options_of_evaluate(
 ) -> None:
     with pytest.raises(bitlog2.Error):
         bitlog2.evaluate(quantized, **{"dataset": DEMO_DATASET, **options})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"knn": -1}, "knn is -1"),
+        ({"knn": 1000}, "there are 32 training images"),
+        ({"linear_probe": True, "class_map": "map.txt"}, "class_map"),
+        ({"knn": 5, "limit": 5, "sample": 5}, "limit or sample"),
+    ],
+)
+def test_bad_options_of_probes(
+    model: bitlog2.Model, options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(bitlog2.Error, match=message):
+        bitlog2.evaluate(model.encoder(), DEMO_DATASET, **options)
 
 
 def test_errors_name_the_package() -> None:

@@ -59,6 +59,29 @@ def test_evaluate_is_the_programs(
             assert mine[key] == row[key], key
 
 
+def test_probes_are_the_programs(tmp_path: Path, model: bitlog2.Model) -> None:
+    encoder = model.encoder()
+    q = bitlog2.quantize(encoder, DEMO_DATASET, w_bits=8, a_bits=8)
+    q.save(tmp_path / "encoder.safetensors")
+    for network, arguments in (
+        (encoder, ["--weights", DEMO_WEIGHTS, "--pool", "native", "--engine", "fp32"]),
+        (q, ["--quantized", tmp_path / "encoder.safetensors"]),
+    ):
+        rows = results_of(
+            "eval", *arguments, "--dataset", DEMO_DATASET, "--sample", 200, "--knn", 5,
+            "--linear-probe",
+        )  # fmt: skip
+        mine = bitlog2.evaluate(network, DEMO_DATASET, sample=200, knn=5, linear_probe=True)
+        assert [row["probe"] for row in mine] == ["knn", "linear"]
+        for row, expected in zip(mine, rows, strict=True):
+            for key in ("engine", "probe", "training_images", "images", "top1", "top5", "loss"):
+                assert row[key] == expected[key], key
+        assert mine[0]["neighbours"] == 5
+        assert mine[1]["penalty"] == rows[1]["penalty"]
+        (alone,) = bitlog2.evaluate(network, DEMO_DATASET, sample=200, linear_probe=True)
+        assert alone["loss"] == mine[1]["loss"]
+
+
 def test_evaluate_samples_as_the_program(
     quantized: bitlog2.QuantizedModel, quantized_file: Path
 ) -> None:
