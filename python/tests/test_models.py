@@ -205,6 +205,27 @@ def test_progress_says_nothing_in_a_pipe(
     assert capfd.readouterr() == ("", "")
 
 
+def test_progress_is_a_bar_of_tqdm_on_a_terminal() -> None:
+    pytest.importorskip("tqdm")
+    mine, theirs = os.openpty()
+    script = f"""
+import bitlog2
+model = bitlog2.Model.from_pretrained(weights={str(DEMO_WEIGHTS)!r})
+bitlog2.quantize(model, {str(DEMO_DATASET)!r}, recipe="best", progress=True)
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stderr=theirs) as process:
+        os.close(theirs)
+        shown = b""
+        try:
+            while part := os.read(mine, 4096):
+                shown += part
+        except OSError:  # the terminal's other end is closed
+            pass
+    os.close(mine)
+    assert process.returncode == 0
+    assert b"custom: calibrating" in shown
+
+
 def test_compare_names_every_layer(
     model: bitlog2.Model, quantized: bitlog2.QuantizedModel, crops: np.ndarray
 ) -> None:
