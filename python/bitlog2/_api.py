@@ -14,6 +14,8 @@ from ._images import ImagesLike, StrPath, add_image, batches_of, is_full, is_pat
 from ._progress import Progress, shown
 
 if TYPE_CHECKING:
+    from typing import NotRequired
+
     import numpy
     import pandas
     from numpy.typing import NDArray
@@ -78,11 +80,16 @@ class ProbeEvaluation(TypedDict):
 
 
 class LayerDistance(TypedDict):
-    """How far a layer's output in integers is from that in float32."""
+    """How far a layer's output in integers is from that in float32, and, where
+    `quantize(keep_simulation=True)` kept what that takes, both from the simulated one."""
 
     layer: str
     integer_to_fp32_db: float
     integer_to_fp32_cosine: float
+    integer_to_simulated_db: NotRequired[float]
+    integer_to_simulated_cosine: NotRequired[float]
+    simulated_to_fp32_db: NotRequired[float]
+    simulated_to_fp32_cosine: NotRequired[float]
 
 
 class Preprocessing(TypedDict):
@@ -413,6 +420,7 @@ def quantize(
     calibration_images: int | None = None,
     seed: int = 0,
     memory_bytes: int | None = None,
+    keep_simulation: bool = False,
     progress: Progress = False,
 ) -> QuantizedModel:
     """Calibrates `model` on a few images without labels and lowers it to integers.
@@ -426,6 +434,9 @@ def quantize(
     Memory grows by each image's 8-bit crop [S, S, 3] and by what calibration keeps of it, its
     residual streams, about 8 bytes times tokens times width. `memory_bytes` bounds the latter; a
     temporary file has the rest, and the result is the same.
+
+    `keep_simulation`: the result also holds the calibrated float model, for `compare`; it is not
+    saved or pickled.
 
     `scheme`: one of `attention_schemes`; `w_bits`, `a_bits`: 2 to 8; `recipe`: "repq", the
     published system, or "best"; `parts`: changes to the recipe, such as
@@ -444,15 +455,16 @@ def quantize(
         )
     if memory_bytes is not None and memory_bytes < 0:
         raise Error(f"memory_bytes is {memory_bytes}; give 0 or more")
+    limits = _core.CalibrationLimits(memory_bytes, keep_simulation)
     with shown(progress, f"{model.name}: calibrating") as show:
         if is_path(images) and _is_dataset(os.fspath(images)):
             count = calibration_images or CALIBRATION_IMAGES
             core = _core.quantize_with_dataset(
-                model._core, os.fspath(images), count, seed, settings, memory_bytes, show
+                model._core, os.fspath(images), count, seed, settings, limits, show
             )
         else:
             crops, notes = _calibration_images(model, images, calibration_images)
-            core = _core.quantize(model._core, crops, settings, notes, memory_bytes, show)
+            core = _core.quantize(model._core, crops, settings, notes, limits, show)
     return QuantizedModel(core)
 
 
@@ -599,7 +611,8 @@ def compare(
 ) -> Table[LayerDistance]:
     """How far the quantized model is from the float one, layer by layer in order of execution:
     signal-to-noise ratio in dB over all images, and the mean cosine similarity of an image's
-    output. Eight images are enough; the first 4096 are taken.
+    output. Eight images are enough; the first 4096 are taken. A model of
+    `quantize(keep_simulation=True)` is compared with its simulation, too.
 
     Raises Error for two different networks."""
     with shown(progress, f"{model.name}: comparing") as show:

@@ -13,7 +13,7 @@ attention_schemes: tuple = ...
 class Images:
     def __len__(self) -> int: ...
     @property
-    def bytes(self) -> int: ...
+    def byte_count(self) -> int: ...
     def take(self, other: Images, count: int) -> None: ...
     def add_crops(self, array: Annotated[NDArray, dict(device="cpu", writable=False)]) -> None: ...
     def add_photograph(
@@ -82,12 +82,15 @@ class Scheme:
         self, scheme: str, w_bits: int, a_bits: int, recipe: str, parts: Mapping[str, str]
     ) -> None: ...
 
+class CalibrationLimits:
+    def __init__(self, memory_bytes: int | None, keep_simulation: bool) -> None: ...
+
 def quantize(
     model: Network,
     images: Images,
     scheme: Scheme,
     notes: Sequence[str],
-    memory_bytes: int | None,
+    limits: CalibrationLimits,
     progress: object | None,
 ) -> Network: ...
 def quantize_with_dataset(
@@ -96,7 +99,7 @@ def quantize_with_dataset(
     count: int,
     seed: int,
     scheme: Scheme,
-    memory_bytes: int | None,
+    limits: CalibrationLimits,
     progress: object | None,
 ) -> Network: ...
 def evaluate(

@@ -72,7 +72,7 @@ def add_image(target: _core.Images, item: Any) -> None:
 
 def is_full(batch: _core.Images) -> bool:
     """Whether this is as much as the engine should be called with."""
-    return len(batch) >= BATCH or batch.bytes >= BATCH_BYTES
+    return len(batch) >= BATCH or batch.byte_count >= BATCH_BYTES
 
 
 def _parts_of(array: Any) -> Iterator[Any]:

@@ -104,7 +104,7 @@ std::vector<int> class_folders(const Network& network, const std::vector<std::st
 void bind_images(nb::module_& module) {
   nb::class_<Images>(module, "Images")
       .def("__len__", &Images::size)
-      .def_prop_ro("bytes", &Images::bytes)
+      .def_prop_ro("byte_count", &Images::byte_count)
       .def("take", &Images::take, "other"_a, "count"_a)
       .def("add_crops", &Images::add_crops, "array"_a)
       .def("add_photograph", &Images::add_photograph, "array"_a)
@@ -180,16 +180,23 @@ void bind_jobs(nb::module_& module) {
                 Scheme{std::move(name), w_bits, a_bits, std::move(recipe), std::move(parts)};
           },
           "scheme"_a, "w_bits"_a, "a_bits"_a, "recipe"_a, "parts"_a);
-  module.def("quantize", &quantize, "model"_a, "images"_a, "scheme"_a, "notes"_a,
-             "memory_bytes"_a.none(), "progress"_a.none());
+  nb::class_<CalibrationLimits>(module, "CalibrationLimits")
+      .def(
+          "__init__",
+          [](CalibrationLimits* limits, std::optional<std::size_t> memory, bool keep_simulation) {
+            new (limits) CalibrationLimits{memory, keep_simulation};
+          },
+          "memory_bytes"_a.none(), "keep_simulation"_a);
+  module.def("quantize", &quantize, "model"_a, "images"_a, "scheme"_a, "notes"_a, "limits"_a,
+             "progress"_a.none());
   module.def(
       "quantize_with_dataset",
       [](Network& model, const std::filesystem::path& dataset, std::size_t count,
-         std::uint64_t seed, const Scheme& scheme, MemoryLimit memory, const nb::object& progress) {
-        return quantize_with_dataset(model, {dataset, count, seed}, scheme, memory, progress);
+         std::uint64_t seed, const Scheme& scheme, const CalibrationLimits& limits,
+         const nb::object& progress) {
+        return quantize_with_dataset(model, {dataset, count, seed}, scheme, limits, progress);
       },
-      "model"_a, "dataset"_a, "count"_a, "seed"_a, "scheme"_a, "memory_bytes"_a.none(),
-      "progress"_a.none());
+      "model"_a, "dataset"_a, "count"_a, "seed"_a, "scheme"_a, "limits"_a, "progress"_a.none());
   module.def(
       "evaluate",
       [](Network& network, const std::filesystem::path& dataset,

@@ -168,7 +168,7 @@ void Images::add_encoded(const nb::bytes& content, std::string name) {
   items_.emplace_back(Encoded{{content.c_str(), content.size()}, std::move(name)});
 }
 
-std::size_t Images::bytes() const {
+std::size_t Images::byte_count() const {
   std::size_t bytes = 0;
   for (const auto& item : items_) {
     if (const auto* crop = std::get_if<Crop>(&item)) {

@@ -41,7 +41,7 @@ class Images {
 
   /// Memory that the images take as they are now: photographs at their size, files' contents,
   /// crops.
-  std::size_t bytes() const;
+  std::size_t byte_count() const;
 
   /// Puts `crop`, [S, S, 3], in the place of image `index`. Safe from several threads for several
   /// images.

@@ -72,8 +72,8 @@ CalibrationImages crops_of(const DatasetSample& sample, const Network& model, Th
 /// The one place that calibrates. `read` gives the crops.
 template <class Read>
 std::unique_ptr<Network> calibrate_and_lower(Network& network, const Scheme& scheme,
-                                             MemoryLimit memory, const nb::object& progress,
-                                             Read read) {
+                                             const CalibrationLimits& limits,
+                                             const nb::object& progress, Read read) {
   const QuantizationSettings settings = settings_of(scheme);
   const Model& model = network.model();
   std::unique_ptr<Network> quantized;
@@ -88,12 +88,15 @@ std::unique_ptr<Network> calibrate_and_lower(Network& network, const Scheme& sch
         job.report(done, total);
       };
       CalibrationContext context = {.progress = report, .image_names = images.names};
-      context.memory_bytes = memory.value_or(context.memory_bytes);
-      const Calibration calibration = calibrate(model, settings, images.crops, pool, context);
+      context.memory_bytes = limits.memory_bytes.value_or(context.memory_bytes);
+      Calibration calibration = calibrate(model, settings, images.crops, pool, context);
       quantized = std::make_unique<Network>(
           IntegerEngine::from_bytes(lower(calibration.quantized, network.class_names()),
                                     model.config.name),
           network.workers().threads(), images.replaced);
+      if (limits.keep_simulation) {
+        quantized->keep_simulation(std::move(calibration.quantized));
+      }
     });
   });
   return quantized;
@@ -140,23 +143,41 @@ nb::dict as_dict(const ProbeResult& probe, const ProbeResults& results, const No
   return result;
 }
 
+/// Distances between two ways to run a network, by name as in `bitlog2 compare --json`.
+using LayerDistances = std::map<std::string, Distance>;
+
 /// Distances of a quantized network's layers, in order of execution.
 class LayerComparison {
  public:
-  LayerComparison(const Model& model, const IntegerEngine& engine)
-      : exact_(in_recipe_coordinates(model, engine.info().settings.recipe)), engine_(engine) {}
+  LayerComparison(const Model& model, const Network& quantized)
+      : exact_(in_recipe_coordinates(model, quantized.integer().info().settings.recipe)),
+        engine_(quantized.integer()),
+        simulation_(quantized.simulation()) {
+    if (simulation_ != nullptr) {
+      weights_quantized_ = with_quantized_weights(*simulation_);
+    }
+  }
 
   void add(const RgbImage& crop, ThreadPool& pool) {
-    std::map<std::string, std::vector<float>> floats;
-    run_fp32(exact_, normalised_batch(std::span(&crop, 1), exact_.config.preprocessing), pool,
-             [&](const std::string& layer, std::span<const float> values) {
-               floats[layer].assign(values.begin(), values.end());
-             });
+    const std::vector<float> image =
+        normalised_batch(std::span(&crop, 1), exact_.config.preprocessing);
+    Outputs floats;
+    run_fp32(exact_, image, pool, collect_into(floats));
+    Outputs simulated;
+    if (simulation_ != nullptr) {
+      run_simulated(weights_quantized_, simulation_->quantizers, image, pool,
+                    collect_into(simulated));
+    }
     engine_.observe(crop, [&](const std::string& layer, std::span<const float> values) {
       if (!distances_.contains(layer)) {
         order_.push_back(layer);
       }
-      distances_[layer].add(floats.at(layer), values);
+      LayerDistances& distances = distances_[layer];
+      distances["integer_to_fp32"].add(floats.at(layer), values);
+      if (simulation_ != nullptr) {
+        distances["integer_to_simulated"].add(simulated.at(layer), values);
+        distances["simulated_to_fp32"].add(floats.at(layer), simulated.at(layer));
+      }
     });
   }
 
@@ -165,18 +186,30 @@ class LayerComparison {
     for (const std::string& layer : order_) {
       nb::dict row;
       row["layer"] = layer;
-      row["integer_to_fp32_db"] = distances_.at(layer).decibels();
-      row["integer_to_fp32_cosine"] = distances_.at(layer).cosine();
+      for (const auto& [name, distance] : distances_.at(layer)) {
+        row[(name + "_db").c_str()] = distance.decibels();
+        row[(name + "_cosine").c_str()] = distance.cosine();
+      }
       rows.append(row);
     }
     return rows;
   }
 
  private:
+  using Outputs = std::map<std::string, std::vector<float>>;
+
+  static LayerObserver collect_into(Outputs& outputs) {
+    return [&outputs](const std::string& layer, std::span<const float> values) {
+      outputs[layer].assign(values.begin(), values.end());
+    };
+  }
+
   Model exact_;
+  Model weights_quantized_;
   const IntegerEngine& engine_;
+  const QuantizedModel* simulation_;
   std::vector<std::string> order_;
-  std::map<std::string, Distance> distances_;
+  std::map<std::string, LayerDistances> distances_;
 };
 
 /// Throws Error unless both configs are of one network.
@@ -195,17 +228,18 @@ void check_same_network(const ModelConfig& model, const ModelConfig& quantized) 
 }  // namespace
 
 std::unique_ptr<Network> quantize(Network& model, Images& images, const Scheme& scheme,
-                                  const std::vector<std::string>& notes, MemoryLimit memory,
-                                  const nb::object& progress) {
-  return calibrate_and_lower(model, scheme, memory, progress, [&](ThreadPool&) {
+                                  const std::vector<std::string>& notes,
+                                  const CalibrationLimits& limits, const nb::object& progress) {
+  return calibrate_and_lower(model, scheme, limits, progress, [&](ThreadPool&) {
     return CalibrationImages{images.take_crops(), {}, notes};
   });
 }
 
 std::unique_ptr<Network> quantize_with_dataset(Network& model, const DatasetSample& sample,
-                                               const Scheme& scheme, MemoryLimit memory,
+                                               const Scheme& scheme,
+                                               const CalibrationLimits& limits,
                                                const nb::object& progress) {
-  return calibrate_and_lower(model, scheme, memory, progress,
+  return calibrate_and_lower(model, scheme, limits, progress,
                              [&](ThreadPool& pool) { return crops_of(sample, model, pool); });
 }
 
@@ -274,7 +308,7 @@ nb::list compare_networks(Network& model, Network& quantized, const Images& imag
   check_same_network(model.model().config, quantized.integer().config());
   std::optional<LayerComparison> comparison;
   run_job(progress, [&](const Job& job) {
-    comparison.emplace(model.model(), quantized.integer());
+    comparison.emplace(model.model(), quantized);
     model.workers().with_pool([&](ThreadPool& pool) {
       for (std::size_t i = 0; i < images.size() && !job.stop; ++i) {
         RgbImage made;

@@ -35,19 +35,24 @@ struct DatasetSample {
   std::uint64_t seed = 0;
 };
 
-/// Memory for what calibration keeps of its images, bytes; a temporary file has the rest.
-using MemoryLimit = std::optional<std::size_t>;
+/// What a calibration takes and leaves.
+struct CalibrationLimits {
+  std::optional<std::size_t> memory_bytes;  ///< of what is kept of images; a file has the rest
+  bool keep_simulation = false;             ///< for compare_networks
+};
 
 /// The quantized network. `images` are crops (Network::read) and go; `notes` are lines for people
 /// that go with the network; `progress(done, total)` is told of layers. Throws Error for settings
 /// that there are not.
 std::unique_ptr<Network> quantize(Network& model, Images& images, const Scheme& scheme,
-                                  const std::vector<std::string>& notes, MemoryLimit memory,
+                                  const std::vector<std::string>& notes,
+                                  const CalibrationLimits& limits,
                                   const nanobind::object& progress);
 
 /// The same from a dataset, whose damaged images are replaced, as `bitlog2 quantize` does it.
 std::unique_ptr<Network> quantize_with_dataset(Network& model, const DatasetSample& sample,
-                                               const Scheme& scheme, MemoryLimit memory,
+                                               const Scheme& scheme,
+                                               const CalibrationLimits& limits,
                                                const nanobind::object& progress);
 
 /// Which images of a dataset accuracy is measured on.
@@ -68,7 +73,8 @@ nanobind::dict evaluate_network(Network& network, const EvaluationRequest& reque
 nanobind::list evaluate_probes(Network& encoder, const EvaluationRequest& request,
                                const ProbeRequest& probes, const nanobind::object& progress);
 
-/// The quantized network beside the float one, layer by layer, as a list of dicts.
+/// The quantized network beside the float one, and its simulation where it was kept, layer by
+/// layer, as a list of dicts.
 nanobind::list compare_networks(Network& model, Network& quantized, const Images& images,
                                 const nanobind::object& progress);
 

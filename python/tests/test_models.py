@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import fcntl
 import multiprocessing
 import os
 import pickle
 import stat
+import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -208,6 +211,7 @@ def test_progress_says_nothing_in_a_pipe(
 def test_progress_is_a_bar_of_tqdm_on_a_terminal() -> None:
     pytest.importorskip("tqdm")
     mine, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
     script = f"""
 import bitlog2
 model = bitlog2.Model.from_pretrained(weights={str(DEMO_WEIGHTS)!r})

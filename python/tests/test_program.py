@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,21 @@ def test_probes_are_the_programs(tmp_path: Path, model: bitlog2.Model) -> None:
         assert mine[1]["penalty"] == rows[1]["penalty"]
         (alone,) = bitlog2.evaluate(network, DEMO_DATASET, sample=200, linear_probe=True)
         assert alone["loss"] == mine[1]["loss"]
+
+
+def test_compare_is_the_programs(model: bitlog2.Model) -> None:
+    rows = results_of(
+        "compare", "--weights", DEMO_WEIGHTS, "--dataset", DEMO_DATASET, "--images", 3,
+    )  # fmt: skip
+    q = bitlog2.quantize(model, DEMO_DATASET, keep_simulation=True)
+    with DEMO_DATASET.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        images = header["val.images"]
+        start, end = images["data_offsets"]
+        file.seek(start, 1)
+        pixels = np.frombuffer(file.read(end - start), np.uint8).reshape(images["shape"])
+    first = [np.stack([image] * 3, -1) if image.ndim == 2 else image for image in pixels[:3]]
+    assert list(bitlog2.compare(model, q, model.preprocess(first))) == rows
 
 
 def test_evaluate_samples_as_the_program(
