@@ -105,4 +105,49 @@ LinearProbe fit_linear_probe(const Embeddings& training, std::size_t classes, Th
 Accuracy linear_probe_accuracy(const LinearProbe& probe, const Embeddings& queries,
                                ThreadPool& pool);
 
+/// Which probes measure an encoder.
+struct ProbeRequest {
+  std::size_t neighbours = 0;  ///< that vote, at most as many as training images; 0: none do
+  bool linear = false;         ///< whether a linear probe is fitted
+};
+
+/// What measure_probes reports as it goes on.
+struct ProbeProgress {
+  bool training = true;   ///< whether it embeds training images, or those to be tested on
+  std::size_t done = 0;   ///< of these images
+  std::size_t total = 0;  ///< of these images
+};
+
+struct ProbingOptions {
+  std::size_t batch_size = 64;              ///< images between two reports
+  bool strict = false;                      ///< an image that cannot be read is fatal, not skipped
+  const std::atomic<bool>* stop = nullptr;  ///< looked at often; ends the work early
+  std::function<void(const ProbeProgress&)> report = {};
+};
+
+/// What one probe came to.
+struct ProbeResult {
+  std::size_t neighbours = 0;  ///< 0: a linear probe
+  double penalty = 0;          ///< of a linear probe
+  bool converged = true;       ///< false: the linear probe is near its best, not at it
+  Evaluation evaluation;       ///< its seconds are those of embedding and of this probe
+};
+
+struct ProbeResults {
+  std::vector<ProbeResult> probes;   ///< nearest neighbours, then the linear probe
+  std::size_t training_images = 0;   ///< that were read
+  std::vector<std::string> skipped;  ///< one message per training image that could not be read
+};
+
+/// Throws Error if there are fewer training images than neighbours are asked for.
+void check_probes(const ProbeRequest& request, const LabelledSplits& splits);
+
+/// Embeds the training images, learns from them, and tests on the validation images. Memory holds
+/// the training images' embeddings. Throws Error if there are fewer training images than
+/// neighbours, if none of the training or none of the validation images could be read, and for the
+/// first that cannot be read if options.strict is set.
+ProbeResults measure_probes(const Engine& encoder, const LabelledSplits& splits,
+                            const ProbeRequest& request, ThreadPool& pool,
+                            const ProbingOptions& options = {});
+
 }  // namespace bitlog2

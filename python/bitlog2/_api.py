@@ -10,16 +10,23 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, cast, overlo
 
 from . import _core, _torch
 from ._error import Error
-from ._images import BATCH, ImagesLike, StrPath, add_image, batches_of, is_path, items_of
+from ._images import ImagesLike, StrPath, add_image, batches_of, is_full, is_path, items_of
 from ._progress import Progress, shown
 
 if TYPE_CHECKING:
+    from typing import NotRequired
+
     import numpy
     import pandas
     from numpy.typing import NDArray
 
-#: The most images that calibrate, as for the program.
-MAX_CALIBRATION_IMAGES = 4096
+#: How many images of a dataset calibrate, and how many of others at most, where nothing is said.
+CALIBRATION_IMAGES = 32
+CALIBRATION_IMAGES_GIVEN = 4096
+#: The most that may be asked for, as for the program.
+MAX_CALIBRATION_IMAGES = 1_000_000
+#: The most that networks are compared on.
+MAX_COMPARED_IMAGES = 4096
 
 #: Names of the attention schemes that `quantize` takes.
 attention_schemes: tuple[str, ...] = _core.attention_schemes
@@ -34,7 +41,8 @@ class Prediction(TypedDict):
 
 
 class Evaluation(TypedDict):
-    """Accuracy over a dataset; `top1` and `top5` in percent, `loss` the mean cross entropy."""
+    """Accuracy over a dataset; `top1` and `top5` in percent, `loss` the mean cross entropy;
+    `skipped` says of each image that could not be read why."""
 
     model: str
     engine: str
@@ -48,12 +56,40 @@ class Evaluation(TypedDict):
     notes: list[str]
 
 
+class ProbeEvaluation(TypedDict):
+    """Accuracy of what one probe learned from the training images, on the validation images.
+
+    `probe` is "knn" or "linear"; `neighbours` are knn's, `penalty` is the linear one's; knn has no
+    `loss`."""
+
+    model: str
+    engine: str
+    settings: str | None
+    probe: str
+    neighbours: int | None
+    penalty: float | None
+    training_images: int
+    training_skipped: list[str]
+    images: int
+    top1: float
+    top5: float
+    loss: float | None
+    seconds: float
+    skipped: list[str]
+    notes: list[str]
+
+
 class LayerDistance(TypedDict):
-    """How far a layer's output in integers is from that in float32."""
+    """How far a layer's output in integers is from that in float32, and, where
+    `quantize(keep_simulation=True)` kept what that takes, both from the simulated one."""
 
     layer: str
     integer_to_fp32_db: float
     integer_to_fp32_cosine: float
+    integer_to_simulated_db: NotRequired[float]
+    integer_to_simulated_cosine: NotRequired[float]
+    simulated_to_fp32_db: NotRequired[float]
+    simulated_to_fp32_cosine: NotRequired[float]
 
 
 class Preprocessing(TypedDict):
@@ -117,7 +153,7 @@ class _Network:
                 batch.add_photograph(item)
             else:
                 add_image(batch, item)
-            if len(batch) >= BATCH:
+            if is_full(batch):
                 parts.append(self._core.crops(batch, False)[0])
                 batch = self._core.new_images()
         if len(batch) > 0:
@@ -381,16 +417,26 @@ def quantize(
     a_bits: int = 4,
     recipe: str = "repq",
     parts: Mapping[str, str] | None = None,
-    calibration_images: int = 32,
+    calibration_images: int | None = None,
     seed: int = 0,
+    memory_bytes: int | None = None,
+    keep_simulation: bool = False,
     progress: Progress = False,
 ) -> QuantizedModel:
     """Calibrates `model` on a few images without labels and lowers it to integers.
 
-    `images`: a dataset's path, of which `calibration_images` are drawn by `seed`, exactly as
-    `bitlog2 quantize --dataset` does it; or images as for a call of the model, all of which
-    calibrate. An iterator, such as a DataLoader, is read once; where it gives (images, labels), the
-    labels are left out. At most 4096 images are taken and held, as 8-bit crops.
+    `images`: a dataset's path, of which `calibration_images`, by default 32, are drawn by `seed`,
+    exactly as `bitlog2 quantize --dataset` does it; or images as for a call of the model, of which
+    the first `calibration_images` calibrate, by default the first 4096 (the result's `notes` say if
+    there may have been more). An iterator, such as a DataLoader, is read once and no further; where
+    it gives (images, labels), the labels are left out.
+
+    Memory grows by each image's 8-bit crop [S, S, 3] and by what calibration keeps of it, its
+    residual streams, about 8 bytes times tokens times width. `memory_bytes` bounds the latter; a
+    temporary file has the rest, and the result is the same.
+
+    `keep_simulation`: the result also holds the calibrated float model, for `compare`; it is not
+    saved or pickled.
 
     `scheme`: one of `attention_schemes`; `w_bits`, `a_bits`: 2 to 8; `recipe`: "repq", the
     published system, or "best"; `parts`: changes to the recipe, such as
@@ -403,18 +449,22 @@ def quantize(
         raise Error(f"a {type(model).__name__} cannot be quantized; give a bitlog2.Model")
     named = {name.replace("_", "-"): value for name, value in (parts or {}).items()}
     settings = _core.Scheme(scheme, w_bits, a_bits, recipe, named)
+    if calibration_images is not None and not 1 <= calibration_images <= MAX_CALIBRATION_IMAGES:
+        raise Error(
+            f"calibration_images is {calibration_images}; give 1 to {MAX_CALIBRATION_IMAGES}"
+        )
+    if memory_bytes is not None and memory_bytes < 0:
+        raise Error(f"memory_bytes is {memory_bytes}; give 0 or more")
+    limits = _core.CalibrationLimits(memory_bytes, keep_simulation)
     with shown(progress, f"{model.name}: calibrating") as show:
         if is_path(images) and _is_dataset(os.fspath(images)):
-            if not 1 <= calibration_images <= MAX_CALIBRATION_IMAGES:
-                raise Error(
-                    f"calibration_images is {calibration_images}; give 1 to"
-                    f" {MAX_CALIBRATION_IMAGES}"
-                )
+            count = calibration_images or CALIBRATION_IMAGES
             core = _core.quantize_with_dataset(
-                model._core, os.fspath(images), calibration_images, seed, settings, show
+                model._core, os.fspath(images), count, seed, settings, limits, show
             )
         else:
-            core = _core.quantize(model._core, _calibration_images(model, images), settings, show)
+            crops, notes = _calibration_images(model, images, calibration_images)
+            core = _core.quantize(model._core, crops, settings, notes, limits, show)
     return QuantizedModel(core)
 
 
@@ -422,18 +472,42 @@ def _is_dataset(path: str) -> bool:
     return os.path.isdir(path) or path.endswith(".safetensors")
 
 
-def _calibration_images(model: Model, images: ImagesLike) -> _core.Images:
-    """The first 4096 images, without a look at more."""
-    for batch in batches_of(model._core, images, MAX_CALIBRATION_IMAGES):
-        if len(batch) > MAX_CALIBRATION_IMAGES:
-            raise Error(
-                f"an array of {len(batch)} images is more than calibration takes, which is"
-                f" {MAX_CALIBRATION_IMAGES}; give a part of it"
-            )
-        return batch
-    raise AssertionError("batches_of gives a batch or raises Error")
+def _calibration_images(
+    model: Model, images: ImagesLike, wanted: int | None
+) -> tuple[_core.Images, list[str]]:
+    """Crops of the first `wanted` images, without a look at more, and lines for people."""
+    crops = _first_images(model, images, wanted or CALIBRATION_IMAGES_GIVEN)
+    notes = []
+    if wanted is None and len(crops) == CALIBRATION_IMAGES_GIVEN:
+        notes.append(
+            f"calibrated on the first {len(crops)} images and no others; calibration_images="
+            " takes another number"
+        )
+    if wanted is not None and len(crops) < wanted:
+        notes.append(f"calibrated on {len(crops)} images; calibration_images asks for {wanted}")
+    return crops, notes
 
 
+def _first_images(model: _Network, images: ImagesLike, most: int) -> _core.Images:
+    """At most `most` images as crops: photographs are not kept."""
+    core = model._core
+    crops, batch = core.new_images(), core.new_images()
+    for item in items_of(images):
+        add_image(batch, item)
+        enough = len(crops) + len(batch) >= most
+        if enough or is_full(batch):
+            core.read(batch)
+            crops.take(batch, most - len(crops))
+        if enough:
+            return crops
+    core.read(batch)
+    crops.take(batch, len(batch))
+    if len(crops) == 0:
+        raise Error("there are no images")
+    return crops
+
+
+@overload
 def evaluate(
     model: Model | QuantizedModel,
     dataset: StrPath,
@@ -444,38 +518,92 @@ def evaluate(
     seed: int = 0,
     strict: bool = False,
     progress: Progress = False,
-) -> Evaluation:
+) -> Evaluation: ...
+
+
+@overload
+def evaluate(
+    model: Model | QuantizedModel,
+    dataset: StrPath,
+    *,
+    knn: int,
+    linear_probe: bool = False,
+    limit: int = 0,
+    sample: int = 0,
+    seed: int = 0,
+    strict: bool = False,
+    progress: Progress = False,
+) -> Table[ProbeEvaluation]: ...
+
+
+@overload
+def evaluate(
+    model: Model | QuantizedModel,
+    dataset: StrPath,
+    *,
+    linear_probe: Literal[True],
+    knn: int = 0,
+    limit: int = 0,
+    sample: int = 0,
+    seed: int = 0,
+    strict: bool = False,
+    progress: Progress = False,
+) -> Table[ProbeEvaluation]: ...
+
+
+def evaluate(
+    model: Model | QuantizedModel,
+    dataset: StrPath,
+    *,
+    class_map: StrPath = "",
+    knn: int = 0,
+    linear_probe: bool = False,
+    limit: int = 0,
+    sample: int = 0,
+    seed: int = 0,
+    strict: bool = False,
+    progress: Progress = False,
+) -> Evaluation | Table[ProbeEvaluation]:
     """Accuracy over a dataset of labelled images, in the layouts that `bitlog2 eval` reads, and
     with its numbers. `limit`: the first so many images; `sample`: so many, spread over the classes;
     `strict`: an image that cannot be read is an Error, not skipped.
 
-    Raises Error for an encoder, for labels that the model has not, and where no image was read."""
-    if model.is_encoder:
+    Of an encoder, `knn`: by so many nearest neighbours among the embeddings of `train/`;
+    `linear_probe`: by a linear layer that is fitted to them; both may be asked for. The result is
+    then a table with a row for each.
+
+    Raises Error for an encoder without a probe, for a probe of a model that has classes, for labels
+    that the model has not, and where no image was read."""
+    probes = bool(knn) or linear_probe
+    if model.is_encoder and not probes:
         raise Error(
-            f"{model.name}: it has no classes, its output is an embedding; use embed(), or 'bitlog2"
-            " eval --knn'"
+            f"{model.name}: it has no classes, its output is an embedding; give knn=20 or"
+            " linear_probe=True, or use embed()"
         )
+    if probes and not model.is_encoder:
+        raise Error(
+            f"{model.name}: it gives class scores; knn and linear_probe are for encoders, which"
+            " Model.encoder() makes"
+        )
+    if knn < 0:
+        raise Error(f"knn is {knn}; give a number of neighbours, or leave it out")
+    if probes and class_map:
+        raise Error("class_map numbers the classes of a model; probes take those of train/")
     if limit < 0 or sample < 0 or (limit and sample):
         raise Error("give limit or sample, a number of images, or neither")
-    with shown(progress, f"{model.name}: evaluating") as show:
-        measured = _core.evaluate(
-            model._core,
-            os.fspath(dataset),
-            os.fspath(class_map),
-            limit,
-            sample,
-            seed,
-            strict,
-            show,
-        )
-    quantized = isinstance(model, QuantizedModel)
-    row = {
+    path = os.fspath(dataset)
+    of = {
         "model": model.name,
-        "engine": "integer" if quantized else "fp32",
+        "engine": "integer" if isinstance(model, QuantizedModel) else "fp32",
         "settings": model.settings if isinstance(model, QuantizedModel) else None,
-        **measured,
     }
-    return cast(Evaluation, row)
+    which = (limit, sample, seed, strict)
+    with shown(progress, f"{model.name}: evaluating") as show:
+        if probes:
+            rows = _core.evaluate_probes(model._core, path, *which, knn, linear_probe, show)
+            return Table(cast(ProbeEvaluation, {**of, **row}) for row in rows)
+        measured = _core.evaluate(model._core, path, os.fspath(class_map), *which, show)
+    return cast(Evaluation, {**of, **measured})
 
 
 def compare(
@@ -483,10 +611,11 @@ def compare(
 ) -> Table[LayerDistance]:
     """How far the quantized model is from the float one, layer by layer in order of execution:
     signal-to-noise ratio in dB over all images, and the mean cosine similarity of an image's
-    output. Eight images are enough.
+    output. Eight images are enough; the first 4096 are taken. A model of
+    `quantize(keep_simulation=True)` is compared with its simulation, too.
 
     Raises Error for two different networks."""
     with shown(progress, f"{model.name}: comparing") as show:
-        batches = batches_of(model._core, images, MAX_CALIBRATION_IMAGES)
-        rows = _core.compare(model._core, quantized._core, next(iter(batches)), show)
+        crops = _first_images(model, images, MAX_COMPARED_IMAGES)
+        rows = _core.compare(model._core, quantized._core, crops, show)
     return Table(rows)

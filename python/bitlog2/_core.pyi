@@ -12,6 +12,9 @@ attention_schemes: tuple = ...
 
 class Images:
     def __len__(self) -> int: ...
+    @property
+    def byte_count(self) -> int: ...
+    def take(self, other: Images, count: int) -> None: ...
     def add_crops(self, array: Annotated[NDArray, dict(device="cpu", writable=False)]) -> None: ...
     def add_photograph(
         self, array: Annotated[NDArray, dict(device="cpu", writable=False)]
@@ -24,6 +27,7 @@ class Network:
     def run(
         self, images: Images, keep_going: bool
     ) -> tuple[numpy.typing.NDArray[numpy.float32], list[str | None]]: ...
+    def read(self, images: Images) -> None: ...
     def crops(
         self, images: Images, keep_going: bool
     ) -> tuple[numpy.typing.NDArray[numpy.uint8], list[str | None]]: ...
@@ -78,8 +82,16 @@ class Scheme:
         self, scheme: str, w_bits: int, a_bits: int, recipe: str, parts: Mapping[str, str]
     ) -> None: ...
 
+class CalibrationLimits:
+    def __init__(self, memory_bytes: int | None, keep_simulation: bool) -> None: ...
+
 def quantize(
-    model: Network, images: Images, scheme: Scheme, progress: object | None
+    model: Network,
+    images: Images,
+    scheme: Scheme,
+    notes: Sequence[str],
+    limits: CalibrationLimits,
+    progress: object | None,
 ) -> Network: ...
 def quantize_with_dataset(
     model: Network,
@@ -87,6 +99,7 @@ def quantize_with_dataset(
     count: int,
     seed: int,
     scheme: Scheme,
+    limits: CalibrationLimits,
     progress: object | None,
 ) -> Network: ...
 def evaluate(
@@ -99,6 +112,17 @@ def evaluate(
     strict: bool,
     progress: object | None,
 ) -> dict: ...
+def evaluate_probes(
+    encoder: Network,
+    dataset: str | os.PathLike,
+    limit: int,
+    sample: int,
+    seed: int,
+    strict: bool,
+    neighbours: int,
+    linear: bool,
+    progress: object | None,
+) -> list: ...
 def accuracy(
     logits: numpy.typing.NDArray[numpy.float32], label: int
 ) -> tuple[bool, bool, float]: ...

@@ -21,8 +21,10 @@ ImagesLike: TypeAlias = Union[
     str, "os.PathLike[str]", "numpy.typing.NDArray[Any]", Iterable[Any], Any
 ]
 
-#: Images that one call of the engine has in memory.
+#: Images that one call of the engine has in memory,
 BATCH = 256
+#: and bytes of photographs, about.
+BATCH_BYTES = 1 << 28
 
 
 def is_path(images: object) -> TypeGuard[StrPath]:
@@ -68,20 +70,39 @@ def add_image(target: _core.Images, item: Any) -> None:
         raise Error(f"an image may be a path, a PIL image or an array, not a {type(item).__name__}")
 
 
+def is_full(batch: _core.Images) -> bool:
+    """Whether this is as much as the engine should be called with."""
+    return len(batch) >= BATCH or batch.byte_count >= BATCH_BYTES
+
+
+def _parts_of(array: Any) -> Iterator[Any]:
+    """An array of many images as several of at most BATCH, which copy nothing."""
+    shape: tuple[int, ...] = tuple(getattr(array, "shape", ()))
+    if len(shape) != 4 or shape[0] <= BATCH or not hasattr(array, "__getitem__"):
+        yield array
+        return
+    for first in range(0, shape[0], BATCH):
+        yield array[first : first + BATCH]
+
+
 def items_of(images: ImagesLike) -> Iterator[Any]:
     """Paths, PIL images and arrays, one after the other. What a DataLoader gives may be a tuple or
     list whose first part are the images; the rest are labels."""
     if is_path(images):
         path = os.fspath(images)
         yield from _core.image_files(path) if os.path.isdir(path) else [path]
-    elif is_array(images) or is_picture(images):
+    elif is_array(images):
+        yield from _parts_of(images)
+    elif is_picture(images):
         yield images
     elif isinstance(images, dict):
         raise Error("images may not be a dict; give the array in it")
     elif isinstance(images, Iterable):
         for item in images:
             if isinstance(item, (tuple, list)) and item and is_array(item[0]):
-                yield item[0]
+                yield from _parts_of(item[0])
+            elif is_array(item):
+                yield from _parts_of(item)
             elif is_path(item) and os.path.isdir(item):
                 yield from _core.image_files(os.fspath(item))
             else:
@@ -93,10 +114,8 @@ def items_of(images: ImagesLike) -> Iterator[Any]:
         )
 
 
-def batches_of(
-    network: _core.Network, images: ImagesLike, size: int = BATCH
-) -> Iterator[_core.Images]:
-    """All images in lists of at least `size`, but for the last; never an empty one.
+def batches_of(network: _core.Network, images: ImagesLike) -> Iterator[_core.Images]:
+    """All images in lists of at least BATCH or BATCH_BYTES, but for the last; never an empty one.
 
     Raises Error where there is no image at all."""
     batch = network.new_images()
@@ -104,7 +123,7 @@ def batches_of(
     for item in items_of(images):
         add_image(batch, item)
         none = False
-        if len(batch) >= size:
+        if is_full(batch):
             yield batch
             batch = network.new_images()
     if none:

@@ -17,7 +17,7 @@ import posixpath
 import sys
 import uuid
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy
 import pyarrow
@@ -27,14 +27,19 @@ import ray.data
 from pyarrow import fs
 
 from . import _core
-from ._api import QuantizedModel, load, loads
+from ._api import QuantizedModel, loads
 from ._error import Error
+from .batches import (
+    Batch,
+    Classifier,
+    Decoder,
+    Embedder,
+    Runner,
+    Scorer,
+    objects,
+)
 
-#: A quantized file's path on every machine, its content, or the model itself.
-ModelLike: TypeAlias = str | bytes | QuantizedModel
-
-#: Columns of a batch.
-Batch = dict[str, Any]
+__all__ = ["Classifier", "Decoder", "Embedder", "main", "run"]
 
 #: Images of one file of the output, which one worker has in memory as crops.
 SHARD_IMAGES = 256
@@ -42,127 +47,6 @@ SHARD_IMAGES = 256
 _MANIFEST = "_bitlog2.json"  # Parquet readers pass over names that begin with _
 _EVALUATION_BATCH = 64  # of EvaluationOptions in bitlog2/evaluate.h
 _VALIDATION_FOLDERS = ("val", "validation", "valid", "test")
-
-
-def _opened(model: ModelLike, threads: int) -> QuantizedModel:
-    if isinstance(model, QuantizedModel):
-        return loads(model.to_bytes(), name=model.name, threads=threads)
-    if isinstance(model, bytes):
-        return loads(model, threads=threads)
-    return load(model, threads=threads)
-
-
-def _objects(values: Sequence[Any]) -> numpy.ndarray[Any, Any]:
-    """A column of any objects, None among them."""
-    column = numpy.empty(len(values), dtype=object)
-    column[:] = list(values)
-    return column
-
-
-def _decoded(network: QuantizedModel, batch: Batch) -> tuple[Any, list[str | None]]:
-    """Crops of the files' contents in column "bytes", and why some are none."""
-    contents = batch["bytes"]
-    names = batch.get("path", [f"image {i} of a batch" for i in range(len(contents))])
-    images = network._core.new_images()
-    for content, name in zip(contents, names, strict=True):
-        images.add_encoded(bytes(content), str(name))
-    return network._core.crops(images, True)
-
-
-class Decoder:
-    """JPEG and the other formats, decoded, resized and cropped: the stage that takes longest.
-
-    Takes a batch with the column "bytes", the contents of image files, and perhaps "path". Gives it
-    with "crop", uint8 [S, S, 3], and "error", None or why there is none, in the place of "bytes".
-    """
-
-    def __init__(self, model: ModelLike, threads: int = 1) -> None:
-        self._model = _opened(model, threads)
-
-    def __call__(self, batch: Batch) -> Batch:
-        crops, errors = _decoded(self._model, batch)
-        kept = {name: column for name, column in batch.items() if name != "bytes"}
-        return {**kept, "crop": crops, "error": _objects(errors)}
-
-
-class _Runner:
-    """What Classifier and Embedder share."""
-
-    def __init__(self, model: ModelLike, threads: int) -> None:
-        self._model = _opened(model, threads)
-
-    def _run(self, batch: Batch) -> tuple[Any, list[str | None], Batch]:
-        """Logits; errors; and the columns that stay."""
-        if "crop" in batch:
-            crops = numpy.ascontiguousarray(numpy.stack(list(batch["crop"])))
-            # A column of nothing but None comes as NaN.
-            given = batch.get("error", [None] * len(crops))
-            errors = [error if isinstance(error, str) else None for error in given]
-        elif "bytes" in batch:
-            crops, errors = _decoded(self._model, batch)
-        else:
-            raise Error(f"a batch has the columns {', '.join(batch)}; 'crop' or 'bytes' is needed")
-        kept = {name: batch[name] for name in batch if name not in ("bytes", "crop", "error")}
-        return self._model(crops), errors, kept
-
-
-class Classifier(_Runner):
-    """The classes of images, for `map_batches`.
-
-    Takes a batch with the column "crop", uint8 [S, S, 3] as Decoder gives it, or "bytes". Gives it
-    with the columns "index", "label" and "probability", each a list of the `top_k` most probable
-    classes, the best first, and "error"; other columns stay. The constructor opens the model, on
-    each worker once; `threads` should be the worker's num_cpus."""
-
-    def __init__(self, model: ModelLike, top_k: int = 5, threads: int = 1) -> None:
-        super().__init__(model, threads)
-        if self._model.is_encoder:
-            raise Error("the model has no classes, its output is an embedding; use Embedder")
-        self._top_k = top_k
-
-    def __call__(self, batch: Batch) -> Batch:
-        logits, errors, kept = self._run(batch)
-        answers = [
-            [] if error else self._model._core.best_classes(row, self._top_k)
-            for row, error in zip(logits, errors, strict=True)
-        ]
-        columns = {
-            key: _objects([[best[key] for best in answer] for answer in answers])
-            for key in ("index", "label", "probability")
-        }
-        return {**kept, **columns, "error": _objects(errors)}
-
-
-class Embedder(_Runner):
-    """The embeddings of images, for `map_batches`: as Classifier, with the column "embedding",
-    float32 [size], NaN where there is an error."""
-
-    def __init__(self, model: ModelLike, normalize: bool = False, threads: int = 1) -> None:
-        super().__init__(model, threads)
-        if not self._model.is_encoder:
-            raise Error("the model gives class scores; quantize Model.encoder(), or use Classifier")
-        self._normalize = normalize
-
-    def __call__(self, batch: Batch) -> Batch:
-        embeddings, errors, kept = self._run(batch)
-        if self._normalize:
-            norms = numpy.linalg.norm(embeddings.astype(numpy.float64), axis=1, keepdims=True)
-            embeddings = (embeddings / numpy.where(norms > 0, norms, 1)).astype(numpy.float32)
-        embeddings[[error is not None for error in errors]] = numpy.nan
-        return {**kept, "embedding": embeddings, "error": _objects(errors)}
-
-
-class _Scorer(_Runner):
-    """Accuracy, image by image, by the column "label"."""
-
-    def __call__(self, batch: Batch) -> Batch:
-        logits, errors, kept = self._run(batch)
-        columns: dict[str, list[Any]] = {"top1": [], "top5": [], "loss": []}
-        for row, label, error in zip(logits, batch["label"], errors, strict=True):
-            counted = (None,) * 3 if error else _core.accuracy(row, int(label))
-            for column, value in zip(columns.values(), counted, strict=True):
-                column.append(value)
-        return {**kept, **columns, "error": _objects(errors)}
 
 
 # The job. A shard is a range of the images in the order of their paths; it becomes one file of the
@@ -240,11 +124,11 @@ class _ShardDecoder:
         crops = decoded["crop"]
         return {
             "shard": batch["shard"],
-            "paths": _objects([paths]),
+            "paths": objects([paths]),
             "labels": batch["labels"],
-            "crops": _objects([crops.tobytes()]),
+            "crops": objects([crops.tobytes()]),
             "side": [crops.shape[1]],
-            "errors": _objects([json.dumps(errors)]),
+            "errors": objects([json.dumps(errors)]),
         }
 
 
@@ -252,10 +136,10 @@ class _ShardWriter:
     """Runs one shard after the other and writes the files."""
 
     def __init__(self, command: str, model: bytes, options: dict[str, Any], output: str) -> None:
-        made: dict[str, type[_Runner]] = {
+        made: dict[str, type[Runner]] = {
             "predict": Classifier,
             "embed": Embedder,
-            "evaluate": _Scorer,
+            "evaluate": Scorer,
         }
         self._runner: Any = made[command](model, **options)
         self._system, self._root = _file_system(output)
@@ -265,7 +149,7 @@ class _ShardWriter:
         paths = [str(path) for path in batch["paths"][0]]
         errors = json.loads(batch["errors"][0])
         crops = numpy.frombuffer(batch["crops"][0], numpy.uint8).reshape(-1, side, side, 3)
-        columns = {"path": _objects(paths), "crop": crops, "error": _objects(errors)}
+        columns = {"path": objects(paths), "crop": crops, "error": objects(errors)}
         if len(batch["labels"][0]) > 0:
             columns["label"] = numpy.asarray(batch["labels"][0], dtype=numpy.int32)
         self._write(int(batch["shard"][0]), _table(self._runner(columns)))

@@ -104,6 +104,8 @@ std::vector<int> class_folders(const Network& network, const std::vector<std::st
 void bind_images(nb::module_& module) {
   nb::class_<Images>(module, "Images")
       .def("__len__", &Images::size)
+      .def_prop_ro("byte_count", &Images::byte_count)
+      .def("take", &Images::take, "other"_a, "count"_a)
       .def("add_crops", &Images::add_crops, "array"_a)
       .def("add_photograph", &Images::add_photograph, "array"_a)
       .def("add_file", &Images::add_file, "path"_a)
@@ -117,6 +119,7 @@ void bind_network(nb::module_& module) {
       .def("run", &Network::run, "images"_a, "keep_going"_a,
            nb::sig("def run(self, images: Images, keep_going: bool) -> "
                    "tuple[numpy.typing.NDArray[numpy.float32], list[str | None]]"))
+      .def("read", &Network::read, "images"_a)
       .def("crops", &Network::crops, "images"_a, "keep_going"_a,
            nb::sig("def crops(self, images: Images, keep_going: bool) -> "
                    "tuple[numpy.typing.NDArray[numpy.uint8], list[str | None]]"))
@@ -177,14 +180,23 @@ void bind_jobs(nb::module_& module) {
                 Scheme{std::move(name), w_bits, a_bits, std::move(recipe), std::move(parts)};
           },
           "scheme"_a, "w_bits"_a, "a_bits"_a, "recipe"_a, "parts"_a);
-  module.def("quantize", &quantize, "model"_a, "images"_a, "scheme"_a, "progress"_a.none());
+  nb::class_<CalibrationLimits>(module, "CalibrationLimits")
+      .def(
+          "__init__",
+          [](CalibrationLimits* limits, std::optional<std::size_t> memory, bool keep_simulation) {
+            new (limits) CalibrationLimits{memory, keep_simulation};
+          },
+          "memory_bytes"_a.none(), "keep_simulation"_a);
+  module.def("quantize", &quantize, "model"_a, "images"_a, "scheme"_a, "notes"_a, "limits"_a,
+             "progress"_a.none());
   module.def(
       "quantize_with_dataset",
       [](Network& model, const std::filesystem::path& dataset, std::size_t count,
-         std::uint64_t seed, const Scheme& scheme, const nb::object& progress) {
-        return quantize_with_dataset(model, {dataset, count, seed}, scheme, progress);
+         std::uint64_t seed, const Scheme& scheme, const CalibrationLimits& limits,
+         const nb::object& progress) {
+        return quantize_with_dataset(model, {dataset, count, seed}, scheme, limits, progress);
       },
-      "model"_a, "dataset"_a, "count"_a, "seed"_a, "scheme"_a, "progress"_a.none());
+      "model"_a, "dataset"_a, "count"_a, "seed"_a, "scheme"_a, "limits"_a, "progress"_a.none());
   module.def(
       "evaluate",
       [](Network& network, const std::filesystem::path& dataset,
@@ -195,6 +207,16 @@ void bind_jobs(nb::module_& module) {
       },
       "network"_a, "dataset"_a, "class_map"_a, "limit"_a, "sample"_a, "seed"_a, "strict"_a,
       "progress"_a.none());
+  module.def(
+      "evaluate_probes",
+      [](Network& encoder, const std::filesystem::path& dataset, std::size_t limit,
+         std::size_t sample, std::uint64_t seed, bool strict, std::size_t neighbours, bool linear,
+         const nb::object& progress) {
+        return evaluate_probes(encoder, {dataset, {}, limit, sample, seed, strict},
+                               {.neighbours = neighbours, .linear = linear}, progress);
+      },
+      "encoder"_a, "dataset"_a, "limit"_a, "sample"_a, "seed"_a, "strict"_a, "neighbours"_a,
+      "linear"_a, "progress"_a.none());
   module.def("accuracy", &accuracy_of, "logits"_a, "label"_a,
              nb::sig("def accuracy(logits: numpy.typing.NDArray[numpy.float32], label: int) -> "
                      "tuple[bool, bool, float]"));

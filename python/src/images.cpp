@@ -7,6 +7,7 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <iterator>
 #include <span>
 #include <utility>
 
@@ -167,20 +168,56 @@ void Images::add_encoded(const nb::bytes& content, std::string name) {
   items_.emplace_back(Encoded{{content.c_str(), content.size()}, std::move(name)});
 }
 
-RgbImage Images::crop(std::size_t index) const {
+std::size_t Images::byte_count() const {
+  std::size_t bytes = 0;
+  for (const auto& item : items_) {
+    if (const auto* crop = std::get_if<Crop>(&item)) {
+      bytes += crop->image.pixels.size();
+    } else if (const auto* photograph = std::get_if<Photograph>(&item)) {
+      bytes += photograph->image.pixels.size();
+    } else if (const auto* encoded = std::get_if<Encoded>(&item)) {
+      bytes += encoded->content.size();
+    }
+  }
+  return bytes;
+}
+
+void Images::replace_by_crop(std::size_t index, RgbImage crop) {
+  items_.at(index) = Crop{std::move(crop)};
+}
+
+void Images::take(Images& other, std::size_t count) {
+  const auto end =
+      other.items_.begin() + static_cast<std::ptrdiff_t>(std::min(count, other.items_.size()));
+  std::move(other.items_.begin(), end, std::back_inserter(items_));
+  other.items_.clear();
+}
+
+std::vector<RgbImage> Images::take_crops() {
+  std::vector<RgbImage> crops;
+  crops.reserve(items_.size());
+  for (auto& item : items_) {
+    crops.push_back(std::move(std::get<Crop>(item).image));
+  }
+  items_.clear();
+  return crops;
+}
+
+const RgbImage& Images::crop(std::size_t index, RgbImage& made) const {
   const auto& item = items_.at(index);
   if (const auto* crop = std::get_if<Crop>(&item)) {
     return crop->image;
   }
   if (const auto* photograph = std::get_if<Photograph>(&item)) {
-    return resize_and_crop(photograph->image, preprocessing_);
+    made = resize_and_crop(photograph->image, preprocessing_);
+  } else if (const auto* file = std::get_if<File>(&item)) {
+    made = resize_and_crop(read_image(file->path), preprocessing_);
+  } else {
+    const auto& encoded = std::get<Encoded>(item);
+    made = resize_and_crop(decode_image(std::as_bytes(std::span(encoded.content)), encoded.name),
+                           preprocessing_);
   }
-  if (const auto* file = std::get_if<File>(&item)) {
-    return resize_and_crop(read_image(file->path), preprocessing_);
-  }
-  const auto& encoded = std::get<Encoded>(item);
-  return resize_and_crop(decode_image(std::as_bytes(std::span(encoded.content)), encoded.name),
-                         preprocessing_);
+  return made;
 }
 
 }  // namespace bitlog2::python

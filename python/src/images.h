@@ -39,9 +39,24 @@ class Images {
 
   std::size_t size() const { return items_.size(); }
 
-  /// The crop of image `index`, [S, S, 3]. Safe from several threads, without Python's lock. Throws
-  /// Error that names the image if it cannot be read.
-  RgbImage crop(std::size_t index) const;
+  /// Memory that the images take as they are now: photographs at their size, files' contents,
+  /// crops.
+  std::size_t byte_count() const;
+
+  /// Puts `crop`, [S, S, 3], in the place of image `index`. Safe from several threads for several
+  /// images.
+  void replace_by_crop(std::size_t index, RgbImage crop);
+
+  /// Moves the first `count` images of `other`, or all, to the end; `other` is empty then.
+  void take(Images& other, std::size_t count);
+
+  /// The images, all of them crops, which go from here.
+  std::vector<RgbImage> take_crops();
+
+  /// The crop of image `index`, [S, S, 3]; `made` holds it unless it is here already. Safe from
+  /// several threads, without Python's lock. Throws Error that names the image if it cannot be
+  /// read.
+  const RgbImage& crop(std::size_t index, RgbImage& made) const;
 
  private:
   struct Crop {

@@ -4,6 +4,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <cmath>
 #include <map>
 #include <numeric>
 #include <optional>
@@ -19,6 +20,7 @@
 #include "bitlog2/error.h"
 #include "bitlog2/evaluate.h"
 #include "bitlog2/integer.h"
+#include "bitlog2/probe.h"
 #include "interrupts.h"
 
 namespace bitlog2::python {
@@ -56,13 +58,6 @@ class StoppingPool {
   ThreadPool& pool_;
 };
 
-CalibrationImages crops_of(const Images& images, ThreadPool& pool) {
-  std::vector<RgbImage> crops(images.size());
-  pool.parallel_for(crops.size(), 1,
-                    [&](std::size_t i, std::size_t) { crops[i] = images.crop(i); });
-  return {std::move(crops), {}, {}};
-}
-
 CalibrationImages crops_of(const DatasetSample& sample, const Network& model, ThreadPool& pool) {
   const ModelConfig& config = model.config();
   const DatasetSplits splits = open_dataset({.path = sample.path,
@@ -77,6 +72,7 @@ CalibrationImages crops_of(const DatasetSample& sample, const Network& model, Th
 /// The one place that calibrates. `read` gives the crops.
 template <class Read>
 std::unique_ptr<Network> calibrate_and_lower(Network& network, const Scheme& scheme,
+                                             const CalibrationLimits& limits,
                                              const nb::object& progress, Read read) {
   const QuantizationSettings settings = settings_of(scheme);
   const Model& model = network.model();
@@ -91,12 +87,16 @@ std::unique_ptr<Network> calibrate_and_lower(Network& network, const Scheme& sch
         }
         job.report(done, total);
       };
-      const Calibration calibration = calibrate(model, settings, images.crops, pool,
-                                                {.progress = report, .image_names = images.names});
+      CalibrationContext context = {.progress = report, .image_names = images.names};
+      context.memory_bytes = limits.memory_bytes.value_or(context.memory_bytes);
+      Calibration calibration = calibrate(model, settings, images.crops, pool, context);
       quantized = std::make_unique<Network>(
           IntegerEngine::from_bytes(lower(calibration.quantized, network.class_names()),
                                     model.config.name),
           network.workers().threads(), images.replaced);
+      if (limits.keep_simulation) {
+        quantized->keep_simulation(std::move(calibration.quantized));
+      }
     });
   });
   return quantized;
@@ -114,35 +114,70 @@ Dataset subset_of(const Dataset& images, const EvaluationRequest& request) {
   return images.subset(first);
 }
 
+/// None in the place of what is not a number.
+nb::object number(double value) {
+  return std::isnan(value) ? nb::object(nb::none()) : nb::object(nb::float_(value));
+}
+
 nb::dict as_dict(const Evaluation& evaluation, const Notes& notes) {
   nb::dict result;
   result["images"] = evaluation.accuracy.images;
   result["top1"] = evaluation.accuracy.top1();
   result["top5"] = evaluation.accuracy.top5();
-  result["loss"] = evaluation.accuracy.loss();
+  result["loss"] = number(evaluation.accuracy.loss());
   result["seconds"] = evaluation.seconds;
   result["skipped"] = evaluation.skipped;
   result["notes"] = notes;
   return result;
 }
 
+nb::dict as_dict(const ProbeResult& probe, const ProbeResults& results, const Notes& notes) {
+  const bool linear = probe.neighbours == 0;
+  nb::dict result;
+  result["probe"] = linear ? "linear" : "knn";
+  result["neighbours"] = linear ? nb::object(nb::none()) : nb::object(nb::int_(probe.neighbours));
+  result["penalty"] = linear ? nb::object(nb::float_(probe.penalty)) : nb::object(nb::none());
+  result["training_images"] = results.training_images;
+  result["training_skipped"] = results.skipped;
+  result.update(as_dict(probe.evaluation, notes));
+  return result;
+}
+
+/// Distances between two ways to run a network, by name as in `bitlog2 compare --json`.
+using LayerDistances = std::map<std::string, Distance>;
+
 /// Distances of a quantized network's layers, in order of execution.
 class LayerComparison {
  public:
-  LayerComparison(const Model& model, const IntegerEngine& engine)
-      : exact_(in_recipe_coordinates(model, engine.info().settings.recipe)), engine_(engine) {}
+  LayerComparison(const Model& model, const Network& quantized)
+      : exact_(in_recipe_coordinates(model, quantized.integer().info().settings.recipe)),
+        engine_(quantized.integer()),
+        simulation_(quantized.simulation()) {
+    if (simulation_ != nullptr) {
+      weights_quantized_ = with_quantized_weights(*simulation_);
+    }
+  }
 
   void add(const RgbImage& crop, ThreadPool& pool) {
-    std::map<std::string, std::vector<float>> floats;
-    run_fp32(exact_, normalised_batch(std::span(&crop, 1), exact_.config.preprocessing), pool,
-             [&](const std::string& layer, std::span<const float> values) {
-               floats[layer].assign(values.begin(), values.end());
-             });
+    const std::vector<float> image =
+        normalised_batch(std::span(&crop, 1), exact_.config.preprocessing);
+    Outputs floats;
+    run_fp32(exact_, image, pool, collect_into(floats));
+    Outputs simulated;
+    if (simulation_ != nullptr) {
+      run_simulated(weights_quantized_, simulation_->quantizers, image, pool,
+                    collect_into(simulated));
+    }
     engine_.observe(crop, [&](const std::string& layer, std::span<const float> values) {
       if (!distances_.contains(layer)) {
         order_.push_back(layer);
       }
-      distances_[layer].add(floats.at(layer), values);
+      LayerDistances& distances = distances_[layer];
+      distances["integer_to_fp32"].add(floats.at(layer), values);
+      if (simulation_ != nullptr) {
+        distances["integer_to_simulated"].add(simulated.at(layer), values);
+        distances["simulated_to_fp32"].add(floats.at(layer), simulated.at(layer));
+      }
     });
   }
 
@@ -151,18 +186,30 @@ class LayerComparison {
     for (const std::string& layer : order_) {
       nb::dict row;
       row["layer"] = layer;
-      row["integer_to_fp32_db"] = distances_.at(layer).decibels();
-      row["integer_to_fp32_cosine"] = distances_.at(layer).cosine();
+      for (const auto& [name, distance] : distances_.at(layer)) {
+        row[(name + "_db").c_str()] = distance.decibels();
+        row[(name + "_cosine").c_str()] = distance.cosine();
+      }
       rows.append(row);
     }
     return rows;
   }
 
  private:
+  using Outputs = std::map<std::string, std::vector<float>>;
+
+  static LayerObserver collect_into(Outputs& outputs) {
+    return [&outputs](const std::string& layer, std::span<const float> values) {
+      outputs[layer].assign(values.begin(), values.end());
+    };
+  }
+
   Model exact_;
+  Model weights_quantized_;
   const IntegerEngine& engine_;
+  const QuantizedModel* simulation_;
   std::vector<std::string> order_;
-  std::map<std::string, Distance> distances_;
+  std::map<std::string, LayerDistances> distances_;
 };
 
 /// Throws Error unless both configs are of one network.
@@ -180,15 +227,19 @@ void check_same_network(const ModelConfig& model, const ModelConfig& quantized) 
 
 }  // namespace
 
-std::unique_ptr<Network> quantize(Network& model, const Images& images, const Scheme& scheme,
-                                  const nb::object& progress) {
-  return calibrate_and_lower(model, scheme, progress,
-                             [&](ThreadPool& pool) { return crops_of(images, pool); });
+std::unique_ptr<Network> quantize(Network& model, Images& images, const Scheme& scheme,
+                                  const std::vector<std::string>& notes,
+                                  const CalibrationLimits& limits, const nb::object& progress) {
+  return calibrate_and_lower(model, scheme, limits, progress, [&](ThreadPool&) {
+    return CalibrationImages{images.take_crops(), {}, notes};
+  });
 }
 
 std::unique_ptr<Network> quantize_with_dataset(Network& model, const DatasetSample& sample,
-                                               const Scheme& scheme, const nb::object& progress) {
-  return calibrate_and_lower(model, scheme, progress,
+                                               const Scheme& scheme,
+                                               const CalibrationLimits& limits,
+                                               const nb::object& progress) {
+  return calibrate_and_lower(model, scheme, limits, progress,
                              [&](ThreadPool& pool) { return crops_of(sample, model, pool); });
 }
 
@@ -221,15 +272,47 @@ nb::dict evaluate_network(Network& network, const EvaluationRequest& request,
   return as_dict(evaluation, notes);
 }
 
+nb::list evaluate_probes(Network& encoder, const EvaluationRequest& request,
+                         const ProbeRequest& probes, const nb::object& progress) {
+  ProbeResults results;
+  Notes notes;
+  run_job(progress, [&](const Job& job) {
+    LabelledSplits splits = open_labelled_splits(request.dataset);
+    notes = splits.notes;
+    splits.validation = subset_of(splits.validation, request);
+    const std::size_t training = splits.training.size();
+    const std::size_t total = training + splits.validation.size();
+    encoder.workers().with_pool([&](ThreadPool& pool) {
+      results =
+          measure_probes(encoder.engine(), splits, probes, pool,
+                         {.strict = request.strict,
+                          .stop = &job.stop,
+                          .report = [&](const ProbeProgress& reached) {
+                            job.report(reached.done + (reached.training ? 0 : training), total);
+                          }});
+    });
+  });
+  nb::list rows;
+  for (const ProbeResult& probe : results.probes) {
+    Notes all = notes;
+    if (!probe.converged) {
+      all.emplace_back("the linear probe is near its best, not at it");
+    }
+    rows.append(as_dict(probe, results, all));
+  }
+  return rows;
+}
+
 nb::list compare_networks(Network& model, Network& quantized, const Images& images,
                           const nb::object& progress) {
   check_same_network(model.model().config, quantized.integer().config());
   std::optional<LayerComparison> comparison;
   run_job(progress, [&](const Job& job) {
-    comparison.emplace(model.model(), quantized.integer());
+    comparison.emplace(model.model(), quantized);
     model.workers().with_pool([&](ThreadPool& pool) {
       for (std::size_t i = 0; i < images.size() && !job.stop; ++i) {
-        comparison->add(images.crop(i), pool);
+        RgbImage made;
+        comparison->add(images.crop(i, made), pool);
         job.report(i + 1, images.size());
       }
     });

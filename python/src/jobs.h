@@ -8,8 +8,11 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
+#include "bitlog2/probe.h"
 #include "bitlog2/quantized_model.h"
 #include "images.h"
 #include "network.h"
@@ -32,14 +35,24 @@ struct DatasetSample {
   std::uint64_t seed = 0;
 };
 
-/// The quantized network. `progress(done, total)` is told of layers. Throws Error for settings that
-/// there are not, and for images that cannot be read.
-std::unique_ptr<Network> quantize(Network& model, const Images& images, const Scheme& scheme,
+/// What a calibration takes and leaves.
+struct CalibrationLimits {
+  std::optional<std::size_t> memory_bytes;  ///< of what is kept of images; a file has the rest
+  bool keep_simulation = false;             ///< for compare_networks
+};
+
+/// The quantized network. `images` are crops (Network::read) and go; `notes` are lines for people
+/// that go with the network; `progress(done, total)` is told of layers. Throws Error for settings
+/// that there are not.
+std::unique_ptr<Network> quantize(Network& model, Images& images, const Scheme& scheme,
+                                  const std::vector<std::string>& notes,
+                                  const CalibrationLimits& limits,
                                   const nanobind::object& progress);
 
 /// The same from a dataset, whose damaged images are replaced, as `bitlog2 quantize` does it.
 std::unique_ptr<Network> quantize_with_dataset(Network& model, const DatasetSample& sample,
                                                const Scheme& scheme,
+                                               const CalibrationLimits& limits,
                                                const nanobind::object& progress);
 
 /// Which images of a dataset accuracy is measured on.
@@ -56,7 +69,12 @@ struct EvaluationRequest {
 nanobind::dict evaluate_network(Network& network, const EvaluationRequest& request,
                                 const nanobind::object& progress);
 
-/// The quantized network beside the float one, layer by layer, as a list of dicts.
+/// Accuracy of an encoder by probes that learn from the dataset's training images, a dict for each.
+nanobind::list evaluate_probes(Network& encoder, const EvaluationRequest& request,
+                               const ProbeRequest& probes, const nanobind::object& progress);
+
+/// The quantized network beside the float one, and its simulation where it was kept, layer by
+/// layer, as a list of dicts.
 nanobind::list compare_networks(Network& model, Network& quantized, const Images& images,
                                 const nanobind::object& progress);
 

@@ -99,7 +99,8 @@ void Network::for_each_crop(const Images& images, bool keep_going, Errors& error
         return;
       }
       try {
-        use(i, images.crop(i), together);
+        RgbImage made;
+        use(i, images.crop(i, made), together);
       } catch (const Error& error) {
         errors[i] = error.what();
       }
@@ -132,6 +133,13 @@ nb::tuple Network::run(const Images& images, bool keep_going) {
                   std::ranges::copy(values, logits.begin() + static_cast<std::ptrdiff_t>(i * size));
                 });
   return nb::make_tuple(as_array<Logits>(std::move(logits), {images.size(), size}), errors);
+}
+
+void Network::read(Images& images) {
+  Errors errors;
+  for_each_crop(images, false, errors, [&](std::size_t i, const RgbImage& crop, ThreadPool*) {
+    images.replace_by_crop(i, crop);
+  });
 }
 
 nb::tuple Network::crops(const Images& images, bool keep_going) {

@@ -9,10 +9,12 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bitlog2/integer.h"
 #include "bitlog2/load.h"
+#include "bitlog2/quantized_model.h"
 #include "images.h"
 #include "workers.h"
 
@@ -49,10 +51,20 @@ class Network {
   /// The integer engine; throws Error if this is a float model.
   const IntegerEngine& integer() const;
 
+  /// The calibrated model that a quantized one was lowered from, for its simulation; none unless it
+  /// was kept.
+  const QuantizedModel* simulation() const { return simulation_.get(); }
+  void keep_simulation(QuantizedModel quantized) {
+    simulation_ = std::make_shared<const QuantizedModel>(std::move(quantized));
+  }
+
   /// Logits [images, classes], or embeddings, on all threads: one image on all of them together,
   /// several each on one. Without `keep_going` an image that cannot be read is an Error; with it
   /// its logits are NaN. Called with Python's lock, which it does not hold while it computes.
   nanobind::tuple run(const Images& images, bool keep_going);
+
+  /// Puts crops in the place of all images. Throws Error for the first that cannot be read.
+  void read(Images& images);
 
   /// Crops [images, S, S, 3] as the network sees them; those of images that cannot be read are 0.
   nanobind::tuple crops(const Images& images, bool keep_going);
@@ -64,6 +76,7 @@ class Network {
   std::shared_ptr<const Model> model_;  // or
   std::shared_ptr<const IntegerEngine> integer_;
   std::shared_ptr<const Engine> engine_;  // of either
+  std::shared_ptr<const QuantizedModel> simulation_;
   std::vector<std::string> class_names_;
   std::vector<std::string> notes_;
   Workers workers_;

@@ -32,8 +32,8 @@ def test_dinov2_knn(tmp_path: Path) -> None:
             folder.mkdir(parents=True)
             shutil.copy(picture, folder)
     lines = run_example(
-        "dinov2_knn.py", DATA / "architectures" / "timm_dinov2", tmp_path / "train",
-        tmp_path / "val", "--neighbours", 1,
+        "dinov2_knn.py", DATA / "architectures" / "timm_dinov2", tmp_path, "--neighbours", 1,
+        "--calibration-images", 3,
     ).splitlines()  # fmt: skip
     # Each image's nearest neighbour is itself.
     assert lines[0] == "float32: 100.00% right"

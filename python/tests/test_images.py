@@ -194,10 +194,9 @@ def test_an_iterator_calibrates_and_is_read_once(model: bitlog2.Model, crops: np
     assert q.to_bytes() == bitlog2.quantize(model, crops).to_bytes()
 
 
-def test_calibration_takes_no_more_images_than_it_may(
+def test_calibration_takes_the_first_images_and_says_so(
     model: bitlog2.Model, monkeypatch: pytest.MonkeyPatch, crops: np.ndarray
 ) -> None:
-    monkeypatch.setattr(bitlog2._api, "MAX_CALIBRATION_IMAGES", 4)
     asked = 0
 
     def endless() -> Iterator[np.ndarray]:
@@ -206,10 +205,53 @@ def test_calibration_takes_no_more_images_than_it_may(
             asked += 1
             yield crops[asked % 12]
 
-    bitlog2.quantize(model, endless())
+    expected = bitlog2.quantize(model, crops[:5]).to_bytes()
+    q = bitlog2.quantize(model, endless(), calibration_images=5)
+    assert asked == 5
+    assert q.notes == []
+    assert q.to_bytes() == bitlog2.quantize(model, crops[[1, 2, 3, 4, 5]]).to_bytes()
+    assert bitlog2.quantize(model, crops, calibration_images=5).to_bytes() == expected
+    few = bitlog2.quantize(model, list(crops[:5]), calibration_images=7)
+    assert few.to_bytes() == expected
+    assert few.notes == ["calibrated on 5 images; calibration_images asks for 7"]
+    asked = 0
+    monkeypatch.setattr(bitlog2._api, "CALIBRATION_IMAGES_GIVEN", 4)
+    q = bitlog2.quantize(model, endless())
     assert asked == 4
-    with pytest.raises(bitlog2.Error, match="12 images is more than calibration takes"):
-        bitlog2.quantize(model, crops)
+    assert len(q.notes) == 1
+    assert "the first 4 images and no others" in q.notes[0]
+
+
+def test_large_arrays_are_taken_in_parts(
+    model: bitlog2.Model,
+    quantized: bitlog2.QuantizedModel,
+    monkeypatch: pytest.MonkeyPatch,
+    crops: np.ndarray,
+) -> None:
+    expected = quantized(crops)
+    calibrated = bitlog2.quantize(model, crops, memory_bytes=0).to_bytes()
+    monkeypatch.setattr(bitlog2._images, "BATCH", 5)
+    assert np.array_equal(quantized(crops), expected)
+    assert np.array_equal(quantized([crops, crops[:2]])[:12], expected)
+    assert np.array_equal(quantized.preprocess(crops), crops)
+    assert np.array_equal(quantized(OnlyDLPack(crops)), expected)
+    assert bitlog2.quantize(model, crops).to_bytes() == calibrated
+    monkeypatch.setattr(bitlog2._images, "BATCH_BYTES", 1)
+    assert np.array_equal(quantized([Image.fromarray(crop) for crop in crops]), expected)
+
+
+def test_photographs_calibrate_as_their_crops(model: bitlog2.Model) -> None:
+    paths = sorted(DEMO_IMAGES.iterdir())
+    expected = bitlog2.quantize(model, model.preprocess(paths)).to_bytes()
+    assert bitlog2.quantize(model, paths).to_bytes() == expected
+    assert bitlog2.quantize(model, map(Image.open, paths)).to_bytes() == expected
+
+
+def test_a_damaged_calibration_image_is_named(model: bitlog2.Model, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(min(DEMO_IMAGES.iterdir()).read_bytes()[:200])
+    with pytest.raises(bitlog2.Error, match="bad.png"):
+        bitlog2.quantize(model, [*sorted(DEMO_IMAGES.iterdir()), bad])
 
 
 def test_no_warnings(quantized: bitlog2.QuantizedModel) -> None:

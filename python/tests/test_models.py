@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import fcntl
 import multiprocessing
 import os
 import pickle
 import stat
+import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -165,8 +168,9 @@ else:
         "lambda: [bitlog2.evaluate(model, {dataset!r}) for _ in range(1000)]",
         "lambda: [bitlog2.quantize(model, {dataset!r}, recipe='best') for _ in range(1000)]",
         "lambda: bitlog2.compare(model, model_q(), np.zeros((4000, 28, 28, 3), np.uint8))",
+        "lambda: [bitlog2.evaluate(model.encoder(), {dataset!r}, knn=5) for _ in range(1000)]",
     ],
-    ids=["call", "evaluate", "quantize", "compare"],
+    ids=["call", "evaluate", "quantize", "compare", "probe"],
 )
 def test_interrupted_work_ends_soon(work: str) -> None:
     dataset = str(DEMO_DATASET)
@@ -204,6 +208,28 @@ def test_progress_says_nothing_in_a_pipe(
     assert capfd.readouterr() == ("", "")
 
 
+def test_progress_is_a_bar_of_tqdm_on_a_terminal() -> None:
+    pytest.importorskip("tqdm")
+    mine, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
+    script = f"""
+import bitlog2
+model = bitlog2.Model.from_pretrained(weights={str(DEMO_WEIGHTS)!r})
+bitlog2.quantize(model, {str(DEMO_DATASET)!r}, recipe="best", progress=True)
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stderr=theirs) as process:
+        os.close(theirs)
+        shown = b""
+        try:
+            while part := os.read(mine, 4096):
+                shown += part
+        except OSError:  # the terminal's other end is closed
+            pass
+    os.close(mine)
+    assert process.returncode == 0
+    assert b"custom: calibrating" in shown
+
+
 def test_compare_names_every_layer(
     model: bitlog2.Model, quantized: bitlog2.QuantizedModel, crops: np.ndarray
 ) -> None:
@@ -239,6 +265,8 @@ def test_encoders_and_classifiers_are_told_apart(
         encoder.predict(crops)
     with pytest.raises(bitlog2.Error, match="no classes"):
         bitlog2.evaluate(encoder, DEMO_DATASET)
+    with pytest.raises(bitlog2.Error, match="for encoders"):
+        bitlog2.evaluate(quantized, DEMO_DATASET, knn=5)
     with pytest.raises(bitlog2.Error, match="encoder"):
         quantized.embed(crops)
     with pytest.raises(bitlog2.Error, match="best_pool"):
@@ -255,7 +283,9 @@ def test_encoders_and_classifiers_are_told_apart(
         ({"parts": {"weight_rounding": "up"}}, "up"),
         ({"parts": {"rounding": "gptq"}}, "rounding"),
         ({"calibration_images": 0}, "calibration_images is 0"),
+        ({"calibration_images": 1_000_001}, "give 1 to 1000000"),
         ({"calibration_images": 4096}, "4096"),
+        ({"memory_bytes": -1}, "memory_bytes is -1"),
     ],
 )
 def test_bad_settings_end_in_one_line(
@@ -326,6 +356,22 @@ def test_bad_options_of_evaluate(
 ) -> None:
     with pytest.raises(bitlog2.Error):
         bitlog2.evaluate(quantized, **{"dataset": DEMO_DATASET, **options})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"knn": -1}, "knn is -1"),
+        ({"knn": 1000}, "there are 32 training images"),
+        ({"linear_probe": True, "class_map": "map.txt"}, "class_map"),
+        ({"knn": 5, "limit": 5, "sample": 5}, "limit or sample"),
+    ],
+)
+def test_bad_options_of_probes(
+    model: bitlog2.Model, options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(bitlog2.Error, match=message):
+        bitlog2.evaluate(model.encoder(), DEMO_DATASET, **options)
 
 
 def test_errors_name_the_package() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,44 @@ def test_evaluate_is_the_programs(
         mine = bitlog2.evaluate(network, DEMO_DATASET, limit=500)
         for key in ("engine", "images", "top1", "top5", "loss"):
             assert mine[key] == row[key], key
+
+
+def test_probes_are_the_programs(tmp_path: Path, model: bitlog2.Model) -> None:
+    encoder = model.encoder()
+    q = bitlog2.quantize(encoder, DEMO_DATASET, w_bits=8, a_bits=8)
+    q.save(tmp_path / "encoder.safetensors")
+    for network, arguments in (
+        (encoder, ["--weights", DEMO_WEIGHTS, "--pool", "native", "--engine", "fp32"]),
+        (q, ["--quantized", tmp_path / "encoder.safetensors"]),
+    ):
+        rows = results_of(
+            "eval", *arguments, "--dataset", DEMO_DATASET, "--sample", 200, "--knn", 5,
+            "--linear-probe",
+        )  # fmt: skip
+        mine = bitlog2.evaluate(network, DEMO_DATASET, sample=200, knn=5, linear_probe=True)
+        assert [row["probe"] for row in mine] == ["knn", "linear"]
+        for row, expected in zip(mine, rows, strict=True):
+            for key in ("engine", "probe", "training_images", "images", "top1", "top5", "loss"):
+                assert row[key] == expected[key], key
+        assert mine[0]["neighbours"] == 5
+        assert mine[1]["penalty"] == rows[1]["penalty"]
+        (alone,) = bitlog2.evaluate(network, DEMO_DATASET, sample=200, linear_probe=True)
+        assert alone["loss"] == mine[1]["loss"]
+
+
+def test_compare_is_the_programs(model: bitlog2.Model) -> None:
+    rows = results_of(
+        "compare", "--weights", DEMO_WEIGHTS, "--dataset", DEMO_DATASET, "--images", 3,
+    )  # fmt: skip
+    q = bitlog2.quantize(model, DEMO_DATASET, keep_simulation=True)
+    with DEMO_DATASET.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        images = header["val.images"]
+        start, end = images["data_offsets"]
+        file.seek(start, 1)
+        pixels = np.frombuffer(file.read(end - start), np.uint8).reshape(images["shape"])
+    first = [np.stack([image] * 3, -1) if image.ndim == 2 else image for image in pixels[:3]]
+    assert list(bitlog2.compare(model, q, model.preprocess(first))) == rows
 
 
 def test_evaluate_samples_as_the_program(

@@ -108,7 +108,7 @@ class EvalRun {
   void open_labelled(const CalibrationOptions& wanted) {
     labelled_ = open_labelled_splits(wanted.dataset);
     tell_notes(labelled_.notes);
-    check_neighbours(options_.neighbours, labelled_);
+    check_probes(probe_request(options_), labelled_);
     labelled_.validation = take_subset(labelled_.validation, options_.subset, wanted.seed);
     if (wanted.images > 0) {
       data_.calibration = read_calibration_and_tell(open_splits(config_, {}, wanted),

@@ -9,13 +9,14 @@
 #include "bitlog2/dataset.h"
 #include "bitlog2/engine.h"
 #include "bitlog2/parallel.h"
+#include "bitlog2/probe.h"
 #include "cli/eval_options.h"
 #include "cli/eval_table.h"
 
 namespace bitlog2::cli {
 
-/// Throws Error if there are fewer training images than neighbours are asked for.
-void check_neighbours(std::size_t neighbours, const LabelledSplits& splits);
+/// What `options` ask for.
+ProbeRequest probe_request(const EvalOptions& options);
 
 /// What one probe came to.
 struct Probed {
