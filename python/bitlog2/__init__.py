@@ -24,6 +24,7 @@ from ._api import (
 )
 from ._error import Error
 from ._images import ImagesLike
+from ._report import report
 
 __version__ = _version("bitlog2")
 
@@ -39,4 +40,5 @@ __all__ = [
     "load",
     "loads",
     "quantize",
+    "report",
 ]

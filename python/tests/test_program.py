@@ -155,3 +155,24 @@ def test_evaluate_on_photographs_is_the_programs(tmp_path: Path) -> None:
     assert mine["images"] == 500
     for key in ("top1", "top5", "loss"):
         assert mine[key] == row[key], key
+
+
+def test_report_is_the_programs(tmp_path: Path) -> None:
+    numbers = bitlog2.report(
+        tmp_path / "mine.html", DEMO_DATASET, weights=DEMO_WEIGHTS, recipe="repq", sample=100
+    )
+    outcome = run_program(
+        "report", "--weights", DEMO_WEIGHTS, "--dataset", DEMO_DATASET, "--sample", 100,
+        "-o", tmp_path / "program.html", "--json", tmp_path / "program.json",
+    )  # fmt: skip
+    assert outcome.returncode == 0, outcome.stderr
+    program = json.loads((tmp_path / "program.json").read_text())
+    for key in ("model", "settings", "attention", "layers", "quantizers", "changed"):
+        assert numbers[key] == program[key], key
+    assert (tmp_path / "mine.html").read_text().startswith("<!doctype html>")
+
+
+def test_report_refuses_as_the_program_does(tmp_path: Path) -> None:
+    with pytest.raises(bitlog2.Error, match="no_such"):
+        bitlog2.report(tmp_path / "page.html", DEMO_DATASET, weights=tmp_path / "no_such")
+    assert not (tmp_path / "page.html").exists()
