@@ -73,6 +73,7 @@ int quantize(const QuantizeOptions& options, const std::atomic<bool>& stop) {
                       static_cast<double>(content.size()) / 1e6,
                       static_cast<double>(engine->arena_bytes()) / 1e6));
   }
+  flush_output();
   tell_what_is_better(options, settings, data.calibration.crops.size());
   write_json(options.json, {{"file", options.output.path},
                             {"model", config.name},

@@ -315,8 +315,7 @@ class Report {
     }
     fake_quantize(quantizer, values);
     std::ranges::sort(values);
-    const auto repeated = std::ranges::unique(values);
-    values.erase(repeated.begin(), repeated.end());
+    values.erase(std::unique(values.begin(), values.end()), values.end());
     return values;
   }
 

@@ -31,7 +31,7 @@ fs::path find_parts() {
   std::error_code error;
   const fs::path program = fs::read_symlink("/proc/self/exe", error).parent_path();
   for (const char* place : kPlaces) {
-    const fs::path folder = (program / place).lexically_normal();
+    fs::path folder = (program / place).lexically_normal();
     if (fs::is_regular_file(folder / kTemplate, error)) {
       return folder;
     }

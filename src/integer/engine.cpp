@@ -248,6 +248,7 @@ std::optional<AttentionRow> IntegerEngine::attention_row(const RgbImage& crop,
   run_alone(*state_, crop, options);
   const auto reals = [](const std::vector<std::int32_t>& values) {
     std::vector<float> result;
+    result.reserve(values.size());
     for (const std::int32_t value : values) {
       result.push_back(std::ldexp(static_cast<float>(value), -16));
     }
