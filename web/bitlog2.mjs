@@ -132,8 +132,10 @@ export class Network {
    * @returns {Uint8Array} [imageSize, imageSize, 3]
    */
   crop(image) {
-    const { width, height, data } = image;
-    const start = this.#end;
+    return this.#borrow(() => this.#cropInScratch(image));
+  }
+
+  #cropInScratch({ width, height, data }) {
     const rgb = this.#allocate(3 * width * height);
     const scratchBytes = this.#call.bitlog2_crop_memory(this.#preprocessing, width, height) >>> 0;
     const scratch = this.#allocate(scratchBytes);
@@ -143,7 +145,6 @@ export class Network {
       target[to + 1] = data[from + 1];
       target[to + 2] = data[from + 2];
     }
-    this.#end = start; // given back: nothing else is allocated before the crop is made
     this.#check(this.#call.bitlog2_resize_and_crop(this.#preprocessing, rgb, width, height, 3 * width,
       scratch, scratchBytes, this.#crop));
     return new Uint8Array(this.#memory.buffer, this.#crop, 3 * this.imageSize ** 2).slice();
@@ -207,7 +208,10 @@ export class Network {
    *   arrays [heads, tokens]
    */
   attention(crop, index) {
-    const start = this.#end;
+    return this.#borrow(() => this.#attentionInScratch(crop, index));
+  }
+
+  #attentionInScratch(crop, index) {
     const row = this.#allocate(ROW_BYTES);
     const look = (exact, quantized, capacity) => {
       new Uint32Array(this.#memory.buffer, row, 5).set([exact, quantized, capacity, 0, 0]);
@@ -223,17 +227,32 @@ export class Network {
     const quantized = this.#allocate(4 * values);
     this.#check(look(exact, quantized, values)[0]);
     const read = (at) => Float32Array.from(new Int32Array(this.#memory.buffer, at, values), (v) => v / 65536);
-    this.#end = start;
     return { heads, tokens, exact: read(exact), quantized: read(quantized) };
   }
 
+  /** Memory, zeros or what lay there. */
   #allocate(bytes) {
     const start = Math.ceil(this.#end / ALIGNMENT) * ALIGNMENT;
-    this.#end = start + bytes;
-    const missing = this.#end - this.#memory.buffer.byteLength;
-    if (this.#end > MOST_MEMORY) throw new Bitlog2Error("the network or the picture is too large for a page");
-    if (missing > 0) this.#memory.grow(Math.ceil(missing / PAGE));
+    const end = start + bytes;
+    const missing = end - this.#memory.buffer.byteLength;
+    try {
+      if (end > MOST_MEMORY) throw new RangeError();
+      if (missing > 0) this.#memory.grow(Math.ceil(missing / PAGE));
+    } catch {
+      throw new Bitlog2Error("the network or the picture is too large for this browser's memory");
+    }
+    this.#end = end;
     return start;
+  }
+
+  /** What `work` gives, which allocates for itself alone. */
+  #borrow(work) {
+    const end = this.#end;
+    try {
+      return work();
+    } finally {
+      this.#end = end;
+    }
   }
 
   #check(status) {
@@ -247,14 +266,14 @@ export class Network {
 
   /** All names of the file's metadata, or undefined. */
   #readNames() {
-    const start = this.#end;
-    const text = this.#allocate(NAME_BYTES);
-    const names = [];
-    for (let index = 0; index < this.classCount; ++index) {
-      if (this.#call.bitlog2_class_name(this.#network, index, text, NAME_BYTES) === -1) break;
-      names.push(this.#textAt(text));
-    }
-    this.#end = start;
-    return names.length === this.classCount ? names : undefined;
+    return this.#borrow(() => {
+      const text = this.#allocate(NAME_BYTES);
+      const names = [];
+      for (let index = 0; index < this.classCount; ++index) {
+        if (this.#call.bitlog2_class_name(this.#network, index, text, NAME_BYTES) === -1) return undefined;
+        names.push(this.#textAt(text));
+      }
+      return names;
+    });
   }
 }

@@ -41,6 +41,10 @@ struct Accuracy {
   }
 };
 
+/// The label of an image that is about to be counted. Throws Error naming the image if it has none,
+/// or one that is none of `classes` classes.
+int checked_label(const Dataset& dataset, std::size_t index, std::size_t classes);
+
 /// What evaluate reports as it goes on.
 struct EvaluationProgress {
   std::size_t batch = 0;  ///< index of the batch that was finished last

@@ -149,6 +149,7 @@ class Report {
 
   Answers answer(const Dataset& dataset, std::size_t index) const {
     Answers answers;
+    const int label = checked_label(dataset, index, config().num_classes);
     RgbImage crop;
     try {
       crop = resize_and_crop(dataset.read(index), config().preprocessing);
@@ -159,7 +160,6 @@ class Report {
       answers.skipped = error.what();
       return answers;
     }
-    const int label = dataset.label(index);
     const std::vector<float> exact = exact_->logits(std::span(&crop, 1));
     const std::vector<float> quantized = integer_->logits(std::span(&crop, 1));
     answers.exact.count(exact, label);

@@ -18,19 +18,6 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kTop = 5;
 
-/// The label of an image that is about to be counted, which must be one of the model's classes.
-int checked_label(const Dataset& dataset, std::size_t index, std::size_t classes) {
-  const int label = dataset.label(index);
-  if (label < 0) {
-    throw Error(fmt::format("{}: has no label; accuracy needs one", dataset.name(index)));
-  }
-  if (static_cast<std::size_t>(label) >= classes) {
-    throw Error(fmt::format("{}: its label is {}, this model has classes 0 to {}",
-                            dataset.name(index), label, classes - 1));
-  }
-  return label;
-}
-
 /// What one image leaves behind.
 struct ImageResult {
   Accuracy accuracy;
@@ -56,6 +43,18 @@ ImageResult run_image(const Engine& engine, const Dataset& dataset, std::size_t 
 }
 
 }  // namespace
+
+int checked_label(const Dataset& dataset, std::size_t index, std::size_t classes) {
+  const int label = dataset.label(index);
+  if (label < 0) {
+    throw Error(fmt::format("{}: has no label; accuracy needs one", dataset.name(index)));
+  }
+  if (static_cast<std::size_t>(label) >= classes) {
+    throw Error(fmt::format("{}: its label is {}, this model has classes 0 to {}",
+                            dataset.name(index), label, classes - 1));
+  }
+  return label;
+}
 
 void Accuracy::count(std::span<const float> logits, int label) {
   const auto target = static_cast<std::size_t>(label);

@@ -229,8 +229,7 @@ std::optional<AttentionRow> IntegerEngine::attention_row(const RgbImage& crop,
   const runtime::Network& network = state_->file.network;
   std::vector<std::size_t> attentions;
   for (std::size_t i = 0; i < network.header.op_count; ++i) {
-    const runtime::Op op = runtime::operation(network, i);
-    if (static_cast<runtime::OpKind>(op.kind) == runtime::OpKind::attention && op.window == 0) {
+    if (runtime::attends_everywhere(runtime::operation(network, i))) {
       attentions.push_back(i);
     }
   }

@@ -103,6 +103,17 @@ def test_library_classifies_by_itself(page_folder, open_page, quantized):
         logits.push(Array.from(network.classify(image).logits), [network.kernels]);
         logits.push(Array.from(network.embed(image), (value) => value * 65536));
       }
+      // What is refused leaves the network as it was.
+      const network = await Network.open(bytes(file), await WebAssembly.compile(bytes(plain)));
+      const before = network.memoryBytes;
+      let large = "";
+      try {
+        network.crop({ width: 40000, height: 40000, data: [] });
+      } catch (error) {
+        large = `${error instanceof Bitlog2Error} ${error.message}`;
+      }
+      for (let i = 0; i < 3; ++i) network.classify(image);
+      const grown = network.memoryBytes - before;
       const damaged = bytes(file);
       damaged[damaged.length - 1] ^= 1;
       let told = "";
@@ -111,10 +122,12 @@ def test_library_classifies_by_itself(page_folder, open_page, quantized):
       } catch (error) {
         told = `${error instanceof Bitlog2Error} ${error.message}`;
       }
-      return { logits, told };
+      return { logits, told, large, grown };
     }""", [(page_folder / "bitlog2.mjs").read_text(), *map(base64_of, (
         page_folder / "bitlog2.wasm", page_folder / "bitlog2_simd128.wasm", quantized))])
     fast, fast_name, fast_values, plain, plain_name, plain_values = found["logits"]
     assert len(fast) == 10 and fast == plain == fast_values == plain_values
     assert [fast_name, plain_name] == [["wasm_simd128"], ["portable"]]
+    assert found["large"].startswith("true ") and "too large" in found["large"]
+    assert found["grown"] < 1 << 20
     assert found["told"].startswith("true ") and "checksum" in found["told"]

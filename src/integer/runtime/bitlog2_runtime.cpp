@@ -61,10 +61,6 @@ runtime::ImageCrop image_crop(const bitlog2_preprocessing* preprocessing) {
           static_cast<runtime::CropRounding>(preprocessing->crop_rounding)};
 }
 
-bool attends_everywhere(const runtime::Op& op) {
-  return static_cast<runtime::OpKind>(op.kind) == runtime::OpKind::attention && op.window == 0;
-}
-
 /// `options` completed by what was opened.
 Status run_opened(const OpenedNetwork& opened, const uint8_t* rgb, void* arena, size_t arena_size,
                   int32_t* logits, runtime::RunOptions options) {

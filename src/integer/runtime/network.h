@@ -80,10 +80,10 @@ struct Progress {
 /// One attention, of which a run shows the first token's row: for every head, how much that token
 /// attends to each of `tokens` tokens, in 2^-16.
 struct AttentionView {
-  std::size_t op_index = 0;       // an attention without windows
-  std::int32_t* exact = nullptr;  // [heads, tokens] what softmax gives
-  std::int32_t* quantized =
-      nullptr;  // [heads, tokens] what its codes stand for; Sqrt2's without delta
+  std::size_t op_index = 0;  // an attention without windows
+  // [heads, tokens] what softmax gives, and what its codes stand for (Sqrt2's without delta).
+  std::int32_t* exact = nullptr;
+  std::int32_t* quantized = nullptr;
 };
 
 struct Kernels;

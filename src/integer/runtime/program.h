@@ -129,6 +129,11 @@ constexpr std::uint32_t window_grid(const Op& op) {
   return op.extent;
 }
 
+/// Whether it is an attention in which all tokens attend to each other.
+constexpr bool attends_everywhere(const Op& op) {
+  return static_cast<OpKind>(op.kind) == OpKind::attention && op.window == 0;
+}
+
 /// attention without windows: how many tokens are attended to, of which `rows` attend.
 constexpr std::uint32_t attended_tokens(const Op& op) {
   return op.extent;
