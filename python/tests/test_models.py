@@ -143,6 +143,8 @@ INTERRUPTED = """
 import os, signal, threading, time
 import numpy as np
 import bitlog2
+# A job in the background inherits that Ctrl-C is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 model = bitlog2.Model.from_pretrained(weights={weights!r})
 model_q = lambda: bitlog2.quantize(model, {dataset!r})
 work = {work}
