@@ -14,6 +14,7 @@
 #include <random>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "bitlog2/calibrate.h"
@@ -25,6 +26,7 @@ namespace bitlog2 {
 namespace {
 
 constexpr std::size_t kCalibrationImages = 4;
+constexpr std::uint32_t kSteps = 2;  // of reconstruction
 
 /// FNV-1a.
 std::uint64_t digest(std::span<const std::byte> bytes) {
@@ -57,9 +59,10 @@ void print_digests(const std::string& checkpoint, ThreadPool& pool) {
     throw Error(fmt::format("{}: no config in its metadata", checkpoint));
   }
   const Model model = load_model(weights, parse_config(config->second, checkpoint));
-  for (const char* recipe : {"repq", "best"}) {
-    const QuantizationSettings settings = {4, 4, find_attention_scheme("BitLog2_Half_16"),
-                                           find_recipe(recipe)};
+  for (const std::string_view recipe : kRecipeNames) {
+    QuantizationSettings settings = {4, 4, find_attention_scheme("BitLog2_Half_16"),
+                                     find_recipe(recipe)};
+    settings.recipe.reconstruction_steps = std::min(settings.recipe.reconstruction_steps, kSteps);
     const Calibration calibration =
         calibrate(model, settings, random_images(model.config.img_size), pool);
     std::cout << fmt::format("{:016x} {} {}\n", digest(lower(calibration.quantized, {})), recipe,

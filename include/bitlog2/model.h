@@ -241,6 +241,9 @@ void for_each_parameter(Model& model, const std::function<void(const Parameter&)
 /// Every (LayerNorm, Linear that follows it) pair whose scales can be reparameterized.
 void for_each_norm_pair(Model& model, const std::function<void(LayerNorm&, Linear&)>& visit);
 
+/// Every LayerNorm, in order of execution.
+void for_each_norm(Model& model, const std::function<void(LayerNorm&)>& visit);
+
 /// Every linear layer, the patch embedding included, in order of execution.
 void for_each_linear(Model& model, const std::function<void(Linear&)>& visit);
 

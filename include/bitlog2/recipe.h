@@ -10,8 +10,9 @@
 namespace bitlog2 {
 
 /// The parts that calibration may add to RepQ-ViT. With none of them, which is the recipe
-/// `repq`, it is the published system, bit for bit; `best` has those that pay together. A field is
-/// named as its option and the option's value that sets it: --weight-rounding gptq.
+/// `repq`, it is the published system, bit for bit; `best` has those that pay together in seconds,
+/// and `reconstruct` those and reconstruction, which takes minutes. A field is named as its option
+/// and the option's value that sets it: --weight-rounding gptq.
 struct Recipe {
   enum class GeluScheme : std::uint8_t {
     uniform,   ///< as published
@@ -32,10 +33,17 @@ struct Recipe {
   bool scale_search_output = false;         ///< ranges by search, for the error of the output
   bool attention_rounding_nearest = false;  ///< BitLog2 rounds to nearest instead of down
   bool attention_levels_by_bits = false;    ///< BitLog2 has as many levels as a_bits allows
+  /// Steps by which the calibrated network learns the float one's outputs, by gradients; 0: none.
+  std::uint32_t reconstruction_steps = 0;
 
   bool operator==(const Recipe&) const = default;
 
-  bool is_repq() const { return *this == Recipe{}; }
+  /// Whether it is the published system, reconstruction aside.
+  bool is_repq() const {
+    Recipe repq;
+    repq.reconstruction_steps = reconstruction_steps;
+    return *this == repq;
+  }
 };
 
 /// What a part and its values are called.
@@ -111,7 +119,13 @@ inline constexpr std::array<std::string_view, 3> kGeluSchemes = {"Uniform", "Shi
 inline constexpr std::array<std::string_view, 3> kGeluSchemesInFiles = {"Uniform", "Shift",
                                                                         "CodeBook"};
 
-/// "repq" or "best". Throws Error listing the choices for anything else.
+/// The part whose value is a number.
+inline constexpr std::string_view kReconstructionPart = "reconstruct";
+inline constexpr std::uint32_t kMaxReconstructionSteps = 1'000'000;
+
+inline constexpr std::array<std::string_view, 3> kRecipeNames = {"repq", "best", "reconstruct"};
+
+/// One of kRecipeNames. Throws Error listing the choices for anything else.
 Recipe find_recipe(std::string_view name);
 
 /// Sets one part by name, as the command line or files call it. Throws Error listing the choices if

@@ -439,9 +439,10 @@ def quantize(
     saved or pickled.
 
     `scheme`: one of `attention_schemes`; `w_bits`, `a_bits`: 2 to 8; `recipe`: "repq", the
-    published system, or "best"; `parts`: changes to the recipe, such as
-    {"weight_rounding": "gptq"}; `progress`: True: a bar where tqdm is installed and stderr is a
-    terminal, or what is called with (layers done, layers).
+    published system, "best", or "reconstruct", which takes minutes (docs/accuracy.md); `parts`:
+    changes to the recipe, such as {"weight_rounding": "gptq", "reconstruct": "100"}; `progress`:
+    True: a bar where tqdm is installed and stderr is a terminal, or what is called with (layers
+    and steps done, all of them).
 
     Raises Error for settings that there are not, for no images, and for those that cannot be read.
     """

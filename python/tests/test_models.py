@@ -232,6 +232,19 @@ bitlog2.quantize(model, {str(DEMO_DATASET)!r}, recipe="best", progress=True)
     assert b"custom: calibrating" in shown
 
 
+def test_reconstruction_takes_steps_and_comes_closer(model: bitlog2.Model) -> None:
+    seen: list[tuple[int, int]] = []
+    before = bitlog2.quantize(model, DEMO_DATASET, w_bits=3, a_bits=3, recipe="best")
+    after = bitlog2.quantize(
+        model, DEMO_DATASET, w_bits=3, a_bits=3, recipe="reconstruct", parts={"reconstruct": "60"},
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    assert after.recipe["reconstruct"] == "60"
+    assert seen[-1][0] == seen[-1][1] > 60
+    losses = [bitlog2.evaluate(network, DEMO_DATASET)["loss"] for network in (before, after)]
+    assert losses[1] < losses[0]
+
+
 def test_compare_names_every_layer(
     model: bitlog2.Model, quantized: bitlog2.QuantizedModel, crops: np.ndarray
 ) -> None:
@@ -284,6 +297,7 @@ def test_encoders_and_classifiers_are_told_apart(
         ({"a_bits": 9}, "a_bits is 9; give 2 to 8"),
         ({"parts": {"weight_rounding": "up"}}, "up"),
         ({"parts": {"rounding": "gptq"}}, "rounding"),
+        ({"parts": {"reconstruct": "long"}}, "number of steps"),
         ({"calibration_images": 0}, "calibration_images is 0"),
         ({"calibration_images": 1_000_001}, "give 1 to 1000000"),
         ({"calibration_images": 4096}, "4096"),

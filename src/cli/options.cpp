@@ -22,7 +22,8 @@ void append(std::vector<std::string>& words, const std::vector<std::string>& mor
 
 /// --recipe and its parts, by all their names.
 std::vector<std::string> recipe_options() {
-  std::vector<std::string> names = {"--recipe", "--" + std::string(kGeluSchemePart)};
+  std::vector<std::string> names = {"--recipe", "--" + std::string(kGeluSchemePart),
+                                    "--" + std::string(kReconstructionPart)};
   for (const RecipePart& part : kRecipeParts) {
     names.push_back("--" + std::string(part.name));
     names.push_back("--" + std::string(part.names_in_files().name));
@@ -261,9 +262,9 @@ void add_recipe_options(CLI::App& command, RecipeOptions& options) {
   command
       .add_option(
           "--recipe", options.name,
-          "How to calibrate: repq, the published system, or best, with those of the parts below "
-          "that pay together")
-      ->check(CLI::IsMember({"repq", "best"}))
+          "How to calibrate: repq, the published system; best, with those of the parts below "
+          "that pay together; reconstruct, best and learning by gradients, which takes minutes")
+      ->check(CLI::IsMember(std::vector<std::string>(kRecipeNames.begin(), kRecipeNames.end())))
       ->capture_default_str();
   const auto add = [&](std::string_view part, const std::string& choices, std::string_view help) {
     const auto check = [part](const std::string& value) {
@@ -281,6 +282,9 @@ void add_recipe_options(CLI::App& command, RecipeOptions& options) {
   };
   add(kGeluSchemePart, fmt::format("{{{}}}", fmt::join(kGeluSchemes, ",")),
       "Codes behind GELU: evenly spaced, shift-friendly, or a codebook for each layer");
+  add(kReconstructionPart, "STEPS",
+      "How many steps the calibrated network then learns the float network's outputs, by gradients "
+      "on the calibration images; 0: none");
   for (const RecipePart& part : kRecipeParts) {
     add(part.name, fmt::format("{{{},{}}}", part.off, part.on), part.help);
     if (part.names_in_files().name != part.name) {

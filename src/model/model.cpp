@@ -255,6 +255,25 @@ Model make_random_model(const ModelConfig& config, std::uint64_t seed) {
   return model;
 }
 
+void for_each_norm(Model& model, const std::function<void(LayerNorm&)>& visit) {
+  if (model.embed_norm) {
+    visit(*model.embed_norm);
+  }
+  for (Stage& stage : model.stages) {
+    for (Block& block : stage.blocks) {
+      visit(block.norm1);
+      visit(block.norm2);
+    }
+    for (PatchMerging& merging : stage.downsample) {
+      visit(merging.norm);
+    }
+  }
+  visit(model.norm);
+  if (model.attention_pooling) {
+    visit(model.attention_pooling->norm);
+  }
+}
+
 void for_each_linear(Model& model, const std::function<void(Linear&)>& visit) {
   visit(model.patch_embed);
   for (Stage& stage : model.stages) {

@@ -4,21 +4,41 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <charconv>
 #include <nlohmann/json.hpp>
 
 #include "bitlog2/error.h"
 
 namespace bitlog2 {
 
+namespace {
+
+/// Of the recipe `reconstruct`: what accuracy gains by more is little (docs/accuracy.md).
+constexpr std::uint32_t kReconstructionSteps = 400;
+
+std::uint32_t parse_steps(std::string_view text) {
+  std::uint32_t steps = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), steps);
+  if (error != std::errc() || end != text.data() + text.size() || steps > kMaxReconstructionSteps) {
+    throw Error(fmt::format("{} is '{}'; give a number of steps, 0 to {}", kReconstructionPart,
+                            text, kMaxReconstructionSteps));
+  }
+  return steps;
+}
+
+}  // namespace
+
 Recipe find_recipe(std::string_view name) {
   Recipe recipe;
-  if (name == "best") {
+  if (name == "best" || name == "reconstruct") {
     recipe.gelu_quant_scheme = Recipe::GeluScheme::codebook;
     for (const RecipePart& part : kRecipeParts) {
       recipe.*part.member = part.in_best;
     }
+    recipe.reconstruction_steps = name == "reconstruct" ? kReconstructionSteps : 0;
   } else if (name != "repq") {
-    throw Error(fmt::format("unknown recipe '{}'; choose one of repq, best", name));
+    throw Error(
+        fmt::format("unknown recipe '{}'; choose one of {}", name, fmt::join(kRecipeNames, ", ")));
   }
   return recipe;
 }
@@ -33,6 +53,10 @@ void set_recipe_part(Recipe& recipe, std::string_view part, std::string_view val
     }
     throw Error(fmt::format("unknown {} '{}'; choose one of {}", part, value,
                             fmt::join(kGeluSchemes, ", ")));
+  }
+  if (part == kReconstructionPart) {
+    recipe.reconstruction_steps = parse_steps(value);
+    return;
   }
   const auto* const found = std::ranges::find_if(kRecipeParts, [&](const RecipePart& candidate) {
     return part == candidate.name || part == candidate.names_in_files().name;
@@ -56,6 +80,9 @@ std::string recipe_to_json(const Recipe& recipe) {
   for (const RecipePart& part : kRecipeParts) {
     const RecipePartNames names = part.names_in_files();
     object[std::string(names.name)] = recipe.*part.member ? names.on : names.off;
+  }
+  if (recipe.reconstruction_steps > 0) {  // files without it have no such key
+    object[std::string(kReconstructionPart)] = fmt::to_string(recipe.reconstruction_steps);
   }
   return object.dump();
 }

@@ -18,6 +18,7 @@
 #include "bitlog2/model.h"
 #include "bitlog2/parallel.h"
 #include "bitlog2/quantized_model.h"
+#include "simulate/head_layout.h"
 #include "simulate/loops.h"
 #include "simulate/tensor.h"
 
@@ -106,13 +107,19 @@ class FloatOps {
 
   Tensor linear(const Linear& layer, Tensor x) {
     quantization_.input(layer, x);
+    Tensor result = apply(layer, x);
+    last_linear_ = layer.name;
+    report(last_linear_, result);
+    return result;
+  }
+
+  /// x W^T + b.
+  Tensor apply(const Linear& layer, const Tensor& x) {
     const std::span<const float> weight = quantization_.weight(layer);
     Tensor result(x.batch(), x.tokens(), layer.out_features);
     fill_rows(result.values(), layer.bias, layer.out_features);
     multiply(view(x, 0, x.rows()), rows_of(weight, layer.in_features).transposed(),
              result.values().data(), layer.out_features, Onto::sums, pool_);
-    last_linear_ = layer.name;
-    report(last_linear_, result);
     return result;
   }
 
@@ -126,14 +133,6 @@ class FloatOps {
     return weigh_values(attn, heads, map);
   }
 
-  /// What attention multiplies, each [images * groups * heads, tokens, head_dim].
-  struct Heads {
-    std::size_t images = 0;
-    Tensor query;
-    Tensor key;
-    Tensor value;
-  };
-
   Heads split_heads(const Attention& attn, const Tensor& qkv) {
     const HeadLayout layout(attn, qkv.batch());
     Heads heads;
@@ -142,9 +141,9 @@ class FloatOps {
       *part = Tensor(layout.matrices(), layout.tokens, layout.head_dim);
     }
     for_rows(layout.matrices(), [&](std::size_t matrix) {
-      gather(layout, qkv, matrix, 0, heads.query);
-      gather(layout, qkv, matrix, 1, heads.key);
-      gather(layout, qkv, matrix, 2, heads.value);
+      layout.gather(qkv, matrix, 0, heads.query);
+      layout.gather(qkv, matrix, 1, heads.key);
+      layout.gather(qkv, matrix, 2, heads.value);
     });
     if (attn.scale_query) {
       simulate::scale(heads.query.values(), layout.scale());
@@ -204,7 +203,13 @@ class FloatOps {
     return x;
   }
 
-  /// timm's order of the four neighbours: (0,0), (1,0), (0,1), (1,1) as (row, column).
+  /// The n-th of the four tokens of a [grid, grid] image that become one, `token`, in timm's order
+  /// of neighbours: (0,0), (1,0), (0,1), (1,1) as (row, column).
+  static std::size_t merged_token(std::size_t grid, std::size_t token, std::size_t n) {
+    const std::size_t half = grid / 2;
+    return (2 * (token / half) + n % 2) * grid + 2 * (token % half) + n / 2;
+  }
+
   Tensor merge_patches(std::size_t grid, const Tensor& x) {
     const std::size_t half = grid / 2;
     Tensor result(x.batch(), half * half, 4 * x.channels());
@@ -212,7 +217,7 @@ class FloatOps {
       const std::size_t image = row / (half * half);
       const std::size_t token = row % (half * half);
       for (std::size_t n = 0; n < 4; ++n) {
-        const std::size_t source = (2 * (token / half) + n % 2) * grid + 2 * (token % half) + n / 2;
+        const std::size_t source = merged_token(grid, token, n);
         std::copy_n(x.row(image * x.tokens() + source).data(), x.channels(),
                     result.row(row).data() + n * x.channels());
       }
@@ -253,32 +258,6 @@ class FloatOps {
   }
 
  private:
-  /// Where (image, group, head) matrices of [tokens, head_dim] lie in [batch, T, C].
-  struct HeadLayout {
-    HeadLayout(const Attention& attn, std::size_t batch)
-        : groups(attn.groups),
-          heads(attn.num_heads),
-          tokens(attn.groups.tokens),
-          head_dim(attn.proj.in_features / attn.num_heads),
-          images(batch) {}
-
-    float scale() const { return 1.0F / std::sqrt(static_cast<float>(head_dim)); }
-    std::size_t matrices() const { return images * groups.count * heads; }
-    std::size_t head(std::size_t matrix) const { return matrix % heads; }
-    std::size_t group(std::size_t matrix) const { return matrix / heads % groups.count; }
-    /// Row of the sequence tensor that holds token i of this matrix.
-    std::size_t row(std::size_t matrix, std::size_t i) const {
-      const std::size_t image = matrix / heads / groups.count;
-      return image * groups.count * tokens + groups.token_indices[group(matrix) * tokens + i];
-    }
-
-    const AttentionGroups& groups;
-    std::size_t heads;
-    std::size_t tokens;
-    std::size_t head_dim;
-    std::size_t images;
-  };
-
   void report(const std::string& layer, const Tensor& output) const {
     if (observer_) {
       observer_(layer, output.values());
@@ -335,15 +314,6 @@ class FloatOps {
       } else {
         std::copy(bias.begin(), bias.end(), output.data() + start);
       }
-    }
-  }
-
-  static void gather(const HeadLayout& layout, const Tensor& qkv, std::size_t matrix,
-                     std::size_t part, Tensor& target) {
-    const std::size_t column = (part * layout.heads + layout.head(matrix)) * layout.head_dim;
-    for (std::size_t i = 0; i < layout.tokens; ++i) {
-      std::copy_n(qkv.row(layout.row(matrix, i)).data() + column, layout.head_dim,
-                  target.row(matrix * layout.tokens + i).data());
     }
   }
 

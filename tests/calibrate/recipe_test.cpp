@@ -43,17 +43,33 @@ RC_GTEST_PROP(RecipeText, JsonHoldsEveryPart, ()) {
   for (const RecipePart& part : kRecipeParts) {
     recipe.*part.member = *rc::gen::arbitrary<bool>();
   }
+  recipe.reconstruction_steps = *rc::gen::inRange<std::uint32_t>(0, kMaxReconstructionSteps + 1);
   RC_ASSERT(parse_recipe(recipe_to_json(recipe), "test") == recipe);
 }
 
 TEST(RecipeText, WrongOnesAreRefused) {
   EXPECT_THROW(find_recipe("better"), Error);
   for (const char* text : {"", "[]", R"({"weight-rounding": 1})", R"({"weight-rounding": "up"})",
-                           R"({"nothing": "on"})", R"({"gelu-quant-scheme": "Half"})"}) {
+                           R"({"nothing": "on"})", R"({"gelu-quant-scheme": "Half"})",
+                           R"({"reconstruct": 3})", R"({"reconstruct": "3 steps"})",
+                           R"({"reconstruct": "-1"})", R"({"reconstruct": "1000001"})"}) {
     EXPECT_THROW(parse_recipe(text, "test"), Error) << text;
   }
   EXPECT_TRUE(find_recipe("repq").is_repq());
   EXPECT_FALSE(find_recipe("best").is_repq());
+  Recipe reconstructed = find_recipe("repq");
+  reconstructed.reconstruction_steps = 3;
+  EXPECT_TRUE(reconstructed.is_repq()) << "what is reconstructed is the published system's";
+}
+
+TEST(RecipeText, ReconstructIsBestAndItsSteps) {
+  Recipe recipe = find_recipe("reconstruct");
+  EXPECT_GT(recipe.reconstruction_steps, 0U);
+  EXPECT_NE(recipe_to_json(recipe).find("reconstruct"), std::string::npos);
+  set_recipe_part(recipe, "reconstruct", "0");
+  EXPECT_EQ(recipe, find_recipe("best"));
+  EXPECT_EQ(recipe_to_json(recipe).find("reconstruct"), std::string::npos)
+      << "files of other recipes stay what they were";
 }
 
 TEST(RecipeText, FirstNamesAreUnderstoodAndWritten) {

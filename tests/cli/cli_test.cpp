@@ -363,6 +363,8 @@ TEST_F(Cli, RefusesUnknownRecipesAndPartsWithTheirChoices) {
                 AllOf(HasSubstr("--recipe"), HasSubstr("repq"), HasSubstr("best")));
     EXPECT_THAT(refused("--gelu-quant-scheme", "Half"),
                 AllOf(HasSubstr("Uniform"), HasSubstr("Shift"), HasSubstr("Codebook")));
+    EXPECT_THAT(refused("--reconstruct", "long"),
+                AllOf(HasSubstr("reconstruct"), HasSubstr("number of steps")));
     for (const RecipePart& part : kRecipeParts) {
       EXPECT_THAT(refused("--" + std::string(part.name), "maybe"),
                   AllOf(HasSubstr(std::string(part.name)), HasSubstr(std::string(part.off)),
@@ -387,6 +389,9 @@ TEST_F(Cli, TheQuantizedFileSaysItsRecipe) {
   };
   EXPECT_EQ(recipe_of({}), Recipe{});
   EXPECT_EQ(recipe_of({"--recipe", "best"}), find_recipe("best"));
+  Recipe reconstructed = find_recipe("best");
+  reconstructed.reconstruction_steps = 2;
+  EXPECT_EQ(recipe_of({"--recipe", "reconstruct", "--reconstruct", "2"}), reconstructed);
   Recipe changed = find_recipe("best");
   changed.attention_rounding_nearest = true;
   changed.residual_rotation_hadamard = false;

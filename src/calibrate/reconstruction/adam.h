@@ -1,0 +1,29 @@
+// Kingma and Ba, "Adam: A Method for Stochastic Optimization", arXiv:1412.6980.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "bitlog2/parallel.h"
+
+namespace bitlog2::calibration {
+
+/// Values that are learned together, and their gradient; both are kept by reference.
+class Adam {
+ public:
+  Adam(std::span<float> values, std::span<const float> gradient);
+
+  /// Moves every value by about `rate`, against the gradient, times the value itself where it is
+  /// `relative`.
+  void step(float rate, bool relative, ThreadPool& pool);
+
+ private:
+  std::span<float> values_;
+  std::span<const float> gradient_;
+  std::vector<float> first_;  // running means of the gradient and of its square
+  std::vector<float> second_;
+  std::size_t steps_ = 0;
+};
+
+}  // namespace bitlog2::calibration
