@@ -236,7 +236,12 @@ def test_reconstruction_takes_steps_and_comes_closer(model: bitlog2.Model) -> No
     seen: list[tuple[int, int]] = []
     before = bitlog2.quantize(model, DEMO_DATASET, w_bits=3, a_bits=3, recipe="best")
     after = bitlog2.quantize(
-        model, DEMO_DATASET, w_bits=3, a_bits=3, recipe="reconstruct", parts={"reconstruct": "60"},
+        model,
+        DEMO_DATASET,
+        w_bits=3,
+        a_bits=3,
+        recipe="reconstruct",
+        parts={"reconstruct": "60"},
         progress=lambda done, total: seen.append((done, total)),
     )
     assert after.recipe["reconstruct"] == "60"

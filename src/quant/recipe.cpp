@@ -13,7 +13,7 @@ namespace bitlog2 {
 
 namespace {
 
-/// Of the recipe `reconstruct`: what accuracy gains by more is little (docs/accuracy.md).
+/// Of the recipe `reconstruct`.
 constexpr std::uint32_t kReconstructionSteps = 400;
 
 std::uint32_t parse_steps(std::string_view text) {

@@ -112,7 +112,7 @@ void GradientOps::for_rows(std::size_t rows, Body body) {
 GradientOps::Tensor GradientOps::remember(FloatTensor value,
                                           std::function<void(FloatTensor&)> back) {
   auto y = std::make_shared<Variable>(std::move(value));
-  way_back_.push_back([y, back = std::move(back)] {
+  way_back_.emplace_back([y, back = std::move(back)] {
     if (y->gradient.size() > 0) {
       back(y->gradient);
     }
@@ -369,7 +369,7 @@ GradientOps::Tensor GradientOps::first_and_mean(std::size_t first, const Tensor&
 void GradientOps::end_block(const Block& /*block*/, const Tensor& x) {
   const std::size_t block = blocks_++;
   if (block_loss_) {
-    way_back_.push_back([this, block, x] { block_loss_(block, *x); });
+    way_back_.emplace_back([this, block, x] { block_loss_(block, *x); });
   }
 }
 

@@ -11,6 +11,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bitlog2/quantized_model.h"
@@ -44,8 +45,10 @@ struct Gradients {
 
 /// A tensor on the way and the gradient with respect to it, empty where none has come yet.
 struct Variable {
+  explicit Variable(simulate::Tensor x) : value(std::move(x)) {}
+
   simulate::Tensor value;
-  simulate::Tensor gradient = {};
+  simulate::Tensor gradient;
 };
 
 /// Adds to a variable's gradient.
