@@ -20,7 +20,8 @@ struct Calibration {
   Quantizers after_initial_calibration;  ///< RepQ-ViT's before scale reparameterization
 };
 
-/// Called as calibration goes on, often: layers done, of how many.
+/// Called as calibration goes on, often: layers and steps of reconstruction done, of how
+/// many.
 using CalibrationProgress = std::function<void(std::size_t done, std::size_t total)>;
 
 /// What a calibration needs of its surroundings.
@@ -37,9 +38,10 @@ struct CalibrationContext {
 /// The recipe `repq` is RepQ-ViT: one forward pass in which every quantizer calibrates itself on
 /// data already quantized upstream; then scale reparameterization; then the weights behind it
 /// again. Any other recipe transforms the model first and then finds quantizers and weights layer
-/// by layer, beside a float stream. Memory grows with the number of crops by what is kept of each:
-/// its residual streams and one layer's contexts. Throws Error where activations are not finite
-/// numbers, naming the layer and the crop.
+/// by layer, beside a float stream; where it has steps of reconstruction, all layers then learn by
+/// gradients, with what four images leave behind in every layer in memory. Memory grows with the
+/// number of crops by what is kept of each: its residual streams and one layer's contexts. Throws
+/// Error where activations are not finite numbers, naming the layer and the crop.
 Calibration calibrate(Model model, const QuantizationSettings& settings,
                       std::span<const RgbImage> crops, ThreadPool& pool,
                       const CalibrationContext& context = {});

@@ -1,6 +1,7 @@
 // The pipeline: transforms of the model, then the calibration that the recipe asks for.
 #include "bitlog2/calibrate.h"
 
+#include "calibrate/chunked_ops.h"
 #include "calibrate/paired.h"
 #include "calibrate/reconstruction/reconstruction.h"
 #include "calibrate/repq.h"
@@ -11,12 +12,6 @@
 namespace bitlog2 {
 namespace {
 
-std::size_t count_layers(Model& model) {
-  std::size_t layers = 0;
-  for_each_linear(model, [&](Linear&) { ++layers; });
-  return layers;
-}
-
 /// Layer by layer, as the recipe says, of a model in its coordinates.
 Calibration calibrate_layers(Model model, const QuantizationSettings& settings,
                              const calibration::Images& images, ThreadPool& pool,
@@ -25,7 +20,8 @@ Calibration calibrate_layers(Model model, const QuantizationSettings& settings,
     return calibration::calibrate_repq(std::move(model), settings, images, pool, context);
   }
   if (settings.recipe.head_equalization_balanced) {
-    calibration::equalize_heads(model, images, pool, [&, layers = count_layers(model)] {
+    const std::size_t layers = calibration::count_layers(model);
+    calibration::equalize_heads(model, images, pool, [&] {
       if (context.progress) {
         context.progress(0, layers);
       }
@@ -46,7 +42,7 @@ Calibration calibrate(Model model, const QuantizationSettings& settings,
   if (steps == 0) {
     return calibrate_layers(std::move(model), settings, images, pool, context);
   }
-  const std::size_t layers = count_layers(model);
+  const std::size_t layers = calibration::count_layers(model);
   CalibrationContext beginning = context;
   if (context.progress) {
     beginning.progress = [&](std::size_t done, std::size_t /*total*/) {

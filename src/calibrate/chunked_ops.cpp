@@ -33,6 +33,12 @@ bool is_finite(std::span<const float> values) {
 
 }  // namespace
 
+std::size_t count_layers(Model& model) {
+  std::size_t layers = 0;
+  for_each_linear(model, [&](Linear&) { ++layers; });
+  return layers;
+}
+
 ChunkedOps::ChunkedOps(const ModelConfig& config, std::size_t layers,
                        const QuantizationSettings& settings, const Images& images, ThreadPool& pool,
                        const CalibrationContext& context)

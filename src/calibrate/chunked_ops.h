@@ -21,6 +21,9 @@
 
 namespace bitlog2::calibration {
 
+/// How many linear layers calibration goes through.
+std::size_t count_layers(Model& model);
+
 class ChunkedOps {
  public:
   /// What the float network makes of the images, or null where nobody wants it, and what the

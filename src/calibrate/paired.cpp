@@ -196,8 +196,7 @@ class PairedOps : public ChunkedOps {
 Calibration calibrate_paired(Model model, const QuantizationSettings& settings,
                              const Images& images, ThreadPool& pool,
                              const CalibrationContext& context) {
-  std::size_t layers = 0;
-  for_each_linear(model, [&](Linear&) { ++layers; });
+  const std::size_t layers = count_layers(model);
   PairedOps ops(model, layers, settings, images, pool, context);
   static_cast<void>(forward(model, ops));
   Calibration result;

@@ -61,8 +61,7 @@ class RepqOps : public ChunkedOps {
 
 Calibration calibrate_repq(Model model, const QuantizationSettings& settings, const Images& images,
                            ThreadPool& pool, const CalibrationContext& context) {
-  std::size_t layers = 0;
-  for_each_linear(model, [&](Linear&) { ++layers; });
+  const std::size_t layers = count_layers(model);
   RepqOps ops(model.config, layers, settings, images, pool, context);
   static_cast<void>(forward(model, ops));
 

@@ -10,7 +10,6 @@
 #include "bitlog2/error.h"
 
 namespace bitlog2 {
-
 namespace {
 
 /// Of the recipe `reconstruct`.

@@ -15,6 +15,8 @@ inline float normal_density(float x) {
   return kFactor * exp_of_nonpositive(-0.5F * x * x);
 }
 
+namespace clones {
+
 BITLOG2_TARGET_CLONES void gelu_gradient(std::span<const float> x, std::span<float> gradient) {
   constexpr float kSqrtHalf = std::numbers::sqrt2_v<float> / 2;
   for (std::size_t i = 0; i < x.size(); ++i) {
@@ -49,8 +51,8 @@ BITLOG2_TARGET_CLONES void tanh_gradient(std::span<const float> x, std::span<flo
   }
 }
 
-BITLOG2_TARGET_CLONES void softmax_of(std::span<const float> probabilities,
-                                      std::span<float> gradient) {
+BITLOG2_TARGET_CLONES void softmax_gradient(std::span<const float> probabilities,
+                                            std::span<float> gradient) {
   const float mean =
       sum_terms(gradient.size(), [&](std::size_t i) { return gradient[i] * probabilities[i]; });
   for (std::size_t i = 0; i < gradient.size(); ++i) {
@@ -58,19 +60,13 @@ BITLOG2_TARGET_CLONES void softmax_of(std::span<const float> probabilities,
   }
 }
 
-BITLOG2_TARGET_CLONES void layer_norm_of(std::span<const float> x, std::span<const float> gamma,
-                                         float eps, std::span<float> gradient,
-                                         std::span<float> gamma_gradient) {
+BITLOG2_TARGET_CLONES void layer_norm_gradient(std::span<const float> x,
+                                               std::span<const float> gamma, float eps,
+                                               std::span<float> gradient,
+                                               std::span<float> gamma_gradient) {
   const std::size_t size = x.size();
   const auto count = static_cast<float>(size);
-  const float mean = sum_terms(size, [&](std::size_t i) { return x[i]; }) / count;
-  const float variance = sum_terms(size,
-                                   [&](std::size_t i) {
-                                     const float centred = x[i] - mean;
-                                     return centred * centred;
-                                   }) /
-                         count;
-  const float factor = 1.0F / std::sqrt(variance + eps);
+  const auto [mean, factor] = standardization_of(x, eps);
   for (std::size_t i = 0; i < size; ++i) {
     gamma_gradient[i] = gradient[i] * ((x[i] - mean) * factor);
     gradient[i] *= gamma[i];
@@ -84,8 +80,9 @@ BITLOG2_TARGET_CLONES void layer_norm_of(std::span<const float> x, std::span<con
   }
 }
 
-BITLOG2_TARGET_CLONES float quantizer_of(std::span<const float> x, std::span<const float> quantized,
-                                         float low, float high, std::span<float> gradient) {
+BITLOG2_TARGET_CLONES float quantizer_gradient(std::span<const float> x,
+                                               std::span<const float> quantized, float low,
+                                               float high, std::span<float> gradient) {
   const float of_scale = sum_terms(x.size(), [&](std::size_t i) {
     const bool inside = x[i] >= low && x[i] <= high;
     return gradient[i] * (quantized[i] - (inside ? x[i] : 0.0F));
@@ -97,41 +94,42 @@ BITLOG2_TARGET_CLONES float quantizer_of(std::span<const float> x, std::span<con
   return of_scale;
 }
 
-BITLOG2_TARGET_CLONES float dot_of(std::span<const float> a, std::span<const float> b) {
+BITLOG2_TARGET_CLONES float dot(std::span<const float> a, std::span<const float> b) {
   return sum_terms(a.size(), [&](std::size_t i) { return a[i] * b[i]; });
 }
 
+}  // namespace clones
 }  // namespace
 
 void activation_gradient(Activation function, std::span<const float> x, std::span<float> gradient) {
   switch (function) {
     case Activation::gelu:
-      return gelu_gradient(x, gradient);
+      return clones::gelu_gradient(x, gradient);
     case Activation::gelu_tanh:
-      return gelu_tanh_gradient(x, gradient);
+      return clones::gelu_tanh_gradient(x, gradient);
     case Activation::quick_gelu:
-      return quick_gelu_gradient(x, gradient);
+      return clones::quick_gelu_gradient(x, gradient);
     case Activation::tanh:
-      return tanh_gradient(x, gradient);
+      return clones::tanh_gradient(x, gradient);
   }
 }
 
 void softmax_gradient(std::span<const float> probabilities, std::span<float> gradient) {
-  softmax_of(probabilities, gradient);
+  clones::softmax_gradient(probabilities, gradient);
 }
 
 void layer_norm_gradient(std::span<const float> x, std::span<const float> gamma, float eps,
                          std::span<float> gradient, std::span<float> gamma_gradient) {
-  layer_norm_of(x, gamma, eps, gradient, gamma_gradient);
+  clones::layer_norm_gradient(x, gamma, eps, gradient, gamma_gradient);
 }
 
 float quantizer_gradient(std::span<const float> x, std::span<const float> quantized, float low,
                          float high, std::span<float> gradient) {
-  return quantizer_of(x, quantized, low, high, gradient);
+  return clones::quantizer_gradient(x, quantized, low, high, gradient);
 }
 
 float dot(std::span<const float> a, std::span<const float> b) {
-  return dot_of(a, b);
+  return clones::dot(a, b);
 }
 
 }  // namespace bitlog2::simulate

@@ -9,11 +9,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <numbers>
+#include <span>
 
 namespace bitlog2::simulate {
 
-inline constexpr std::size_t kLanes =
-    16;  // partial results of a reduction; fixed, as is their order
+/// Partial results of a reduction; fixed, as is their order.
+inline constexpr std::size_t kLanes = 16;
 
 /// erf(x) = x P(x^2) / Q(x^2) on |x| <= 3.9, beyond which it is 1 in float32. A least-squares
 /// fit of degree 5/5, equalised; 4e-7 with float32 rounding.
@@ -83,6 +84,25 @@ inline float sum_terms(std::size_t count, Term term) {
     lanes[i - whole] += term(i);
   }
   return sum_of(lanes);
+}
+
+/// What LayerNorm subtracts from a row, and what it then multiplies it by.
+struct Standardization {
+  float mean;
+  float factor;
+};
+
+[[gnu::always_inline]] inline Standardization standardization_of(std::span<const float> row,
+                                                                 float eps) {
+  const auto count = static_cast<float>(row.size());
+  const float mean = sum_terms(row.size(), [&](std::size_t i) { return row[i]; }) / count;
+  const float variance = sum_terms(row.size(),
+                                   [&](std::size_t i) {
+                                     const float centred = row[i] - mean;
+                                     return centred * centred;
+                                   }) /
+                         count;
+  return {mean, 1.0F / std::sqrt(variance + eps)};
 }
 
 }  // namespace bitlog2::simulate

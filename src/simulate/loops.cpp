@@ -66,15 +66,7 @@ BITLOG2_TARGET_CLONES void softmax(std::span<float> row) {
 BITLOG2_TARGET_CLONES void layer_norm(std::span<const float> row, std::span<const float> gamma,
                                       std::span<const float> beta, float eps,
                                       std::span<float> output) {
-  const auto count = static_cast<float>(row.size());
-  const float mean = sum_terms(row.size(), [&](std::size_t i) { return row[i]; }) / count;
-  const float variance = sum_terms(row.size(),
-                                   [&](std::size_t i) {
-                                     const float centred = row[i] - mean;
-                                     return centred * centred;
-                                   }) /
-                         count;
-  const float factor = 1.0F / std::sqrt(variance + eps);
+  const auto [mean, factor] = standardization_of(row, eps);
   for (std::size_t i = 0; i < row.size(); ++i) {
     output[i] = (row[i] - mean) * factor * gamma[i] + beta[i];
   }

@@ -1,13 +1,12 @@
 // The closed forms of calibration, each alone.
 #include <gtest/gtest.h>
 
-#include <random>
-
 #include "calibrate/least_squares.h"
 #include "calibrate/transforms/hadamard.h"
 #include "calibrate/transforms/head_equalization.h"
 #include "calibrate/weight_rounding.h"
 #include "quant/range_search.h"
+#include "random_values.h"
 
 namespace bitlog2::calibration {
 namespace {
@@ -15,15 +14,7 @@ namespace {
 using quant::affine_of;
 using quant::search_range;
 
-std::vector<float> normal_values(std::size_t count, std::uint32_t seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(count);
-  for (float& value : values) {
-    value = normal(random);
-  }
-  return values;
-}
+using ::bitlog2::testing::normal_values;
 
 /// [rows, columns] values whose columns depend on each other.
 std::vector<float> correlated_values(std::size_t rows, std::size_t columns, std::uint32_t seed) {

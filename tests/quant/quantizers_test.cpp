@@ -13,6 +13,7 @@
 #include "bitlog2/safetensors.h"
 #include "goldens.h"
 #include "quant/attention/bitlog2.h"
+#include "random_values.h"
 #include "reference.h"
 
 namespace bitlog2 {
@@ -27,13 +28,7 @@ float largest_difference(std::span<const float> a, std::span<const float> b) {
   return worst;
 }
 
-std::vector<float> normal_values(std::size_t count, unsigned seed) {
-  std::mt19937 generator(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(count);
-  std::generate(values.begin(), values.end(), [&] { return normal(generator); });
-  return values;
-}
+using testing::normal_values;
 
 class QuantizerGoldens : public ::testing::Test {
  protected:

@@ -5,24 +5,16 @@
 
 #include <cmath>
 #include <functional>
-#include <random>
 #include <vector>
 
 #include "bitlog2/quantizers.h"
+#include "random_values.h"
 #include "simulate/loops.h"
 
 namespace bitlog2::simulate {
 namespace {
 
-std::vector<float> normal_values(std::size_t count, std::uint32_t seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(count);
-  for (float& value : values) {
-    value = normal(random);
-  }
-  return values;
-}
+using ::bitlog2::testing::normal_values;
 
 using Loop = std::function<std::vector<float>(std::vector<float>)>;
 

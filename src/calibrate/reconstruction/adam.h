@@ -23,7 +23,8 @@ class Adam {
   std::span<const float> gradient_;
   std::vector<float> first_;  // running means of the gradient and of its square
   std::vector<float> second_;
-  std::size_t steps_ = 0;
+  float first_rest_ = 1.0F;  // of the running means' weights: what is not there yet
+  float second_rest_ = 1.0F;
 };
 
 }  // namespace bitlog2::calibration

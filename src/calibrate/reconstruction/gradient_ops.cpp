@@ -49,6 +49,16 @@ void add_rows(const FloatTensor& values, std::span<float> sums) {
   }
 }
 
+/// Adds the gradient of an image's mean to its tokens from `first` on.
+void spread_mean(std::span<const float> mean, std::size_t first, std::size_t image,
+                 FloatTensor& gradient) {
+  std::vector<float> share(mean.begin(), mean.end());
+  simulate::scale(share, 1.0F / static_cast<float>(gradient.tokens() - first));
+  for (std::size_t t = first; t < gradient.tokens(); ++t) {
+    simulate::add(gradient.row(image * gradient.tokens() + t), share);
+  }
+}
+
 }  // namespace
 
 Gradients::Gradients(QuantizedModel& quantized) {
@@ -329,20 +339,6 @@ GradientOps::Tensor GradientOps::join_tokens(const Tensor& x) {
   std::iota(sources.begin(), sources.end(), std::size_t{0});
   return remember_rows(x, float_ops_.join_tokens(x->value), std::move(sources));
 }
-
-namespace {
-
-/// Adds the gradient of an image's mean to its tokens from `first` on.
-void spread_mean(std::span<const float> mean, std::size_t first, std::size_t image,
-                 FloatTensor& gradient) {
-  std::vector<float> share(mean.begin(), mean.end());
-  simulate::scale(share, 1.0F / static_cast<float>(gradient.tokens() - first));
-  for (std::size_t t = first; t < gradient.tokens(); ++t) {
-    simulate::add(gradient.row(image * gradient.tokens() + t), share);
-  }
-}
-
-}  // namespace
 
 GradientOps::Tensor GradientOps::mean_of_tokens(std::size_t first, const Tensor& x) {
   return remember(float_ops_.mean_of_tokens(first, x->value), [first, x](FloatTensor& gradient) {
