@@ -66,17 +66,17 @@ BITLOG2_TARGET_CLONES void layer_norm_gradient(std::span<const float> x,
                                                std::span<float> gamma_gradient) {
   const std::size_t size = x.size();
   const auto count = static_cast<float>(size);
-  const auto [mean, factor] = standardization_of(x, eps);
+  const Standardization standard = standardization_of(x, eps);
+  const auto standardized = [&](std::size_t i) { return (x[i] - standard.mean) * standard.factor; };
   for (std::size_t i = 0; i < size; ++i) {
-    gamma_gradient[i] = gradient[i] * ((x[i] - mean) * factor);
+    gamma_gradient[i] = gradient[i] * standardized(i);
     gradient[i] *= gamma[i];
   }
   const float mean_gradient = sum_terms(size, [&](std::size_t i) { return gradient[i]; }) / count;
   const float slope =
-      sum_terms(size, [&](std::size_t i) { return gradient[i] * ((x[i] - mean) * factor); }) /
-      count;
+      sum_terms(size, [&](std::size_t i) { return gradient[i] * standardized(i); }) / count;
   for (std::size_t i = 0; i < size; ++i) {
-    gradient[i] = factor * (gradient[i] - mean_gradient - (x[i] - mean) * factor * slope);
+    gradient[i] = standard.factor * (gradient[i] - mean_gradient - standardized(i) * slope);
   }
 }
 
