@@ -15,40 +15,46 @@
 #pragma GCC visibility push(default)
 namespace bitlog2 {
 
+/// The result of a calibration.
 struct Calibration {
   QuantizedModel quantized;
-  Quantizers after_initial_calibration;  ///< RepQ-ViT's before scale reparameterization
+  /// Recipe `repq`: the quantizers before scale reparameterization. Other recipes: those before
+  /// reconstruction.
+  Quantizers after_initial_calibration;
 };
 
-/// Called as calibration goes on, often: layers and steps of reconstruction done, of how
-/// many.
+/// Called often during a calibration with the units of work that are done, and their total. A unit
+/// is a linear layer or a step of reconstruction.
 using CalibrationProgress = std::function<void(std::size_t done, std::size_t total)>;
 
-/// What a calibration needs of its surroundings.
+/// Options of a calibration that do not change its result.
 struct CalibrationContext {
-  CalibrationProgress progress = {};              ///< an exception of it ends calibration
-  std::span<const std::string> image_names = {};  ///< of the crops, for messages; or none
-  /// The residual streams of all images, and what else is kept of each of them, take at most this
-  /// much memory; a file without a name in the folder for temporary files has the rest. The result
-  /// is the same.
+  CalibrationProgress progress = {};              ///< may be empty; if it throws, calibration ends
+  std::span<const std::string> image_names = {};  ///< one for each crop, for messages; or empty
+  /// The most memory, in bytes, for the tensors that are kept of every image, such as its residual
+  /// streams. The rest goes to a nameless file in the folder for temporary files.
   std::size_t memory_bytes = std::numeric_limits<std::size_t>::max();
 };
 
-/// A quantized model from `crops`, at least one, each [S, S, 3] as resize_and_crop gives them.
-/// The recipe `repq` is RepQ-ViT: one forward pass in which every quantizer calibrates itself on
-/// data already quantized upstream; then scale reparameterization; then the weights behind it
-/// again. Any other recipe transforms the model first and then finds quantizers and weights layer
-/// by layer, beside a float stream; where it has steps of reconstruction, all layers then learn by
-/// gradients, with what four images leave behind in every layer in memory. Memory grows with the
-/// number of crops by what is kept of each: its residual streams and one layer's contexts. Throws
-/// Error where activations are not finite numbers, naming the layer and the crop.
+/// Makes a quantized model from `crops`, at least one, each [S, S, 3] as resize_and_crop gives
+/// them.
+///
+/// The recipe `repq` is RepQ-ViT (Li et al., ICCV 2023, arXiv:2212.08254): one forward pass in
+/// which every quantizer finds its parameters on data that the quantizers before it have quantized;
+/// then scale reparameterization; then the quantizers of the weights that this changed. Any other
+/// recipe first transforms the model, and then finds quantizers and weights layer by layer, beside
+/// the float network's activations (docs/accuracy.md). Where it has steps of reconstruction, all
+/// layers then learn by gradients, which needs the activations of four images at a time in memory.
+///
+/// Memory grows with the number of crops: for each, its residual streams and one layer's contexts
+/// are kept. Throws Error where activations are not finite, naming the layer and the crop.
 Calibration calibrate(Model model, const QuantizationSettings& settings,
                       std::span<const RgbImage> crops, ThreadPool& pool,
                       const CalibrationContext& context = {});
 
-/// `model` in the coordinates in which `recipe` calibrates it, of its residual stream and of its
-/// pixels (config.preprocessing): the same function of an image, and the float network whose layers
-/// a calibrated one's can be compared with.
+/// `model` in the coordinates in which `recipe` calibrates it: with a rotated residual stream, or
+/// with normalisation moved from config.preprocessing into the weights. It computes the same
+/// function of an image, and its layers can be compared with those of the calibrated model.
 Model in_recipe_coordinates(Model model, const Recipe& recipe);
 
 }  // namespace bitlog2

@@ -19,7 +19,7 @@
 #pragma GCC visibility push(default)
 namespace bitlog2 {
 
-/// A list of labelled images that are read when asked for. Cheap to copy.
+/// A list of images, labelled or not, that are read when asked for. Cheap to copy.
 class Dataset {
  public:
   struct File {
@@ -31,7 +31,7 @@ class Dataset {
   explicit Dataset(std::vector<File> files);
 
   /// Images from tensors `<split>.images` (U8, [N,H,W] grey or [N,H,W,3], N > 0) and
-  /// `<split>.labels` (U8 or I64, [N]). Without the latter every label is -1. Throws
+  /// `<split>.labels` (U8 or I64, [N]). Without labels every label is -1. Throws
   /// Error if the images are absent, for other dtypes and shapes, and for labels that are
   /// no class index of any model.
   static Dataset from_tensors(const Safetensors& file, const std::string& split);
@@ -62,22 +62,24 @@ class Dataset {
 struct DatasetSplits {
   Dataset validation;
   Dataset calibration;             ///< exactly as many images as were asked for
-  Dataset calibration_reserve;     ///< in whose place others calibrate, in the order of their turn
+  Dataset calibration_reserve;     ///< replace unreadable calibration images, in this order
   std::string calibration_source;  ///< a phrase for people, e.g. "32 images of DIR/train"
-  std::vector<std::string> notes;  ///< lines for people: what was passed over, what is in doubt
+  std::vector<std::string> notes;  ///< lines for people: what was passed over or is in doubt
 };
 
+/// What to open, and how.
 struct DatasetRequest {
   std::filesystem::path path;
   int num_classes = 1000;
-  std::size_t calibration_images = 32;        ///< 0: none wanted
+  std::size_t calibration_images = 32;        ///< how many; 0: none
   std::uint64_t seed = 0;                     ///< of the calibration sample
-  std::vector<std::string> class_names = {};  ///< of the model, by class; empty: not known
-  std::filesystem::path class_map = {};       ///< names of class folders by class; empty: none
-  /// Names of class folders by class, which no others may have; empty: the rules below.
+  std::vector<std::string> class_names = {};  ///< the model's, by class; empty: not known
+  std::filesystem::path class_map = {};       ///< file with the class folders' names; empty: none
+  /// The names of the class folders, by class; no other folder is allowed. Empty: the rules of
+  /// open_dataset number the folders.
   std::vector<std::string> class_folders = {};
-  /// Whether validation images need labels. Else they are whatever images are there, each without a
-  /// label, and no class map may be given.
+  /// Whether validation images need labels. If not, all images that are there are taken, without
+  /// labels, and no class map may be given.
   bool labelled = true;
 };
 
@@ -85,11 +87,11 @@ struct DatasetRequest {
 /// and what is expected. Images are regular files called *.jpeg, *.jpg, *.jpe, *.jfif, *.png,
 /// *.webp, *.bmp, *.dib, *.gif, *.tif or *.tiff in any case; hidden ones do not count, and none
 /// is opened here. They come in the byte order of their paths, class folder by class folder
-/// where there are such. docs/datasets-and-configs.md has all this for users.
+/// where there are class folders. docs/datasets-and-configs.md explains the layouts to users.
 ///
 ///  - PATH/val/<class>/, or validation/, valid/ or test/ instead of val/. Folders are numbered
-///    by the first that applies of: the class map; ImageNet's wnids for 1000 classes; the class
-///    names; the byte order, for which there must be `num_classes` of them
+///    by the first of these rules that applies: the class map; ImageNet's wnids for 1000 classes;
+///    the class names; the byte order, for which there must be `num_classes` folders
 ///  - PATH/val/ flat, labelled by a list of `path label` lines (val.txt or val_list.txt in
 ///    PATH or PATH/val; 0-based class index or wnid; paths relative to PATH/val or PATH, or
 ///    absolute), by the devkit's ILSVRC2012_validation_ground_truth.txt (in PATH/val, PATH, or
@@ -100,9 +102,8 @@ struct DatasetRequest {
 ///    folder above, too, if PATH ends in val
 ///  - PATH a safetensors file with val.images, val.labels and perhaps train.images
 ///
-/// Calibration images: a seeded sample of train/ or training/ (all of it if it has just as
-/// many), else of the validation images; in sorted order. The sample depends on the seed and
-/// the sorted names alone, not on the machine.
+/// Calibration images: a seeded sample of train/ or training/, else of the validation images, in
+/// sorted order. The sample depends on the seed and the sorted names alone, not on the machine.
 DatasetSplits open_dataset(const DatasetRequest& request);
 
 /// Sets the calibration of `splits` to a sample of the image files below `folder`, found as
@@ -111,7 +112,7 @@ DatasetSplits open_dataset(const DatasetRequest& request);
 void calibrate_on_folder(const std::filesystem::path& folder, const DatasetRequest& request,
                          DatasetSplits& splits);
 
-/// Images to learn classes from, and to be tested on, by the dataset's own classes.
+/// Images to learn classes from and images to test on, both labelled by the dataset's own classes.
 struct LabelledSplits {
   Dataset training;
   Dataset validation;
@@ -120,9 +121,9 @@ struct LabelledSplits {
 };
 
 /// Opens the training and the validation images of a dataset, both with labels. In a folder, train/
-/// (or training/) has a folder for each class; where all are called by ImageNet's wnids, they are
-/// numbered so, and validation images are labelled as open_dataset does it for 1000 classes. Else
-/// they are numbered in byte order, and val/ has folders of the same names or a list of class
+/// (or training/) has a folder for each class. If all are called by ImageNet's wnids, they have
+/// ImageNet's numbers, and validation images are labelled as open_dataset does it for 1000 classes.
+/// Else they are numbered in byte order, and val/ has folders of the same names or a list of class
 /// indices. A safetensors file has train.labels and val.labels. Throws Error for what is missing,
 /// and for a validation image of a class that no training image has.
 LabelledSplits open_labelled_splits(const std::filesystem::path& path);
@@ -130,13 +131,13 @@ LabelledSplits open_labelled_splits(const std::filesystem::path& path);
 /// Calibration images, ready for a model.
 struct CalibrationImages {
   std::vector<RgbImage> crops;
-  std::vector<std::string> names;     ///< of the images that they come from
+  std::vector<std::string> names;     ///< of the images, in the order of the crops
   std::vector<std::string> replaced;  ///< lines: why an image was not read, and what replaces it
 };
 
-/// Reads `splits.calibration`, resized and cropped. In place of an image that cannot be read the
-/// next of the reserve is taken, image after image, whatever the threads. Throws Error if the
-/// reserve ends, and for the first image that cannot be read if `strict`.
+/// Reads `splits.calibration`, resized and cropped. An image that cannot be read is replaced by the
+/// next one of the reserve; which one does not depend on the number of threads. Throws Error if the
+/// reserve ends, and, if `strict`, for the first image that cannot be read.
 CalibrationImages read_calibration(const DatasetSplits& splits, const Preprocessing& preprocessing,
                                    ThreadPool& pool, bool strict);
 
@@ -155,7 +156,7 @@ struct ImageNetClass {
   std::string_view name;  ///< "tench"
 };
 
-/// All 1000, by class index (sorted by wnid).
+/// All 1000 classes, by class index (sorted by wnid).
 std::span<const ImageNetClass> imagenet_classes();
 
 /// Class index of a wnid, or -1.

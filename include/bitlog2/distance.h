@@ -7,17 +7,17 @@
 #pragma GCC visibility push(default)
 namespace bitlog2 {
 
-/// Energies of a signal and of what differs from it, over many values; and cosines, each of one
-/// image.
+/// Sums over images, from which the signal-to-noise ratio and the mean cosine similarity follow.
 class Distance {
  public:
-  /// Adds one image. Compares as far as both go: the integer engine leaves out tokens that nobody
-  /// reads.
+  /// Adds one image. If the spans differ in size, the first values are compared: the integer engine
+  /// leaves out tokens that no later layer reads.
   void add(std::span<const float> reference, std::span<const float> values);
 
-  /// Signal-to-noise ratio of all images; 200 where nothing differs.
+  /// Signal-to-noise ratio over all images in dB, 10 log10(sum reference^2 / sum (values -
+  /// reference)^2); 200 where nothing differs.
   double decibels() const;
-  /// The mean over images, of which there is at least one.
+  /// The mean over images of the cosine of the two vectors, -1 to 1; at least one image was added.
   double cosine() const { return cosines_ / static_cast<double>(images_); }
 
  private:

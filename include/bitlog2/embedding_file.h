@@ -1,4 +1,4 @@
-// Embeddings as a file, written one after the other: NumPy's .npy, or safetensors.
+// A file of embeddings that is written one embedding after the other: NumPy's .npy, or safetensors.
 #pragma once
 
 #include <cstddef>
@@ -13,18 +13,18 @@
 
 namespace bitlog2 {
 
-/// A name as a line of a list of names: a backslash, line feed or carriage return in it becomes
-/// `\\`, `\n` or `\r`; other bytes stay.
+/// A name as one line of a list of names: a backslash, line feed or carriage return in it is
+/// written as `\\`, `\n` or `\r`; other bytes stay.
 std::string name_line(std::string_view name);
 
-/// Where the names of the embeddings in `path` stand: beside out.npy in out.names.txt; nowhere for
+/// The file with the names of the embeddings in `path`: out.names.txt beside out.npy; none for
 /// out.safetensors, which holds them. Throws Error for another extension.
 std::optional<std::filesystem::path> names_path(const std::filesystem::path& path);
 
-/// A file of embeddings [count, size], float32, and the names of what they are of, in that order.
+/// A file of embeddings [count, size], float32, and the names of their images in the same order.
 ///  - .npy: version 1.0 as numpy.save writes it, and names_path with a name_line for each
 ///  - .safetensors: tensors `embeddings` F32 [count, size] and `names` U8 [bytes], the same text
-/// Only the names are kept in memory. The files have their names after commit(), and without it
+/// Only the names are kept in memory. The files appear under their names with commit(); without it
 /// nothing is left behind.
 class EmbeddingFile {
  public:

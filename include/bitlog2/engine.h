@@ -23,40 +23,43 @@ class Engine {
 
   virtual const ModelConfig& config() const = 0;
 
-  /// Logits [crops, num_classes] of input crops, each [S, S, 3] as resize_and_crop gives them.
+  /// Logits [crops, output_size(config())], row by row, of input crops, each [S, S, 3] as
+  /// resize_and_crop gives them. Of an encoder these are embeddings.
   virtual std::vector<float> logits(std::span<const RgbImage> crops) const = 0;
 
-  /// The same from all of a pool's threads together, sooner, by engines that can.
+  /// The same, computed by all threads of `pool` together by engines that can do so.
   virtual std::vector<float> logits(std::span<const RgbImage> crops, ThreadPool& pool) const;
 
-  /// Values of the residual stream that were too large for the arithmetic and were cut off, in all
-  /// runs so far. Floats have no such values.
+  /// How many values of the residual stream and of the logits were too large for the arithmetic and
+  /// were cut off, in all runs so far. 0 for float engines.
   virtual std::uint64_t saturations() const { return 0; }
 };
 
+/// The float32 engine.
 std::unique_ptr<Engine> make_fp32_engine(Model model);
 
-/// The same of a model that others have, too.
+/// The same for a model that is shared with other users.
 std::unique_ptr<Engine> make_fp32_engine(std::shared_ptr<const Model> model);
 
 /// Quantization simulated in float32, as the published system does it.
 std::unique_ptr<Engine> make_simulated_engine(const QuantizedModel& quantized);
 
 /// The instruction set of the float engines' matrix products: "avx512", "avx2", "neon" or "scalar".
-/// The environment's BITLOG2_ISA can ask for less than the machine has. Results do not depend on
-/// it.
+/// The environment variable BITLOG2_ISA can ask for less than the machine has. Results do not
+/// depend on it.
 std::string float_isa();
 
-/// Crops as one normalised tensor [crops, 3, S, S], which the float engines take.
+/// Crops as one tensor [crops, 3, S, S], (pixel / 255 - mean) / std, which run_fp32 and
+/// run_simulated take.
 std::vector<float> normalised_batch(std::span<const RgbImage> crops,
                                     const Preprocessing& preprocessing);
 
-/// Called with what a layer leaves behind, by the layer's name ("blocks.0.attn.proj"): its
-/// output, or the residual stream where the output is added to it; the same name may come
-/// twice, the last call counts.
+/// Called after each layer with the layer's name ("blocks.0.attn.proj") and its output, or the
+/// residual stream where the output is added to it. If the same name comes twice, the last call
+/// counts.
 using LayerObserver = std::function<void(const std::string& layer, std::span<const float> values)>;
 
-/// Logits [batch, num_classes] of normalised images [batch, 3, S, S], in float32.
+/// Logits [batch, output_size(config)] of normalised images [batch, 3, S, S], in float32.
 std::vector<float> run_fp32(const Model& model, std::span<const float> images, ThreadPool& pool,
                             const LayerObserver& observer = {});
 

@@ -1,4 +1,4 @@
-// The one exception type of the project: something a user can cause and mend.
+// The exception type of the project: an error that a user can cause and correct.
 #pragma once
 
 #include <stdexcept>
@@ -6,8 +6,9 @@
 #pragma GCC visibility push(default)
 namespace bitlog2 {
 
-/// Bad input, in one line that says what, where and what to do. Thrown by io and
-/// cli and by whatever checks user-given settings; never by arithmetic.
+/// Bad input, in one line that says what is wrong, where, and what to do. Thrown by all code that
+/// checks a user's input or settings. Arithmetic throws it only for numbers that it cannot go on
+/// with: activations that are not finite, or values that integers cannot hold.
 class Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;

@@ -1,5 +1,5 @@
-// Files as the project uses them: mapped whole to read, written atomically; and streams read
-// to their end.
+// Reading and writing of files: files are mapped, streams are read to their end, and writing is
+// atomic.
 #pragma once
 
 #include <atomic>
@@ -12,7 +12,7 @@
 #pragma GCC visibility push(default)
 namespace bitlog2 {
 
-/// Pages of memory that are this object's alone, given back at its end.
+/// Pages of memory that this object owns and unmaps at its end.
 class MappedPages {
  public:
   MappedPages() = default;
@@ -25,7 +25,7 @@ class MappedPages {
   MappedPages& operator=(const MappedPages&) = delete;
 
   std::span<std::byte> bytes() const { return bytes_; }
-  /// Changes the size, which may not be 0 before, and perhaps the address; what is there stays.
+  /// Changes the size, which must not be 0 before, and perhaps the address; the content is kept.
   void resize(std::size_t size);
 
  private:
@@ -44,16 +44,16 @@ class MappedFile {
   MappedPages pages_;
 };
 
-/// The most that a pipe or a device is read for, bytes.
+/// The most bytes that are read from a pipe or a device.
 inline constexpr std::size_t kMaxStreamBytes = std::size_t{256} << 20;
 
-/// The bytes of whatever can be read: a regular file is mapped; a pipe, a FIFO or a character
+/// The bytes of anything that can be read: a regular file is mapped; a pipe, a FIFO or a character
 /// device (/dev/stdin, the /dev/fd/63 of a shell's <(...)) is read to its end.
 class FileBytes {
  public:
   /// Throws Error naming `path` if it cannot be read, if it is a folder, a socket or a block
-  /// device, or if a stream does not end within `max_stream_bytes`. Waits for a stream's writer,
-  /// but no longer than until `stop` is set, if there is one: then it throws Error.
+  /// device, or if a stream does not end within `max_stream_bytes`. Waits for a stream's writer;
+  /// if `stop` is given and becomes true, it throws Error.
   explicit FileBytes(const std::filesystem::path& path,
                      std::size_t max_stream_bytes = kMaxStreamBytes,
                      const std::atomic<bool>* stop = nullptr);
@@ -64,13 +64,13 @@ class FileBytes {
   MappedPages pages_;
 };
 
-/// What `path` stands for: itself, or where it leads if it is a symbolic link, though nothing
-/// be there yet. Throws Error for links in a circle.
+/// `path` itself, or the target if it is a symbolic link, even if there is nothing yet. Throws
+/// Error for links in a circle.
 std::filesystem::path follow_links(const std::filesystem::path& path);
 
-/// A file that is written piece by piece, under a temporary name beside its own, and has its name
-/// when it is whole. A symbolic link stays, and the file that it leads to is written. What throws,
-/// throws Error naming the file; without commit() nothing is left behind.
+/// A file that is written piece by piece under a temporary name in the same folder, and gets its
+/// name when it is complete. A symbolic link stays, and its target is written. All functions that
+/// can fail throw Error naming the file. Without commit() nothing is left behind.
 class FileWriter {
  public:
   explicit FileWriter(const std::filesystem::path& path);
@@ -82,13 +82,13 @@ class FileWriter {
 
   void append(std::span<const std::byte> bytes);
 
-  /// Replaces the first bytes of the file, which are there.
+  /// Replaces the first bytes of the file, which must have been appended already.
   void overwrite_start(std::span<const std::byte> bytes);
 
-  /// Brings all to the disk. What may fail of commit() is behind it, nearly always.
+  /// Writes all data to the disk. After it, commit() hardly ever fails.
   void sync();
 
-  /// sync(), and gives the file its name, in the place of what had it.
+  /// sync(), and gives the file its name, replacing an older file of this name.
   void commit();
 
  private:

@@ -1,5 +1,5 @@
-// Images from files to the model's input crop, byte for byte as Pillow, torchvision and
-// transformers do it.
+// From image files to the model's input crop, with the same bytes as Pillow, torchvision and
+// transformers.
 #pragma once
 
 #include <array>
@@ -32,27 +32,28 @@ inline constexpr std::array<std::string_view, 6> kFilterNames = {"bicubic",  "ne
 /// The filter of one of kFilterNames. Throws Error, with the choices, for another name.
 Filter find_filter(std::string_view name);
 
-/// The filter of a number of Pillow's Image.Resampling, as transformers' `resample` has it: 0
-/// nearest, 1 lanczos, 2 bilinear, 3 bicubic, 4 box, 5 hamming. Throws Error for another.
+/// The filter for a value of Pillow's Image.Resampling, which transformers calls `resample`: 0
+/// nearest, 1 lanczos, 2 bilinear, 3 bicubic, 4 box, 5 hamming. Throws Error for other numbers.
 Filter filter_from_pillow(int resample);
 
-/// What a resize keeps.
+/// Which sides a resize sets.
 enum class ResizeMode : std::uint8_t {
-  shorter,  ///< the proportions: the shorter side becomes `resize` pixels
-  squash,   ///< nothing: both sides become `resize` pixels
+  shorter,  ///< the shorter side becomes `resize` pixels; proportions are kept
+  squash,   ///< both sides become `resize` pixels
 };
 
-/// Where a centre crop begins, and where an image that is smaller than the crop lies in its zeros.
+/// How a centre crop is rounded where half a pixel is left over, and where an image that is smaller
+/// than the crop lies in the zeros around it.
 enum class CropRounding : std::uint8_t {
   torchvision,   ///< halves go to the even pixel; in zeros, half a pixel to the left and top
   transformers,  ///< halves are rounded down; in zeros, half a pixel to the right and bottom
 };
 
-/// How a model wants its input.
+/// How a model's input is prepared.
 struct Preprocessing {
-  int resize = 256;  ///< a side after resizing, pixels: floor(crop / crop_pct)
+  int resize = 256;  ///< side after resizing, pixels: floor(crop / crop_pct)
   int crop = 224;    ///< side of the centre crop, pixels
-  std::array<float, 3> mean = {0.485F, 0.456F, 0.406F};  ///< of channels in [0, 1]
+  std::array<float, 3> mean = {0.485F, 0.456F, 0.406F};  ///< of R, G, B in [0, 1]; ImageNet's
   std::array<float, 3> std = {0.229F, 0.224F, 0.225F};
   Filter filter = Filter::bicubic;
   ResizeMode resize_mode = ResizeMode::shorter;
@@ -66,8 +67,8 @@ inline constexpr std::uint64_t kMaxPixels = std::uint64_t{1} << 28;
 /// the build leaves them out.
 std::vector<std::string_view> image_formats();
 
-/// Decodes an image of one of these formats, told apart by content and never by name, to what
-/// the `Image.open(...).convert("RGB")` of Pillow 13.0 gives:
+/// Decodes an image of one of these formats, which are recognized by content and never by name. The
+/// result is that of `Image.open(...).convert("RGB")` in Pillow 13.0:
 ///
 /// - Alpha is dropped, colour profiles are ignored.
 /// - Orientation is followed in TIFF and ignored elsewhere.
@@ -81,8 +82,8 @@ std::vector<std::string_view> image_formats();
 RgbImage decode_image(std::span<const std::byte> bytes, const std::string& name,
                       std::uint64_t max_pixels = kMaxPixels);
 
-/// Reads and decodes a file, or a pipe or device to its end (FileBytes, which `stop` is for).
-/// Throws Error.
+/// Reads a file, pipe or device to its end and decodes it; `stop` as for FileBytes. Throws Error as
+/// decode_image and FileBytes do.
 RgbImage read_image(const std::filesystem::path& path, const std::atomic<bool>* stop = nullptr);
 
 /// Pillow's Image.resize, antialiased but for `nearest`, rows before columns as up to Pillow 12.3
@@ -90,12 +91,12 @@ RgbImage read_image(const std::filesystem::path& path, const std::atomic<bool>* 
 RgbImage resize_image(const RgbImage& image, int width, int height, Filter filter);
 
 /// Resizes the shorter side to `preprocessing.resize` (the longer to int(resize * long / short)),
-/// or both, then cuts the centre crop. Returns [crop, crop, 3]; where the resized image is
+/// or both sides, then cuts the centre crop. Returns [crop, crop, 3]; where the resized image is
 /// smaller than the crop, zeros surround it. No side may be zero.
 RgbImage resize_and_crop(const RgbImage& image, const Preprocessing& preprocessing);
 
-/// (pixel / 255 - mean) / std in float32, to planes: `crop` [S, S, 3] becomes `planes`
-/// [3, S, S], which must have its size.
+/// (pixel / 255 - mean) / std in float32: `crop` [S, S, 3] becomes `planes` [3, S, S], which must
+/// have as many values.
 void normalise(const RgbImage& crop, const Preprocessing& preprocessing, std::span<float> planes);
 
 }  // namespace bitlog2

@@ -1,5 +1,5 @@
-// Integer-only inference: a calibrated model lowered to integers, its file, and the engine
-// that runs it.
+// Integer-only inference: lowering of a calibrated model to integers, and the engine that runs the
+// quantized file.
 #pragma once
 
 #include <cstddef>
@@ -17,15 +17,16 @@
 #pragma GCC visibility push(default)
 namespace bitlog2 {
 
-/// What a quantized file says of itself in its metadata.
+/// The metadata of a quantized file.
 struct QuantizedFileInfo {
   ModelConfig config;
   QuantizationSettings settings;
-  std::vector<std::string> class_names;  ///< may be empty
+  std::vector<std::string> class_names;  ///< one per class, or empty
 };
 
-/// Lowers a calibrated model to integers: the whole content of a quantized file
-/// (docs/format.md), ready to be written or run. Throws Error for what integers cannot hold.
+/// Lowers a calibrated model to integers: the whole content of a quantized file (docs/format.md),
+/// ready to be written or run. docs/integer-inference.md has the equations. Throws Error, naming
+/// the layer, for numbers that the file's integers cannot hold.
 std::vector<std::byte> lower(const QuantizedModel& quantized,
                              const std::vector<std::string>& class_names);
 
@@ -33,11 +34,11 @@ std::vector<std::byte> lower(const QuantizedModel& quantized,
 /// first, "portable" the last.
 std::vector<std::string> available_isas();
 
-/// Products of bytes that one core makes and adds up in a second with an instruction set's
-/// registers alone, the best of several tries: what no kernel can exceed.
+/// How many products of bytes one core multiplies and adds in a second by an instruction set, with
+/// all operands in registers; the best of several tries. No kernel can exceed it.
 double peak_multiply_adds_per_second(const std::string& isa);
 
-/// What one operation of a network costs.
+/// The cost of one operation of a network.
 struct OperationCost {
   std::string layer;  ///< "blocks.0.attn.qkv"
   std::string kind;   ///< embed, layer_norm, linear, attention or mean
@@ -47,21 +48,20 @@ struct OperationCost {
 
 /// How much the first token, a ViT's class token, attends to every token in one attention.
 struct AttentionRow {
-  std::size_t attentions = 0;  ///< in the network
+  std::size_t attentions = 0;  ///< number of such attention operations in the network
   std::size_t heads = 0;
   std::size_t tokens = 0;    ///< the patches are the last of them
-  std::vector<float> exact;  ///< [heads, tokens] what softmax gives, in steps of 2^-16
-  std::vector<float>
-      quantized;  ///< [heads, tokens] what its codes stand for; Sqrt2's without delta
+  std::vector<float> exact;  ///< [heads, tokens], softmax's probabilities in steps of 2^-16
+  /// [heads, tokens], the values that their codes stand for; of Sqrt2, divided by delta.
+  std::vector<float> quantized;
 };
 
 /// An engine that runs in integers only. Thread-safe; the same bits on every machine, with every
 /// instruction set and any number of threads.
 class IntegerEngine final : public Engine {
  public:
-  /// Opens a quantized file in place. Throws Error if it is damaged or of another version.
-  /// `isa` is one of available_isas(); empty: what the environment's BITLOG2_ISA says, else the
-  /// fastest.
+  /// Opens a quantized file in place. Throws Error if it is damaged or of another version. `isa` is
+  /// one of available_isas(); empty: the environment variable BITLOG2_ISA, else the fastest.
   static std::unique_ptr<IntegerEngine> open(const std::filesystem::path& path,
                                              const std::string& isa = {});
 
@@ -80,27 +80,27 @@ class IntegerEngine final : public Engine {
   std::vector<float> logits(std::span<const RgbImage> crops) const override;
   std::vector<float> logits(std::span<const RgbImage> crops, ThreadPool& pool) const override;
 
-  /// Logits as the runtime gives them, with 16 fraction bits.
+  /// Logits of one crop as the runtime gives them, with 16 fraction bits: 2^16 times the logit.
   std::vector<std::int32_t> integer_logits(const RgbImage& crop) const;
 
-  /// The same from all of a pool's threads together, sooner.
+  /// The same, computed by all threads of `pool` together.
   std::vector<std::int32_t> integer_logits(const RgbImage& crop, ThreadPool& pool) const;
 
   const std::string& isa() const;  ///< the instruction set whose kernels run
 
-  /// The residual stream after the embedding and after every layer that adds to or replaces
-  /// it, and the logits, of one image.
+  /// Calls `observer` with the residual stream of one image after the patch embedding and after
+  /// every layer that adds to or replaces it, and with the logits.
   void observe(const RgbImage& crop, const LayerObserver& observer) const;
 
-  /// The first token's row of the attention at `index`, of the last one if there are fewer; nothing
-  /// where tokens attend within windows alone.
+  /// The first token's row of the attention map at `index`, or of the last one if there are fewer;
+  /// nothing where all attention is within windows (Swin).
   std::optional<AttentionRow> attention_row(const RgbImage& crop, std::size_t index) const;
 
-  /// Every operation's time in one run on one thread.
+  /// The cost of every operation in one run on one thread, in order of execution.
   std::vector<OperationCost> profile(const RgbImage& crop) const;
 
   std::size_t arena_bytes() const;   ///< working memory for one image
-  std::size_t packed_bytes() const;  ///< weights, packed for the kernels; 0: on the way
+  std::size_t packed_bytes() const;  ///< of packed weights; 0: every run packs them anew
   std::size_t file_bytes() const;
 
   /// The file's whole content, valid as long as the engine.

@@ -1,4 +1,4 @@
-// From what people call a model, its name or its files, to the model with its weights.
+// Loads a model with its weights, by a published name or from files.
 #pragma once
 
 #include <filesystem>
@@ -12,16 +12,19 @@
 #pragma GCC visibility push(default)
 namespace bitlog2 {
 
-/// Which model, as the user says it; any of these may be empty.
+/// Which model to load; any of the fields may be empty.
 struct ModelSource {
-  /// A published name (find_named_model); a folder as timm or transformers save it, or as a hub's
-  /// snapshot is; a checkpoint file; or a repository ("owner/name") in the Hugging Face cache.
+  /// A published name (find_named_model); a folder as timm or transformers save a model, or a
+  /// snapshot of the Hugging Face hub; a checkpoint file; or a repository ("owner/name") in the
+  /// Hugging Face cache.
   std::string model = {};
-  /// A checkpoint file: of a published model, or as `model` would say it.
+  /// A checkpoint file, for a published model or in place of `model`.
   std::filesystem::path weights = {};
-  /// A JSON file for parse_config; one without `family` says only what the files do not.
+  /// A JSON file for parse_config; one without `family` only adds to, or overrides, what the
+  /// model's files say.
   std::filesystem::path config = {};
-  /// Side of the input, pixels; 0: as the files say. Positions are interpolated.
+  /// Side of the input, pixels; 0: as the files say. For another side than theirs, position
+  /// embeddings are interpolated.
   std::size_t image_size = 0;
 };
 
@@ -32,18 +35,18 @@ struct LoadedModel {
   std::vector<std::string> notes;        ///< lines for people, e.g. which tensors were ignored
 };
 
-/// What is known of a model before its weights are read.
+/// What is known about a model before its weights are read.
 struct ModelDescription {
   ModelConfig config;
-  /// How position embeddings become those of the config's image size; nothing: they are.
+  /// How position embeddings are resized for the config's image size; nothing: they have its size.
   std::optional<PositionResize> position_resize;
-  std::string library;                   ///< by whose names its tensors go: "timm"
-  std::vector<std::string> class_names;  ///< that stand beside the weights, or none
+  std::string library;                   ///< whose names the tensors have: "timm"
+  std::vector<std::string> class_names;  ///< from the files beside the weights, or empty
   std::vector<std::string> notes;        ///< lines for people, e.g. what was assumed
 };
 
-/// Works out a model's config from its files, which `weights` are among. Throws Error that says
-/// what is missing.
+/// Works out a model's config from its files; `weights` is the opened checkpoint. Throws Error that
+/// says what is missing.
 ModelDescription describe_model(const ModelSource& source, const TensorFile& weights);
 
 /// The file that holds a model's weights, or the index of its shards. Throws Error if there is

@@ -21,11 +21,11 @@ namespace bitlog2 {
 
 enum class Family { vit, swin };
 
-/// What stands between fc1 and fc2, and, `tanh` alone, behind pre_logits.
+/// The function between fc1 and fc2. `tanh` stands only behind pre_logits.
 enum class Activation : std::uint8_t {
   gelu,        ///< x Phi(x)
-  gelu_tanh,   ///< its approximation, x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
-  quick_gelu,  ///< x sigmoid(1.702 x), as CLIP was trained
+  gelu_tanh,   ///< GELU's approximation, x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
+  quick_gelu,  ///< x sigmoid(1.702 x), with which CLIP was trained
   tanh,
 };
 
@@ -45,11 +45,12 @@ constexpr std::size_t pooled_tokens(Pooling pooling) {
   return pooling == Pooling::class_tokens || pooling == Pooling::class_and_mean ? 2 : 1;
 }
 
-/// How many tokens, the first ones, are all that is read of the last block; 0: others are, too.
+/// How many tokens of the last block the head reads, if it reads only the first ones; else 0.
 constexpr std::size_t tokens_read(Pooling pooling) {
   return pooling == Pooling::class_token ? 1 : pooling == Pooling::class_tokens ? 2 : 0;
 }
 
+/// The architecture of a model, and how its input is prepared.
 struct ModelConfig {
   std::string name = "custom";  ///< a published name such as "deit_tiny", or what the user says
   Family family = Family::vit;
@@ -74,13 +75,13 @@ struct ModelConfig {
   Preprocessing preprocessing;
 };
 
-/// A config with the parts that most models of a family have; sizes are for the caller to say.
+/// A config with the features that most models of a family have; the caller sets the sizes.
 ModelConfig config_of(Family family);
 
-/// A model that can be asked for by name.
+/// A published model.
 struct NamedModel {
   ModelConfig config;
-  std::string repository;  ///< of its weights on the Hugging Face hub
+  std::string repository;  ///< with its weights, on the Hugging Face hub
 };
 
 /// The published models, in the order in which they are listed to users.
@@ -90,18 +91,18 @@ const std::vector<NamedModel>& named_models();
 std::string model_names();
 
 /// The published model called `name`, here or by timm: "deit_tiny", "deit_tiny_patch16_224", with
-/// or without timm's tag, "timm/" and "hf_hub:", in any case, hyphens for underscores. Throws Error
-/// that lists the choices and suggests the nearest if there is no such model.
+/// or without timm's tag, "timm/" and "hf_hub:", in upper or lower case, with hyphens for
+/// underscores. Throws Error that lists the choices and suggests the nearest one if there is no
+/// such model.
 const NamedModel& find_named_model(std::string_view name);
 
-/// A config from JSON text (`where` is for messages): keys family, img_size, patch_size,
-/// embed_dim, depth or depths, num_heads, num_classes, layer_norm_eps, and optionally
-/// name, window_size, mlp_ratio, mean, std, crop_pct. Keys that begin with _ are comments.
-/// Throws Error for what is missing, not known, of the wrong type, inconsistent, or too large
-/// to be meant.
+/// A config from JSON text; `where` is for messages. docs/datasets-and-configs.md lists the keys:
+/// family, img_size, patch_size, embed_dim, depth or depths, num_heads, num_classes, layer_norm_eps
+/// and, for Swin, window_size are required. Keys that begin with _ are comments. Throws Error for
+/// keys that are missing or unknown and for values of the wrong type, out of range or inconsistent.
 ModelConfig parse_config(std::string_view json_text, const std::string& where);
 
-/// The same keys, as parse_config reads them.
+/// The config as JSON text that parse_config reads.
 std::string config_to_json(const ModelConfig& config);
 
 /// What a linear layer is for.
@@ -112,18 +113,19 @@ enum class Role : std::uint8_t {
   fc1,
   fc2,
   reduction,
-  pool_proj,  ///< behind attention pooling; its output becomes the stream
+  pool_proj,  ///< behind attention pooling; its output replaces the residual stream
   pre_logits,
   head,
   projection,  ///< an encoder's output layer, in a head's place
 };
 
-/// Whether a LayerNorm stands before every such layer, whose scales the layer can take over.
+/// Whether a LayerNorm stands before every layer of this role, so that scales can be moved from it
+/// into the layer.
 constexpr bool follows_norm(Role role) {
   return role == Role::qkv || role == Role::fc1 || role == Role::reduction;
 }
 
-/// Whether such a layer's output is added to the residual stream.
+/// Whether the output of a layer of this role is added to the residual stream.
 constexpr bool adds_to_stream(Role role) {
   return role == Role::proj || role == Role::fc2;
 }
@@ -148,8 +150,8 @@ struct LayerNorm {
   std::vector<float> beta;   ///< [channels]
 };
 
-/// How tokens are grouped for attention: every group attends within itself. A ViT has one
-/// group of all tokens; a Swin block has its (shifted) windows.
+/// How tokens are grouped for attention: tokens attend within their group. A ViT has one group of
+/// all tokens; in a Swin block the (shifted) windows are the groups.
 struct AttentionGroups {
   std::size_t count = 1;
   std::size_t tokens = 0;                    ///< per group
@@ -162,7 +164,8 @@ struct AttentionGroups {
 struct Attention {
   std::string name;
   std::size_t num_heads = 1;
-  /// Swin scales q before it is quantized, ViT the scores after.
+  /// Whether q is multiplied by 1 / sqrt(head_dim) before it is quantized (Swin). ViT scales the
+  /// scores instead.
   bool scale_query = false;
   Linear qkv;  ///< [3 * C, C]: q, k, v, each [num_heads, head_dim]
   Linear proj;
@@ -172,10 +175,11 @@ struct Attention {
   /// patches to it, and of it to itself.
   std::vector<float> bias_table;
   std::size_t bias_rows = 0;
-  /// [tokens, tokens]: row of bias_table for each pair of a group's tokens.
+  /// [tokens, tokens]: the row of bias_table for each pair of a group's tokens.
   std::vector<std::uint32_t> bias_index;
 };
 
+/// x + proj(attention(qkv(norm1(x)))), then x + fc2(activation(fc1(norm2(x)))).
 struct Block {
   LayerNorm norm1;
   Attention attn;
@@ -199,6 +203,7 @@ struct AttentionPooling {
   Linear fc2;
 };
 
+/// Blocks of one width. A ViT has one stage.
 struct Stage {
   std::size_t grid = 0;  ///< tokens per side
   std::size_t channels = 0;
@@ -206,6 +211,7 @@ struct Stage {
   std::vector<PatchMerging> downsample;  ///< none or one, after the blocks
 };
 
+/// A configuration with its weights.
 struct Model {
   ModelConfig config;
   Linear patch_embed;                   ///< [embed_dim, 3 * patch * patch], a convolution's weights
@@ -219,13 +225,13 @@ struct Model {
   Linear head;  ///< an encoder's projection; the identity where it has none
 };
 
-/// Values per image of a model's output: its classes, or the width of its embedding.
+/// The size of a model's output for one image: its classes, or the width of its embedding.
 std::size_t output_size(const ModelConfig& config);
 
 /// A model of this config with all names, sizes and indices set, and no weights yet.
 Model make_model(const ModelConfig& config);
 
-/// make_model with weights drawn as a new network would be initialised.
+/// make_model with random weights, as a new network is initialised; the same for the same seed.
 Model make_random_model(const ModelConfig& config, std::uint64_t seed);
 
 /// One trained tensor of a model, as a checkpoint holds it.
@@ -247,12 +253,12 @@ void for_each_norm(Model& model, const std::function<void(LayerNorm&)>& visit);
 /// Every linear layer, the patch embedding included, in order of execution.
 void for_each_linear(Model& model, const std::function<void(Linear&)>& visit);
 
-/// How position embeddings become those of another image size: how
-/// torch.nn.functional.interpolate is called, always bicubic.
+/// How position embeddings are resized for another image size: the arguments with which the library
+/// calls torch.nn.functional.interpolate, always bicubic.
 enum class PositionResize : std::uint8_t {
   antialias,      ///< timm; transformers' DINOv2 with registers
   plain,          ///< transformers
-  offset,         ///< the original DINOv2: the scale is of 0.1 tokens more a side
+  offset,         ///< the original DINOv2: the scale is that of 0.1 tokens more per side
   align_corners,  ///< torchvision
 };
 
@@ -260,19 +266,20 @@ enum class PositionResize : std::uint8_t {
 /// the prefixes that wrappers put before them ("module."); buffers that the model computes
 /// itself, and counters, are ignored.
 struct CheckpointFit {
-  /// What keeps it from being any model, in one phrase: another library's names, for one.
+  /// Why it fits no model at all, in one phrase, for example another library's names; else empty.
   std::string obstacle;
-  /// What keeps it from being this model, one phrase per tensor ("'head.weight' is [10, 192],
+  /// Why it does not fit this model, one phrase per tensor ("'head.weight' is [10, 192],
   /// not [1000, 192]").
   std::vector<std::string> misfits;
   /// What to do about the misfits, if they have one known cause.
   std::string advice;
-  /// What a user may want to know though it fits: prefixes and tensors that were ignored.
+  /// What a user may want to know even if it fits: prefixes and tensors that were ignored.
   std::vector<std::string> notes;
 
   bool fits() const { return obstacle.empty() && misfits.empty(); }
 };
 
+/// Compares the names and shapes of a checkpoint's tensors with those of a model.
 CheckpointFit fit_checkpoint(const TensorFile& file, const ModelConfig& config);
 
 /// A model with its weights, and CheckpointFit's notes, each with the file's name.
@@ -281,13 +288,13 @@ struct LoadedCheckpoint {
   std::vector<std::string> notes;
 };
 
-/// Loads a checkpoint. Throws Error saying what to do, or naming the first tensors that do not
-/// fit.
-/// Positions are resized by `position_resize`; without it they must be for the config's image size.
+/// Loads a checkpoint. Position embeddings are resized by `position_resize`; without it they must
+/// be for the config's image size. Throws Error that says what to do, or names the first tensors
+/// that do not fit.
 LoadedCheckpoint load_checkpoint(const TensorFile& file, const ModelConfig& config,
                                  std::optional<PositionResize> position_resize = {});
 
-/// load_checkpoint, for who wants no notes.
+/// load_checkpoint without the notes.
 Model load_model(const TensorFile& file, const ModelConfig& config);
 
 /// The class names in a file's metadata (`class_names` or `label_names`, a JSON array, or

@@ -1,5 +1,5 @@
-// How good embeddings are: classes found by their nearest neighbours, or by a linear layer that is
-// fitted to them.
+// Probes, which measure how good embeddings are: classes found by nearest neighbours, or by a
+// linear layer that is fitted to embeddings.
 #pragma once
 
 #include <atomic>
@@ -19,7 +19,7 @@ namespace bitlog2 {
 
 /// Embeddings of labelled images.
 struct Embeddings {
-  std::size_t size = 0;       ///< values of one
+  std::size_t size = 0;       ///< values of one embedding
   std::vector<float> values;  ///< [labels.size(), size]
   std::vector<int> labels;
 
@@ -32,11 +32,11 @@ struct Embeddings {
 struct EmbeddingOptions {
   std::size_t batch_size = 64;              ///< images between two reports
   bool strict = false;                      ///< an image that cannot be read is fatal, not skipped
-  const std::atomic<bool>* stop = nullptr;  ///< looked at often; ends the work early
-  std::function<void(std::size_t done)> report = {};  ///< images, those skipped included
+  const std::atomic<bool>* stop = nullptr;  ///< checked often; true ends the work early
+  std::function<void(std::size_t done)> report = {};  ///< `done` images, skipped ones included
 };
 
-/// What became of the images that are no embeddings.
+/// What happened to the images that gave no embedding.
 struct EmbeddedImages {
   std::vector<std::string> skipped;  ///< one message per image that could not be read
   bool stopped = false;              ///< before the end, by options.stop
@@ -49,23 +49,23 @@ EmbeddedImages for_each_embedding(const Engine& encoder, const Dataset& dataset,
                                   const EmbeddingOptions& options,
                                   const std::function<void(const Embeddings&)>& take);
 
-/// The value at which a neighbour's vote is e times that of one which is less similar by as much.
+/// The temperature of the votes: a neighbour whose cosine is larger by this has e times the weight.
 inline constexpr double kVoteTemperature = 0.07;
 
-/// Classes by the training embeddings that are most similar to a query by their cosine. Each votes
-/// for its label with the weight exp(cosine / kVoteTemperature), as in DINO's protocol. Of equally
-/// similar ones the first counts.
+/// k-nearest-neighbour classification by cosine similarity. Each neighbour votes for its label with
+/// the weight exp(cosine / kVoteTemperature), as in DINO's protocol (Caron et al.,
+/// arXiv:2104.14294). Of equally similar embeddings the first is taken.
 class NearestNeighbours {
  public:
-  /// `training`, whose labels are below `classes`, is not copied. All of it votes if it is smaller
-  /// than `neighbours`.
+  /// `training` is kept by reference; its labels are below `classes`. If it has fewer embeddings
+  /// than `neighbours`, all of them vote.
   NearestNeighbours(const Embeddings& training, std::size_t classes, std::size_t neighbours);
 
-  /// [classes].
+  /// The sum of the neighbours' weights for each class, [classes].
   std::vector<float> votes(std::span<const float> query) const;
 
-  /// Counts `queries` by the votes that they get. A class without a vote is not among the first
-  /// five; the loss is not a number. Does not depend on the number of threads.
+  /// The accuracy on `queries`. A class without a vote is not among the first five; the loss is
+  /// NaN. The result does not depend on the number of threads.
   Accuracy accuracy(const Embeddings& queries, ThreadPool& pool) const;
 
  private:
@@ -82,7 +82,7 @@ struct LinearProbe {
   std::size_t size = 0;
   std::size_t classes = 0;
   std::vector<double> weights;  ///< [size + 1, classes], the last row is the bias
-  double penalty = 0;           ///< chosen: of half the squared weights of standardized embeddings
+  double penalty = 0;           ///< chosen factor of half the squared weights; see fit_linear_probe
   bool converged = false;
 
   std::vector<float> logits(std::span<const float> embedding) const;
@@ -91,29 +91,32 @@ struct LinearProbe {
 struct ProbeOptions {
   std::vector<double> penalties = {1, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5};  ///< to choose from
   std::size_t max_iterations = 300;
-  const std::atomic<bool>* stop = nullptr;  ///< looked at in every iteration; ends the fit early
+  const std::atomic<bool>* stop = nullptr;  ///< checked in every iteration; true ends the fit early
 };
 
-/// Fits a linear probe, in double precision, to the mean cross entropy and the penalty. Channels
-/// are standardized. Of several penalties the one is taken with the least cross entropy on every
-/// fifth image of each class, or the last of two to four, after a fit to the others; the first
-/// where no class has two. Then all images are fitted. Depends on neither the number of threads nor
-/// chance. Labels are below `classes`.
+/// Fits a linear probe, in double precision, by L-BFGS. It minimizes the mean cross entropy plus
+/// penalty / 2 times the squared weights of standardized channels. The penalty is the one with the
+/// lowest cross entropy on held-out images, after a fit to the others: every fifth image of each
+/// class, or the last one of a class of two to four. Where no class has two images, it is the first
+/// penalty. Then the probe is fitted to all images. The result depends neither on the number of
+/// threads nor on chance. Labels are below `classes`.
 LinearProbe fit_linear_probe(const Embeddings& training, std::size_t classes, ThreadPool& pool,
                              const ProbeOptions& options = {});
 
+/// The accuracy of a linear probe on `queries`.
 Accuracy linear_probe_accuracy(const LinearProbe& probe, const Embeddings& queries,
                                ThreadPool& pool);
 
 /// Which probes measure an encoder.
 struct ProbeRequest {
-  std::size_t neighbours = 0;  ///< that vote, at most as many as training images; 0: none do
-  bool linear = false;         ///< whether a linear probe is fitted
+  std::size_t neighbours =
+      0;                ///< that vote, at most the number of training images; 0: no such probe
+  bool linear = false;  ///< whether a linear probe is fitted
 };
 
-/// What measure_probes reports as it goes on.
+/// The progress of measure_probes.
 struct ProbeProgress {
-  bool training = true;   ///< whether it embeds training images, or those to be tested on
+  bool training = true;   ///< whether it embeds training images, or validation images
   std::size_t done = 0;   ///< of these images
   std::size_t total = 0;  ///< of these images
 };
@@ -125,12 +128,12 @@ struct ProbingOptions {
   std::function<void(const ProbeProgress&)> report = {};
 };
 
-/// What one probe came to.
+/// The result of one probe.
 struct ProbeResult {
   std::size_t neighbours = 0;  ///< 0: a linear probe
   double penalty = 0;          ///< of a linear probe
   bool converged = true;       ///< false: the linear probe is near its best, not at it
-  Evaluation evaluation;       ///< its seconds are those of embedding and of this probe
+  Evaluation evaluation;       ///< its seconds count embedding and this probe
 };
 
 struct ProbeResults {
@@ -139,7 +142,7 @@ struct ProbeResults {
   std::vector<std::string> skipped;  ///< one message per training image that could not be read
 };
 
-/// Throws Error if there are fewer training images than neighbours are asked for.
+/// Throws Error if there are fewer training images than requested neighbours.
 void check_probes(const ProbeRequest& request, const LabelledSplits& splits);
 
 /// Embeds the training images, learns from them, and tests on the validation images. Memory holds
