@@ -1,6 +1,7 @@
 /* The integer runtime for C and for everything that calls C. It opens a quantized network that
- * lies in memory (mapped, or in flash) and runs it. No heap, no floating point, no library
- * beyond what a C compiler itself may call (memcpy, memset): the caller gives all memory.
+ * lies in memory (mapped, or in flash) and runs it. It needs no heap, no floating point, and no
+ * library but the functions that a C compiler itself may call (memcpy, memset): the caller gives
+ * all memory.
  *
  *   bitlog2_network network;
  *   if (bitlog2_open(&network, file, file_size) != BITLOG2_OK) ...
@@ -43,19 +44,19 @@ uint32_t bitlog2_runtime_version(void);
 /* What a function that can fail returns; 0 is success. */
 typedef enum bitlog2_status {
   BITLOG2_OK = 0,
-  BITLOG2_TRUNCATED,       /* the file ends before, or after, its header says */
+  BITLOG2_TRUNCATED,       /* the file is shorter or longer than its header says */
   BITLOG2_MISALIGNED,      /* the file's address is not a multiple of 4 */
   BITLOG2_NOT_A_NETWORK,   /* another kind of file */
   BITLOG2_WRONG_VERSION,   /* a quantized network of another format version */
   BITLOG2_DAMAGED,         /* the checksum differs */
   BITLOG2_BAD_PROGRAM,     /* operations contradict each other or the file's size */
   BITLOG2_BAD_NUMBER,      /* a multiplier, shift, table or zero point is out of range */
-  BITLOG2_TOO_LARGE,       /* sizes beyond what the runtime takes */
+  BITLOG2_TOO_LARGE,       /* sizes above the runtime's limits */
   BITLOG2_SMALL_ARENA,     /* less memory than the function needs */
   BITLOG2_WRONG_SIZE,      /* an image, a group or a rank of the wrong size */
   BITLOG2_NO_SUCH_KERNELS, /* no kernels of that name in this build, on this machine */
-  BITLOG2_BAD_METADATA,    /* the file does not say it, or not in a form that can be read */
-  BITLOG2_STOPPED          /* the caller's progress function wanted no more */
+  BITLOG2_BAD_METADATA,    /* the metadata lacks it, or has it in a form that cannot be read */
+  BITLOG2_STOPPED          /* the caller's progress function stopped the run */
 } bitlog2_status;
 
 /* What a status means, in words; never NULL. */
@@ -63,8 +64,8 @@ const char* bitlog2_status_text(bitlog2_status status);
 
 /* --- opening ----------------------------------------------------------------------------- */
 
-/* An opened network. Its content is the runtime's. It refers to the file, and to the packed
- * weights if there are any, and owns neither. It may be copied. */
+/* An opened network. Its content is private to the runtime. It refers to the file, and to the
+ * packed weights if there are any, and owns neither. It may be copied. */
 typedef struct bitlog2_network {
   uint64_t storage[32];
 } bitlog2_network;
@@ -79,13 +80,15 @@ bitlog2_status bitlog2_open(bitlog2_network* network, const void* file, size_t f
 size_t bitlog2_image_size(const bitlog2_network* network);
 
 /* Number of classes, which is the number of logits: 1 to 524288. Of an encoder, which has no
- * classes, the width of its embedding; what is said of logits here is true of the embedding. */
+ * classes, it is the width of the embedding; "logits" below then means the embedding. */
 size_t bitlog2_num_classes(const bitlog2_network* network);
 
 /* --- speed ------------------------------------------------------------------------------- */
 
 /* The names of the kernels that this build has and this machine can run: the fastest at index
- * 0, "portable" the last; NULL behind it. A freestanding build has "portable" alone. */
+ * 0, "portable" the last; NULL for a larger index. A freestanding build (microcontroller,
+ * WebAssembly) has the kernels of the processor that it is compiled for, if there are any, and
+ * "portable". */
 const char* bitlog2_kernels_name(size_t index);
 
 /* Chooses kernels by name; the fastest if `name` is NULL. Packed weights stay valid. Returns
@@ -95,7 +98,7 @@ bitlog2_status bitlog2_choose_kernels(bitlog2_network* network, const char* name
 /* The name of the network's kernels. */
 const char* bitlog2_kernels(const bitlog2_network* network);
 
-/* Bytes that bitlog2_pack_weights needs, at any address: for a real network about two to four
+/* Bytes that bitlog2_pack_weights needs, at any address: for a usual network about two to four
  * times the file's size. A hostile file may ask for far more; set a limit before allocating. */
 size_t bitlog2_packed_size(const bitlog2_network* network);
 
@@ -111,22 +114,23 @@ bitlog2_status bitlog2_pack_weights(bitlog2_network* network, void* memory, size
  * any address. 0 if `threads` is 0 or more than 65536. */
 size_t bitlog2_arena_size(const bitlog2_network* network, size_t threads);
 
-/* Runs one image on the calling thread.
+/* Runs one image on the calling thread. Returns BITLOG2_OK, or BITLOG2_SMALL_ARENA.
  *   rgb     [side, side, 3], 8 bits each, rows from the top; side is bitlog2_image_size
- *   arena   working memory of `arena_size` bytes, any content; BITLOG2_SMALL_ARENA if too small
+ *   arena   working memory of `arena_size` bytes, at least bitlog2_arena_size(network, 1)
  *   logits  gets bitlog2_num_classes values, each 2^16 times the logit */
 bitlog2_status bitlog2_run(const bitlog2_network* network, const uint8_t* rgb, void* arena,
                            size_t arena_size, int32_t* logits);
 
-/* What is called between operations, of which a network has a few dozen: to serve a watchdog, or to
- * stop. `done` operations of `total` have run, 1 to total. Anything but 0 stops the run. */
+/* A function that is called after each operation, of which a network has a few dozen: to serve a
+ * watchdog, or to stop the run. `done` operations of `total` have run, 1 to total. A result other
+ * than 0 stops the run. */
 typedef struct bitlog2_progress {
   int (*after_operation)(void* context, size_t done, size_t total);
   void* context;
 } bitlog2_progress;
 
-/* bitlog2_run, which calls `progress` after every operation. Returns BITLOG2_STOPPED as soon as
- * that wants no more, after which the logits mean nothing; the network may be run again. */
+/* Like bitlog2_run, and calls `progress` after every operation. Returns BITLOG2_STOPPED as soon as
+ * `progress` stops the run; the logits are then undefined, and the network may be run again. */
 bitlog2_status bitlog2_run_with_progress(const bitlog2_network* network, const uint8_t* rgb,
                                          void* arena, size_t arena_size, int32_t* logits,
                                          const bitlog2_progress* progress);
@@ -134,8 +138,8 @@ bitlog2_status bitlog2_run_with_progress(const bitlog2_network* network, const u
 /* Threads that run one image together. The caller brings the threads and their barrier. */
 typedef struct bitlog2_thread_group {
   size_t size;                 /* threads, 1 to 65536 */
-  void (*wait)(void* context); /* returns when all threads of the group have called it as often;
-                                  not called, and may be NULL, in a group of one */
+  void (*wait)(void* context); /* a barrier: returns when all threads of the group have called it
+                                  equally often; may be NULL in a group of one */
   void* context;
 } bitlog2_thread_group;
 
@@ -144,8 +148,8 @@ typedef struct bitlog2_thread_group {
  * logits are complete when all have returned. The arena has bitlog2_arena_size(network, size)
  * bytes. Adds to `saturations`, each thread's own or NULL, how many values of the residual
  * stream and of the logits were cut off at the ends of 32 bits: 0 for a network that fits its
- * images. Returns BITLOG2_WRONG_SIZE for a size or rank out of range. What it refuses, it
- * refuses on every thread alike, before any of them waits, as long as all ranks are in range. */
+ * images. Returns BITLOG2_WRONG_SIZE for a size or rank out of range. If all ranks are in range, an
+ * error is returned on every thread, before any of them waits. */
 bitlog2_status bitlog2_run_in_group(const bitlog2_network* network, const uint8_t* rgb, void* arena,
                                     size_t arena_size, int32_t* logits,
                                     const bitlog2_thread_group* group, size_t rank,
@@ -153,24 +157,25 @@ bitlog2_status bitlog2_run_in_group(const bitlog2_network* network, const uint8_
 
 /* --- looking inside ---------------------------------------------------------------------- */
 
-/* The attentions, from the first on, in which all tokens attend to each other: the blocks of a ViT.
- * 0 for Swin's windows. */
+/* The number of attention operations in which all tokens attend to each other: one for each block
+ * of a ViT. 0 for Swin, whose tokens attend within windows. */
 size_t bitlog2_num_attentions(const bitlog2_network* network);
 
-/* The first token's row of an attention's maps: how much the class token, where there is one,
- * attends to every token, the patches being the last of them. Values are in 2^-16. */
+/* The first token's row of an attention map, for every head: how much the class token, where there
+ * is one, attends to every token. The patches are the last tokens. Values are in units of 2^-16. */
 typedef struct bitlog2_attention_row {
-  int32_t* exact; /* gets [heads, tokens]: what softmax gives */
+  int32_t* exact; /* gets [heads, tokens]: softmax's probabilities */
   int32_t*
-      quantized;   /* gets [heads, tokens]: what its codes stand for; of Sqrt2, without its delta */
+      quantized; /* gets [heads, tokens]: what their codes stand for; of Sqrt2, divided by delta */
   size_t capacity; /* how many values each of them holds */
   size_t heads;    /* is set */
   size_t tokens;   /* is set */
 } bitlog2_attention_row;
 
-/* bitlog2_run, which also shows the row of the attention at `index`. Sets heads and tokens, whether
- * or not there is room: a first call with capacity 0 returns BITLOG2_SMALL_ARENA and runs nothing.
- * Returns BITLOG2_WRONG_SIZE if there is no such attention. */
+/* Like bitlog2_run, and writes the row of the attention map at `index`, from 0 to
+ * bitlog2_num_attentions - 1. Always sets heads and tokens: a first call with capacity 0 returns
+ * BITLOG2_SMALL_ARENA, runs nothing, and tells the sizes. Returns BITLOG2_WRONG_SIZE if there is no
+ * such attention map. */
 bitlog2_status bitlog2_run_and_look(const bitlog2_network* network, const uint8_t* rgb, void* arena,
                                     size_t arena_size, int32_t* logits, size_t index,
                                     bitlog2_attention_row* row);
@@ -209,7 +214,8 @@ typedef enum bitlog2_resize_mode {
   BITLOG2_SQUASH            /* both */
 } bitlog2_resize_mode;
 
-/* Whose centre crop it is. They differ by a pixel where half a pixel is left over. */
+/* The library whose centre crop is computed. They differ by a pixel where half a pixel is left
+ * over. */
 typedef enum bitlog2_crop_rounding {
   BITLOG2_TORCHVISION_CROP = 0,
   BITLOG2_TRANSFORMERS_CROP
@@ -222,15 +228,15 @@ typedef struct bitlog2_preprocessing {
   uint32_t filter;        /* a bitlog2_filter */
   uint32_t resize_mode;   /* a bitlog2_resize_mode */
   uint32_t crop_rounding; /* a bitlog2_crop_rounding */
-  /* What is subtracted from red, green and blue in [0, 1], and what they are then divided by, in
-   * millionths. For information: the network takes pixels as they are, and does this inside. 0 and
-   * 1000000 where calibration has put it into the weights. */
+  /* Mean and standard deviation of red, green and blue in [0, 1], in millionths. For information:
+   * the network reads 8-bit pixels and normalises them itself. 0 and 1000000 where calibration has
+   * moved normalisation into the weights. */
   int32_t mean[3];
   int32_t std[3];
 } bitlog2_preprocessing;
 
-/* Reads it from the file's metadata. Returns BITLOG2_BAD_METADATA, and writes nothing, if the
- * file does not have it. */
+/* Reads the preprocessing from the file's metadata. Returns BITLOG2_BAD_METADATA, and writes
+ * nothing, if the file does not have it. */
 bitlog2_status bitlog2_get_preprocessing(const bitlog2_network* network,
                                          bitlog2_preprocessing* preprocessing);
 
@@ -240,8 +246,8 @@ bitlog2_status bitlog2_get_preprocessing(const bitlog2_network* network,
 size_t bitlog2_crop_memory(const bitlog2_preprocessing* preprocessing, size_t width, size_t height);
 
 /* Resizes an image so that its shorter side, or both, have `resize` pixels, and cuts the centre;
- * where that is smaller than the crop, black surrounds it. The bytes are those of Pillow's resize
- * and of torchvision's or transformers' centre crop, and of the bitlog2 tool.
+ * where the resized image is smaller than the crop, black surrounds it. The bytes are those of
+ * Pillow's resize and of torchvision's or transformers' centre crop, and of the bitlog2 program.
  *   rgb     [height, width, 3], 8 bits each, rows from the top, `stride` bytes apart
  *   memory  bitlog2_crop_memory bytes, any content; BITLOG2_SMALL_ARENA if too small
  *   crop    gets [crop, crop, 3], which bitlog2_run takes

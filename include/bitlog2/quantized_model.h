@@ -1,5 +1,5 @@
-// What calibration makes of a model: its reparameterized weights and the parameters of
-// every quantizer, as plain data.
+// A quantized model, the result of calibration: its weights and the parameters of every quantizer,
+// as plain data.
 #pragma once
 
 #include <array>
@@ -23,7 +23,7 @@ inline constexpr int kMinBits = 2;
 inline constexpr int kMaxBits = 8;
 inline constexpr int kPatchEmbeddingInputBits = 8;  ///< whatever a_bits says
 
-/// Quantizers that are looked at together when one asks where accuracy goes.
+/// Groups of quantizers that `bitlog2 ablate` switches off together.
 enum class QuantizerGroup : std::uint8_t {
   weights,       ///< of all layers but the patch embedding and the head
   norm_outputs,  ///< inputs of qkv, fc1 and Swin's reduction
@@ -51,8 +51,8 @@ inline constexpr std::array kQuantizerGroups = {
     NamedQuantizerGroup{QuantizerGroup::embedding_head, "patch embedding and head"},
 };
 
-/// Where a quantizer stands: at a linear layer, or at an attention (query, key, attention_map,
-/// value: the operands of its two products).
+/// Where a quantizer stands: at a linear layer (input, weight) or at attention (query, key,
+/// attention_map, value: the operands of its two products).
 enum class Slot : std::uint8_t { input, weight, query, key, attention_map, value };
 
 /// The group of a linear layer's input or weight quantizer.
@@ -61,20 +61,21 @@ QuantizerGroup group_of(Slot slot, Role role);
 /// The group of one of attention's quantizers.
 QuantizerGroup group_of(Slot slot);
 
+/// How a model is quantized.
 struct QuantizationSettings {
   int w_bits = 4;
   int a_bits = 4;
   AttentionScheme scheme = find_attention_scheme("Sqrt2_17");
   Recipe recipe = {};
-  std::optional<QuantizerGroup> skipped = {};  ///< stays in float32; simulated only
+  std::optional<QuantizerGroup> skipped = {};  ///< stays in float32; for the simulated engine only
 
   bool quantizes(QuantizerGroup group) const { return skipped != group; }
 
-  /// As the recipe says, where a byte has room for other than even steps.
+  /// Whether activations have codebooks: where the recipe says so, up to 7 bits.
   bool has_codebooks() const { return recipe.activation_codes_codebook && a_bits < 8; }
 
-  /// Bits of such a layer's weights and of its input. An encoder's output layer has kMaxBits: an
-  /// embedding is compared, not only ranked.
+  /// Bits of the weights and of the input of a layer of this role. An encoder's output layer has
+  /// kMaxBits, since embeddings are compared by their values.
   int weight_bits(Role role) const;
   int activation_bits(Role role) const;
 
@@ -87,7 +88,7 @@ struct QuantizationSettings {
   }
 };
 
-/// A quantizer's place: the name of a Linear or an Attention, and the slot there.
+/// A quantizer's place: the name of a Linear or of an Attention, and the slot there.
 struct QuantizerKey {
   std::string layer;
   Slot slot = Slot::input;
@@ -104,27 +105,28 @@ using Quantizers = std::map<QuantizerKey, Quantizer>;
 /// The quantizer at a place; null if there is none.
 const Quantizer* find_quantizer(const Quantizers& quantizers, const std::string& layer, Slot slot);
 
-/// A place as the published system calls it: "blocks.0.attn.matmul1.quantizer_A".
+/// The name of a place in the published system: "blocks.0.attn.matmul1.quantizer_A".
 std::string published_name(const QuantizerKey& key);
 
-/// A model together with its quantizers. `model` holds float weights, reparameterized but
-/// not yet rounded; the weight quantizers say how they round.
+/// A model together with its quantizers. The weights of `model` are in float32, reparameterized or
+/// compensated; with_quantized_weights rounds them by the weight quantizers.
 struct QuantizedModel {
   Model model;
   QuantizationSettings settings;
   Quantizers quantizers;
 };
 
-/// Scale reparameterization of one LayerNorm and the linear layer behind it (RepQ-ViT):
-/// per-channel `input` becomes one scale and zero point for all channels, which is returned, and
-/// norm and layer absorb the difference. A missing bias is created.
+/// Scale reparameterization of one LayerNorm and the linear layer behind it (RepQ-ViT, Li et al.,
+/// arXiv:2212.08254). The scales and zero points of `input`, one per channel, are replaced by one
+/// scale and zero point, which are returned; norm and layer absorb the difference. A missing bias
+/// is created.
 Affine reparameterize(LayerNorm& norm, Linear& linear, const Affine& input);
 
-/// A copy of the model whose weights are what their quantizers make of them.
+/// A copy of the model whose weights are rounded by their quantizers.
 Model with_quantized_weights(const QuantizedModel& quantized);
 
-/// The quantizers as JSON: {published name: {delta, zero_point, n_bits}}, delta and zero_point one
-/// per channel; codebooks and attention maps have fields of their own.
+/// The quantizers as JSON text: {published name: {delta, zero_point, n_bits}}, delta and zero_point
+/// one per channel; codebooks and attention maps have fields of their own.
 std::string quantizers_to_json(const Quantizers& quantizers);
 
 }  // namespace bitlog2

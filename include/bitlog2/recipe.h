@@ -1,4 +1,4 @@
-// What calibration does beyond the published system, part by part.
+// Recipes: what calibration does beyond the published system, part by part.
 #pragma once
 
 #include <array>
@@ -9,30 +9,30 @@
 #pragma GCC visibility push(default)
 namespace bitlog2 {
 
-/// The parts that calibration may add to RepQ-ViT. With none of them, which is the recipe
-/// `repq`, it is the published system, bit for bit; `best` has those that pay together in seconds,
-/// and `reconstruct` those and reconstruction, which takes minutes. A field is named as its option
-/// and the option's value that sets it: --weight-rounding gptq.
+/// The parts that calibration may add to RepQ-ViT. The recipe `repq` has none of them: it is the
+/// published system's calibration. `best` has the parts that pay together in seconds, and
+/// `reconstruct` has these and reconstruction, which takes minutes. A field is named after its
+/// option and the value that sets it: --weight-rounding gptq. docs/accuracy.md has the equations.
 struct Recipe {
   enum class GeluScheme : std::uint8_t {
     uniform,   ///< as published
-    shift,     ///< a few negative codes, then 2^k and 1.5 * 2^k, times one scale
-    codebook,  ///< 2^a_bits integers that fit a byte, fitted to what calibration sees
+    shift,     ///< a few negative levels, then 2^k and 1.5 * 2^k, times one scale
+    codebook,  ///< 2^a_bits integer levels within a byte, fitted to the calibration images
   };
 
   GeluScheme gelu_quant_scheme = GeluScheme::uniform;  ///< of fc2's input
-  bool activation_codes_codebook = false;              ///< of other layers' inputs, q, k and v
-  bool weight_rounding_gptq = false;  ///< second-order: by the error of the layer's output
-  bool compensation_ridge = false;    ///< weights corrected for their quantized input
+  bool activation_codes_codebook = false;  ///< codebooks for other layers' inputs, q, k and v
+  bool weight_rounding_gptq = false;       ///< second-order: by the error of the layer's output
+  bool compensation_ridge = false;         ///< weights corrected for their quantized input
   bool compensation_target_stream =
       false;                               ///< compensation undoes some of the stream's errors, too
   bool attention_quantizers_head = false;  ///< q, k, v and the attention map: one per head
   bool head_equalization_balanced = false;  ///< q, k, v in a basis that balances their channels
-  bool residual_rotation_hadamard = false;  ///< the residual stream rotated at random
+  bool residual_rotation_hadamard = false;  ///< the residual stream rotated by a random matrix
   bool pixel_codes_exact = false;           ///< pixels are codes; normalisation is in the weights
   bool scale_search_output = false;         ///< ranges by search, for the error of the output
   bool attention_rounding_nearest = false;  ///< BitLog2 rounds to nearest instead of down
-  bool attention_levels_by_bits = false;    ///< BitLog2 has as many levels as a_bits allows
+  bool attention_levels_by_bits = false;    ///< BitLog2 has more levels where a_bits is above 4
   /// Steps by which the calibrated network learns the float one's outputs, by gradients; 0: none.
   std::uint32_t reconstruction_steps = 0;
 
@@ -46,14 +46,14 @@ struct Recipe {
   }
 };
 
-/// What a part and its values are called.
+/// The names of a part and of its two values.
 struct RecipePartNames {
   std::string_view name;
   std::string_view off;
   std::string_view on;
 };
 
-/// An on-or-off part, and what it is called on the command line: "--weight-rounding gptq".
+/// A part that is on or off, with its names on the command line: "--weight-rounding gptq".
 struct RecipePart {
   std::string_view name;
   std::string_view off;
@@ -61,9 +61,9 @@ struct RecipePart {
   bool Recipe::*member;
   bool in_best;
   std::string_view help;
-  RecipePartNames first_names = {};  ///< before it was renamed; empty if it never was
+  RecipePartNames first_names = {};  ///< its first names, if it was renamed; else empty
 
-  /// What it is called in a quantized file's metadata: names there never change.
+  /// Its names in a quantized file's metadata, which never change.
   RecipePartNames names_in_files() const {
     return first_names.name.empty() ? RecipePartNames{name, off, on} : first_names;
   }
@@ -113,7 +113,7 @@ inline constexpr std::array kRecipeParts = {
                "BitLog2's levels: the scheme's 16 or 17, or more where a_bits is above 4"},
 };
 
-/// The part besides those: GELU's, with its choices in the order of Recipe::GeluScheme.
+/// The part for GELU's outputs, with its choices in the order of Recipe::GeluScheme.
 inline constexpr std::string_view kGeluSchemePart = "gelu-quant-scheme";
 inline constexpr std::array<std::string_view, 3> kGeluSchemes = {"Uniform", "Shift", "Codebook"};
 inline constexpr std::array<std::string_view, 3> kGeluSchemesInFiles = {"Uniform", "Shift",
@@ -128,14 +128,15 @@ inline constexpr std::array<std::string_view, 3> kRecipeNames = {"repq", "best",
 /// One of kRecipeNames. Throws Error listing the choices for anything else.
 Recipe find_recipe(std::string_view name);
 
-/// Sets one part by name, as the command line or files call it. Throws Error listing the choices if
+/// Sets one part, by its names on the command line or in files. Throws Error listing the choices if
 /// there is no such part or value.
 void set_recipe_part(Recipe& recipe, std::string_view part, std::string_view value);
 
-/// {part: value}, all of them, as files call them.
+/// All parts as JSON text, {part: value}, by their names in files.
 std::string recipe_to_json(const Recipe& recipe);
 
-/// The reverse; parts that are not named are off. `where` is for messages.
+/// The recipe of such a text; parts that are not named are off. `where` is for messages. Throws
+/// Error for anything else.
 Recipe parse_recipe(std::string_view json_text, const std::string& where);
 
 }  // namespace bitlog2

@@ -15,12 +15,12 @@
 #pragma GCC visibility push(default)
 namespace bitlog2 {
 
-/// The tensors of a file that can be of no other format: a quantized model, a dataset.
+/// The tensors of a safetensors file. Quantized models and datasets are always of this format.
 class Safetensors : public TensorFile {
  public:
-  /// Maps `path` and checks the whole header: lengths, offsets (in range, gapless,
-  /// not overlapping), shapes against sizes. Throws Error, which says what the file is and what
-  /// to do where it is a folder or of another format.
+  /// Maps `path` and checks the whole header: lengths, offsets (in range, without gaps, not
+  /// overlapping), and shapes against sizes. Throws Error; for a folder or a file of another format
+  /// it says what that is and what to do.
   static Safetensors open(const std::filesystem::path& path);
 
   /// The same checks on bytes that the caller keeps alive; `name` is for messages.

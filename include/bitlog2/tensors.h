@@ -1,4 +1,4 @@
-// Named tensors, whatever the file that holds them: safetensors, torch.save's files, shards.
+// Named tensors from a file of any supported format: safetensors, torch.save's files, shards.
 #pragma once
 
 #include <cstddef>
@@ -15,8 +15,7 @@
 #pragma GCC visibility push(default)
 namespace bitlog2 {
 
-/// Element types that this project reads or writes; `other` is any other dtype, of a format or
-/// unknown, that it does neither with.
+/// Element types that this project reads or writes; `other` is any other type, known or unknown.
 enum class DType { f32, f16, bf16, f64, u8, i8, i16, i32, i64, other };
 
 /// The name of a dtype in a safetensors header, e.g. "F32"; "?" for `other`.
@@ -26,18 +25,18 @@ std::string_view dtype_name(DType dtype);
 struct TensorView {
   DType dtype = DType::other;
   std::string dtype_name;            ///< as a safetensors header spells it
-  std::vector<std::uint64_t> shape;  ///< fits the bytes, if the dtype is one of the format's
+  std::vector<std::uint64_t> shape;  ///< agrees with the bytes' size, unless the dtype is unknown
   std::span<const std::byte> bytes;  ///< little-endian, row-major; alignment is the file's
   std::uint64_t element_count = 0;
 };
 
-/// What a reader found in a file.
+/// The content of a file, as its reader gives it.
 struct TensorFileContent {
   std::string name;  ///< of the file, for messages
   std::map<std::string, TensorView> tensors;
   std::map<std::string, std::string> metadata;
   std::vector<std::string> notes;
-  std::vector<std::shared_ptr<const void>> memory;  ///< what the tensors' bytes lie in
+  std::vector<std::shared_ptr<const void>> memory;  ///< owns the tensors' bytes
 };
 
 /// The tensors of a file that was opened and checked. Copies share the file, which stays mapped
@@ -49,10 +48,10 @@ class TensorFile {
 
   const std::string& name() const { return content_.name; }
   const std::map<std::string, TensorView>& tensors() const { return content_.tensors; }
-  /// What stands under a safetensors file's __metadata__; a value that is no string is there as
-  /// its JSON. Empty for other files.
+  /// The __metadata__ of a safetensors file; a value that is no string is given as its JSON text.
+  /// Empty for other files.
   const std::map<std::string, std::string>& metadata() const { return content_.metadata; }
-  /// What a person should know about how the file was read, one line each, without its name.
+  /// Notes for people about how the file was read, one line each, without its name.
   const std::vector<std::string>& notes() const { return content_.notes; }
 
   /// The tensor called `tensor`, or nullptr.
@@ -69,12 +68,12 @@ class TensorFile {
   TensorFileContent content_;
 };
 
-/// Opens a file of tensors, which is known by its content: safetensors, a checkpoint by torch.save
-/// (`.pth`, `.pt`, `.bin`; the zip format and the one before it) or the index of a checkpoint in
-/// shards (`model.safetensors.index.json`, `pytorch_model.bin.index.json`). Nothing that a file
-/// holds is executed, and tensors stay where they are in the mapped file if they are whole there.
-/// Throws Error, which says what the file is and what to do where it is a folder or of another
-/// format.
+/// Opens a file of tensors, which is recognized by its content: safetensors, a checkpoint by
+/// torch.save (`.pth`, `.pt`, `.bin`; the zip format and the one before it) or the index of a
+/// checkpoint in shards (`model.safetensors.index.json`, `pytorch_model.bin.index.json`). Nothing
+/// in a file is executed, and tensors that are contiguous and uncompressed in the mapped file are
+/// used in place. Throws Error; for a folder or a file of another format it says what that is and
+/// what to do.
 TensorFile open_tensors(const std::filesystem::path& path);
 
 /// IEEE binary16 to binary32, exact, subnormals and NaN included.
