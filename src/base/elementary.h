@@ -1,6 +1,6 @@
-// Elementary functions in double precision that give the same bits on every machine: sums, products
-// and quotients in a fixed order alone, none of the C library's functions that differ from one
-// library, or processor, to the next. Errors are below 4e-15 of the result, of 1 where that is
+// Elementary functions in double precision that give the same bits on every machine: they consist
+// of sums, products and quotients in a fixed order, and call none of the C library's functions that
+// differ between libraries or processors. Errors are below 4e-15 of the result, of 1 where that is
 // less.
 #pragma once
 

@@ -36,10 +36,10 @@ struct MatrixView {
   }
 };
 
-/// What becomes of the elements that the product is written over.
+/// What a product does with the previous elements of its result.
 enum class Onto {
-  nothing,  ///< they are replaced
-  sums,     ///< the chains of multiply-adds begin with them
+  nothing,  ///< replaces them
+  sums,     ///< adds to them: the chains of multiply-adds begin with them
 };
 
 /// c [a.rows, b.columns] = a b, in the calling thread. The rows of c stand `c_step` apart. Real is
@@ -48,16 +48,16 @@ template <class Real>
 void multiply(const MatrixView<Real>& a, const MatrixView<Real>& b, Real* c, std::size_t c_step,
               Onto onto = Onto::nothing);
 
-/// The same on the pool's threads.
+/// The same on all threads of the pool.
 template <class Real>
 void multiply(const MatrixView<Real>& a, const MatrixView<Real>& b, Real* c, std::size_t c_step,
               Onto onto, ThreadPool& pool);
 
-/// The instruction sets that this machine has kernels for products of, the fastest first; the last
-/// one is "scalar".
+/// The instruction sets whose product kernels this machine can run, the fastest first; the last one
+/// is "scalar".
 std::vector<std::string> available_product_isas();
 
-/// The one in use: the fastest, or what the environment's BITLOG2_ISA allows.
+/// The one in use: the fastest that the environment variable BITLOG2_ISA allows.
 std::string product_isa();
 
 }  // namespace bitlog2

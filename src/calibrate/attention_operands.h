@@ -1,4 +1,4 @@
-// The quantizers of what attention multiplies: q, k, v and the attention map.
+// The quantizers of attention's operands: q, k, v and the attention map.
 #pragma once
 
 #include <cstddef>
@@ -20,14 +20,14 @@ namespace bitlog2::calibration {
 /// for all heads or one per head, as the recipe says.
 class OperandSearch {
  public:
-  /// `count` values in all.
+  /// For `count` values in total.
   OperandSearch(const QuantizationSettings& settings, const Attention& attn, Slot slot,
                 std::size_t count);
 
   /// `x` [.., heads, head_size]; called with all values in every pass, in the same parts.
   void add(std::span<const float> x, ThreadPool& pool);
 
-  /// Ends a pass. Whether another one is wanted.
+  /// Ends a pass. Returns whether another one is needed.
   bool next_pass();
 
   Quantizer found() const;
@@ -42,12 +42,12 @@ class OperandSearch {
   std::vector<HeadSearch> heads_;
 };
 
-/// The quantizer at `slot` of `attn` for values x [.., heads, head_size] that are there at once.
+/// The quantizer at `slot` of `attn` for values x [.., heads, head_size] that are all in memory.
 Quantizer find_operand_quantizer(const QuantizationSettings& settings, const Attention& attn,
                                  Slot slot, std::span<const float> x, ThreadPool& pool);
 
-/// Finds those of all slots that the settings quantize, on qkv's outputs. Where the recipe has
-/// codebooks, q, k and v share one, each with its own scale.
+/// Finds the quantizers of all slots that the settings quantize, on qkv's outputs. Where the recipe
+/// has codebooks, q, k and v share one, each with its own scale.
 void find_operand_quantizers(const QuantizationSettings& settings, const Attention& attn,
                              const Sequence& qkv, Quantizers& quantizers,
                              simulate::FloatOps<simulate::NoQuantization>& ops, ThreadPool& pool);

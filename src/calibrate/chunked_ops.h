@@ -1,7 +1,6 @@
-// The forward pass of calibration (an Ops of model/forward.h): on all images, yet in bounded
-// memory. The residual stream is kept; what is between two layers that write it is computed a chunk
-// of images at a time, whenever it is asked for. Who derives from it says what a linear layer and
-// attention do.
+// The forward pass of calibration (an Ops of model/forward.h): on all images, in bounded memory.
+// The residual stream is kept. Tensors between two layers that write it are computed one chunk of
+// images at a time, whenever they are needed. Derived classes define linear layers and attention.
 #pragma once
 
 #include <cstddef>
@@ -21,19 +20,19 @@
 
 namespace bitlog2::calibration {
 
-/// How many linear layers calibration goes through.
+/// The number of linear layers, for the progress of calibration.
 std::size_t count_layers(Model& model);
 
 class ChunkedOps {
  public:
-  /// What the float network makes of the images, or null where nobody wants it, and what the
-  /// network quantized so far does.
+  /// The values of the float network, or null where they are not needed, and those of the network
+  /// as quantized so far.
   struct Tensor {
     SequencePointer exact;
     SequencePointer quantized;
   };
 
-  /// For a model of `layers` linear layers; everything is kept by reference.
+  /// `layers` is the model's number of linear layers. Arguments are kept by reference.
   ChunkedOps(const ModelConfig& config, std::size_t layers, const QuantizationSettings& settings,
              const Images& images, ThreadPool& pool, const CalibrationContext& context);
 
@@ -41,7 +40,7 @@ class ChunkedOps {
                        const Tensor& x);
   Tensor layer_norm(const LayerNorm& norm, const Tensor& x) { return layer_norm(norm, norm, x); }
   Tensor activation(Activation function, const Tensor& x);
-  /// Ends y.
+  /// x + y. Afterwards y has no chunks any more.
   Tensor add(Tensor x, const Tensor& y);
   Tensor merge_patches(std::size_t grid, const Tensor& x);
   Tensor first_tokens(std::size_t count, const Tensor& x);
@@ -52,13 +51,14 @@ class ChunkedOps {
  protected:
   using FloatTensor = simulate::Tensor;
 
-  /// The float network's norm, and that of the quantized one.
+  /// `norm` is that of the float network, `quantized` that of the quantized one.
   Tensor layer_norm(const LayerNorm& norm, const LayerNorm& quantized, const Tensor& x);
 
   /// The unfolded patches of the images.
   SequencePointer patches();
 
-  /// `compute`, from a chunk of x to one of [tokens, channels]; null for null.
+  /// The sequence of `compute` of every chunk of x, [tokens, channels] for each image; null if x is
+  /// null.
   template <class Compute>
   static SequencePointer derive(const SequencePointer& x, std::size_t tokens, std::size_t channels,
                                 Compute compute) {
@@ -77,7 +77,7 @@ class ChunkedOps {
             derive(x.quantized, tokens, channels, compute)};
   }
 
-  /// The output of a layer, whose values have to be finite.
+  /// The output of a layer; throws Error if values are not finite.
   template <class Compute>
   SequencePointer derive_output(const Linear& layer, const SequencePointer& x, Compute compute) {
     return std::make_shared<Sequence>(x->images(), x->tokens(), layer.out_features,
@@ -88,16 +88,16 @@ class ChunkedOps {
                                       });
   }
 
-  /// x <- x^, unless the quantizer is null.
+  /// Replaces x by x^, unless the quantizer is null.
   void quantize(const Quantizer* quantizer, FloatTensor& x) const;
 
   /// Finds the quantizers of attention and applies them.
   SequencePointer quantized_attention(const Attention& attn, const SequencePointer& qkv);
 
-  /// Throws Error naming the layer and the image whose values x, a chunk, are not all finite.
+  /// Throws Error that names the layer and the image if the values of chunk x are not all finite.
   void require_finite(const FloatTensor& x, std::size_t chunk, const std::string& layer) const;
 
-  /// Tells of progress, which may end it all.
+  /// Reports progress; the callback may end calibration by an exception.
   void work_on() const;
   void layer_done();
 
@@ -105,7 +105,7 @@ class ChunkedOps {
   ThreadPool& pool_;
   Quantizers quantizers_;
   Storage storage_;
-  Tensor stream_;           // the residual stream where a LayerNorm last read it
+  Tensor stream_;           // the residual stream as a LayerNorm last read it
   std::string last_layer_;  // whose output is in it
   const LayerObserver nobody_;
   simulate::NoQuantization none_;

@@ -7,8 +7,8 @@
 
 namespace bitlog2::calibration {
 
-/// The lower triangular L with L L^T = `matrix`, which is symmetric and positive definite; of it
-/// only the lower triangle is read.
+/// The lower triangular L with L L^T = `matrix`. `matrix` is symmetric and positive definite; only
+/// its lower triangle is read.
 Matrix cholesky(Matrix matrix, ThreadPool& pool);
 
 /// The inverse of a lower triangular matrix.

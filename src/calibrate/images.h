@@ -1,4 +1,4 @@
-// What calibration sees of its images.
+// The images that calibration reads.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +10,7 @@
 
 namespace bitlog2::calibration {
 
-/// The images to calibrate on, as the model reads them.
+/// The calibration images as the model's input.
 struct Images {
   std::size_t count = 0;
   /// [count, 3, S, S], normalised, of images [first, first + count).

@@ -1,5 +1,5 @@
-// A linear layer as a least-squares problem: which weights bring its quantized input closest to
-// a target.
+// A linear layer as a least-squares problem: the weights that bring its output, from quantized
+// input, closest to a target.
 #pragma once
 
 #include <span>
@@ -12,7 +12,7 @@
 namespace bitlog2::calibration {
 
 /// Weighted second moments of inputs x [rows, in] and targets y [rows, out], about their
-/// weighted means; enough to know |y - x W^T - b|^2 for any W and the best b.
+/// weighted means; they determine |y - x W^T - b|^2 for any W with the best b.
 struct Moments {
   Matrix gram;   ///< [in, in], x^T x
   Matrix cross;  ///< [in, out], x^T y
@@ -23,17 +23,17 @@ struct Moments {
 /// Sums up moments on rows that come in parts. Results do not depend on the number of threads.
 class MomentSums {
  public:
-  /// `row_weights` [period] repeats along the rows; a part begins where a period does.
+  /// `row_weights` [period] is repeated along the rows; every part begins at the start of a period.
   MomentSums(std::size_t inputs, std::size_t targets, std::span<const float> row_weights);
 
   /// `x` [rows, in], `y` [rows, out].
   void add(std::span<const float> x, std::span<const float> y, ThreadPool& pool);
 
-  /// Per unit of weight.
+  /// The moments, divided by the sum of the weights.
   Moments moments() const;
 
  private:
-  /// Values about a fixed point near their mean.
+  /// Values minus a fixed point near their mean.
   struct Side {
     explicit Side(std::size_t columns) : columns(columns) {}
 
@@ -53,11 +53,11 @@ class MomentSums {
   Matrix cross_;
 };
 
-/// The same for rows that are there at once.
+/// The same for rows that are all in memory.
 Moments find_moments(std::span<const float> inputs, std::span<const float> targets,
                      std::size_t rows, std::span<const float> row_weights, ThreadPool& pool);
 
-/// Of moments whose target is z [rows, k], those whose target is z W^T + b.
+/// From moments with target z [rows, k], the moments with target z W^T + b.
 Moments through(const Linear& layer, Moments moments, ThreadPool& pool);
 
 /// The [out, in] weights V with the lowest |y - x V^T|^2 + damping |V - W|^2.

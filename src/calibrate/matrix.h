@@ -1,9 +1,9 @@
-// Double-precision matrices of the closed forms; data stays float32 until it is summed up.
+// Matrices in double precision, for the closed forms; data stays in float32 until it is summed.
 //
-// Eigen's own sums have no place here where they are long: it adds up in an order that depends on
-// the processor's vectors and caches. CMakeLists.txt turns both off for this module, so that its
-// small products and decompositions give the same bits everywhere, slowly. Large ones are those of
-// base/matrix_product.h, by product() below and calibrate/factorization.h.
+// Eigen adds in an order that depends on the processor's vectors and caches. CMakeLists.txt turns
+// off its vectors and fixes its cache sizes for this module, so that small products and
+// decompositions give the same bits everywhere, but slowly. Large products use
+// base/matrix_product.h, by product() below and by calibrate/factorization.h.
 #pragma once
 
 #include <Eigen/Dense>
@@ -43,7 +43,7 @@ inline MatrixView<double> view(const Matrix& matrix) {
   return {matrix.data(), static_cast<std::size_t>(matrix.rows()), columns, columns};
 }
 
-/// a b, for large ones.
+/// a b, for large matrices.
 inline Matrix product(const MatrixView<double>& a, const MatrixView<double>& b) {
   Matrix result(index(a.rows), index(b.columns));
   multiply(a, b, result.data(), b.columns);

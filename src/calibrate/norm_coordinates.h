@@ -1,5 +1,6 @@
-// Other coordinates for the channels between a LayerNorm and the linear layer behind it, which
-// norm and layer absorb: the same function, with a tensor between them that one quantizer suits.
+// Changes of coordinates for the channels between a LayerNorm and the linear layer behind it. Norm
+// and layer absorb the change, so that their function stays the same, and one quantizer suits all
+// channels of the tensor between them.
 #pragma once
 
 #include <span>
@@ -40,7 +41,7 @@ class SpreadSums {
   std::vector<double> squares_;
 };
 
-/// Gives all channels, whose spreads these are, mean 0 and the same deviation.
+/// Gives all channels mean 0 and the same standard deviation; `spreads` are those of the channels.
 void standardize(LayerNorm& norm, Linear& layer, std::span<const Spread> spreads);
 
 }  // namespace bitlog2::calibration

@@ -1,5 +1,5 @@
-// Calibration layer by layer, with a float stream beside the quantized one: what the recipes
-// beyond RepQ-ViT need.
+// Calibration layer by layer, with the activations of the float network beside those of the
+// quantized one, for all recipes but RepQ-ViT's.
 #pragma once
 
 #include "bitlog2/calibrate.h"
@@ -7,9 +7,9 @@
 
 namespace bitlog2::calibration {
 
-/// calibrate() for any recipe, of a model that is transformed already. In order of execution, each
-/// layer's input quantizer and weights are found so that its output, from what the quantized
-/// network above really gives it, comes close to the float network's.
+/// calibrate() for any recipe, of a model that is transformed already. In order of execution, it
+/// finds each layer's input quantizer and weights such that its output, from the input that it has
+/// in the quantized network, comes close to its target.
 Calibration calibrate_paired(Model model, const QuantizationSettings& settings,
                              const Images& images, ThreadPool& pool,
                              const CalibrationContext& context);

@@ -1,5 +1,5 @@
-// What a layer makes of all calibration images, without room for all of it: a few images at a time,
-// kept, or computed anew whenever they are asked for.
+// The values of a layer for all calibration images, which need not fit in memory: a few images at a
+// time, which are kept, or computed anew whenever they are needed.
 #pragma once
 
 #include <cstddef>
@@ -18,7 +18,7 @@ namespace bitlog2::calibration {
 /// depend on this number.
 inline constexpr std::size_t kImagesPerChunk = 8;
 
-/// Keeps tensors in memory as far as its limit allows, others in a file that has no name.
+/// Keeps tensors in memory up to a limit, and the others in a file without a name.
 class Storage {
  public:
   static constexpr std::size_t kNoLimit = SIZE_MAX;
@@ -28,7 +28,7 @@ class Storage {
   Storage& operator=(const Storage&) = delete;
   ~Storage();
 
-  /// A tensor that is kept; its room is free again when it ends.
+  /// A tensor that is kept; its memory is freed with the object.
   class Kept {
    public:
     /// Throws Error if the file cannot be written.
@@ -41,7 +41,7 @@ class Storage {
 
     /// A copy.
     simulate::Tensor load() const;
-    /// Another of the same shape in its place.
+    /// Replaces the tensor by another one of the same shape.
     void replace(simulate::Tensor x);
 
    private:
@@ -53,7 +53,7 @@ class Storage {
     std::optional<std::size_t> offset_;  // in the file
   };
 
-  /// How many bytes of what can be computed anew may be kept instead.
+  /// How many more bytes may be kept of values that can also be computed anew.
   std::size_t spare_bytes() const;
 
  private:
@@ -89,21 +89,21 @@ class Sequence {
     return is_kept() ? kept_.at(i).load() : source_(i);
   }
 
-  /// Computes all chunks and keeps them; what they come from is let go.
+  /// Computes all chunks and keeps them; the source is released.
   void keep(Storage& storage);
 
-  /// keep() where there is room to spare.
+  /// keep() if spare_bytes() allows it.
   void keep_if_small(Storage& storage);
 
   bool is_kept() const { return !source_; }
 
-  /// Lets go of what it keeps or comes from; it has no chunks any more.
+  /// Releases its chunks or its source; it has no chunks any more.
   void end() {
     source_ = nullptr;
     kept_.clear();
   }
 
-  /// Of a kept one.
+  /// Replaces a chunk; the sequence is kept.
   void replace(std::size_t i, simulate::Tensor x) { kept_[i].replace(std::move(x)); }
 
  private:

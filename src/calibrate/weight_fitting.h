@@ -8,12 +8,12 @@
 
 namespace bitlog2::calibration {
 
-/// Whether fit_weights of such a layer reads moments.
+/// Whether fit_weights needs moments for a layer of this role.
 bool wants_moments(const QuantizationSettings& settings, Role role);
 
-/// Finds the weights and bias of `layer` that take its quantized inputs to their targets, whose
-/// moments on `rows` of them these are; they are rounded where the settings quantize weights, and
-/// their quantizer goes to `quantizers`.
+/// Finds the weights and bias of `layer` that bring its output from quantized inputs close to the
+/// targets; `moments` are those of inputs and targets on `rows` rows. Where the settings quantize
+/// weights, they are rounded, and their quantizer is added to `quantizers`.
 void fit_weights(const QuantizationSettings& settings, Linear& layer, Moments moments,
                  std::size_t rows, Quantizers& quantizers, ThreadPool& pool);
 

@@ -12,7 +12,7 @@ template <class Real>
 using TileFunction = void (*)(const Real* left, const Real* right, std::size_t depth, Real* c,
                               std::size_t c_step, bool adds);
 
-/// panels.h explains them.
+/// The functions and tile sizes of one instruction set; panels.h explains them.
 template <class Real>
 struct ProductKernels {
   std::size_t width;    ///< of a vector
@@ -24,10 +24,10 @@ struct ProductKernels {
   std::span<const TileFunction<Real>> tiles;
 };
 
-/// The largest tile of all, elements.
+/// The most elements of any tile.
 inline constexpr std::size_t kLargestTile = 448;  // 14 rows by 32
 
-// Of each instruction set, where the build has it.
+// One table for each instruction set that the build has.
 extern const ProductKernels<float> kAvx512Floats;
 extern const ProductKernels<double> kAvx512Doubles;
 extern const ProductKernels<float> kAvx2Floats;

@@ -1,8 +1,8 @@
 // Panels and tiles of matrix products, written once over the vectors of an instruction set. To be
 // included within a target region, in a namespace of its own.
 //
-// A panel holds a few rows of the left matrix, or a few vectors of columns of the right one, with
-// all that belongs to one k side by side. A tile is a left panel times a right one.
+// A panel holds a few rows of the left matrix, or a few vectors of columns of the right one; the
+// elements of one k lie side by side. A tile is the product of a left panel and a right panel.
 //
 // A vector class V has
 //   Real, Vector, kWidth                          Vector: a GCC vector of kWidth Reals
@@ -10,7 +10,7 @@
 //   broadcast(Real), multiply_add(a, b, c)        a * b + c, rounded once
 //   kRows, kVectors                               the largest tile that its registers hold
 
-/// The stage of a transposition that swaps what differs in bit `kBit` of row and column.
+/// One stage of a transposition: swaps the elements whose row and column differ in bit `kBit`.
 template <class V, std::size_t kBit, std::size_t... kLane>
 inline void swap_blocks(typename V::Vector& a, typename V::Vector& b,
                         std::index_sequence<kLane...> /*lanes*/) {
@@ -36,8 +36,8 @@ inline void transpose(typename V::Vector (&rows)[V::kWidth]) {
 }
 
 /// Packs `count` lines of a matrix, whose elements along k stand `step` apart and which stand
-/// `line_step` apart: panel[k * width + i] is element k of line i, 0 where i >= count. What
-/// follows the panel may be overwritten by less than a vector.
+/// `line_step` apart: panel[k * width + i] is element k of line i, 0 where i >= count. Up to one
+/// vector of memory behind the panel may be overwritten.
 template <class V>
 inline void pack(const typename V::Real* lines, std::size_t line_step, std::size_t step,
                  std::size_t count, std::size_t depth, std::size_t width, typename V::Real* panel) {

@@ -10,15 +10,15 @@
 
 namespace bitlog2::products {
 
-/// How many rows of the left matrix are packed together: a product of fewer rows packs all of the
-/// right one for these alone.
+/// How many rows of the left matrix are packed together. A product of fewer rows packs the whole
+/// right matrix for these rows only.
 inline constexpr std::size_t kRowsPacked = 240;
 
 constexpr std::size_t divide_up(std::size_t value, std::size_t by) {
   return (value + by - 1) / by;
 }
 
-/// Uninitialised memory that begins where a cache line does.
+/// Uninitialised memory that is aligned to a cache line.
 template <class Real>
 class Buffer {
  public:
@@ -35,13 +35,13 @@ class Buffer {
   std::unique_ptr<Real, Free> values_;
 };
 
-/// A right matrix as kernels read it, for many products with it.
+/// A right matrix packed for the kernels, for several products with it.
 template <class Real>
 class PackedRight {
  public:
   PackedRight(const ProductKernels<Real>& kernels, const MatrixView<Real>& b, ThreadPool& pool);
 
-  /// The panels from this one on, of kDepth elements along k from `k` on, or as many as there are.
+  /// The panels from `panel` on, with up to kDepth elements along k from `k` on.
   const Real* panels(std::size_t panel, std::size_t k) const;
 
  private:

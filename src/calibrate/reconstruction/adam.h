@@ -1,4 +1,4 @@
-// Kingma and Ba, "Adam: A Method for Stochastic Optimization", arXiv:1412.6980.
+// The optimizer Adam: Kingma and Ba, "Adam: A Method for Stochastic Optimization", arXiv:1412.6980.
 #pragma once
 
 #include <cstddef>
@@ -14,8 +14,8 @@ class Adam {
  public:
   Adam(std::span<float> values, std::span<const float> gradient);
 
-  /// Moves every value by about `rate`, against the gradient, times the value itself where it is
-  /// `relative`.
+  /// Moves every value against its gradient by about `rate`, or, if `relative`, by about `rate`
+  /// times the value.
   void step(float rate, bool relative, ThreadPool& pool);
 
  private:
@@ -23,7 +23,7 @@ class Adam {
   std::span<const float> gradient_;
   std::vector<float> first_;  // running means of the gradient and of its square
   std::vector<float> second_;
-  float first_rest_ = 1.0F;  // of the running means' weights: what is not there yet
+  float first_rest_ = 1.0F;  // 1 minus the sum of the running mean's weights so far
   float second_rest_ = 1.0F;
 };
 

@@ -1,8 +1,8 @@
-// The forward pass of the simulated engine (an Ops of model/forward.h) that remembers what it does,
-// and so can go back from the gradient of a loss to those of weights, biases, LayerNorms' affines
-// and quantizers' scales. Rounding is taken for the identity within a quantizer's range
-// (straight-through; Bengio et al., arXiv:1308.3432), and a scale's gradient is that of Esser et
-// al., "Learned Step Size Quantization", arXiv:1902.08153.
+// The forward pass of the simulated engine (an Ops of model/forward.h) that records its operations,
+// and can then compute the gradients of a loss with respect to weights, biases, LayerNorms' affines
+// and quantizers' scales (backpropagation). Rounding is treated as the identity within a
+// quantizer's range (straight-through; Bengio et al., arXiv:1308.3432), and a scale's gradient is
+// that of Esser et al., "Learned Step Size Quantization", arXiv:1902.08153.
 #pragma once
 
 #include <cstddef>
@@ -20,30 +20,31 @@
 
 namespace bitlog2::calibration {
 
-/// Gradients of a loss, summed up over passes, by the names of what they are of.
+/// Gradients of a loss, summed over passes, by the names of layers.
 struct Gradients {
   struct OfLinear {
     std::vector<float> weight;  ///< [out, in]
     std::vector<float> bias;    ///< [out]
-    float output_square = 0;    ///< the largest mean square of its outputs in a pass
+    float output_square = 0;    ///< the largest mean square of the layer's outputs in a pass
   };
   struct OfNorm {
     std::vector<float> gamma;
     std::vector<float> beta;
   };
 
-  /// Zeros, for all that `quantized` has.
+  /// Zeros for all layers and quantizers of `quantized`.
   explicit Gradients(QuantizedModel& quantized);
 
   void set_to_zero();
 
   std::map<std::string, OfLinear> linear;
   std::map<std::string, OfNorm> norms;
-  /// Of every scale but of weights and attention maps, times it.
+  /// For every scale, except of weights and attention maps: the gradient times the scale.
   std::map<QuantizerKey, std::vector<float>> scales;
 };
 
-/// A tensor on the way and the gradient with respect to it, empty where none has come yet.
+/// A tensor of the forward pass and the gradient with respect to it; empty as long as there is
+/// none.
 struct Variable {
   explicit Variable(simulate::Tensor x) : value(std::move(x)) {}
 
@@ -58,7 +59,7 @@ class GradientOps {
  public:
   using Tensor = std::shared_ptr<Variable>;
 
-  /// Sees the residual stream behind a block, and may add to its gradient.
+  /// Called with the residual stream behind a block; may add to its gradient.
   using BlockLoss = std::function<void(std::size_t block, Variable& stream)>;
 
   /// `images` [batch, 3, S, S], normalised. The weights of the model that goes forward are
@@ -84,21 +85,23 @@ class GradientOps {
   Tensor first_and_mean(std::size_t first, const Tensor& x);
   void end_block(const Block& block, const Tensor& x);
 
-  /// Adds to the gradients what follows from those of the variables, and forgets the pass.
+  /// Propagates the gradients of the variables back, adds to `gradients`, and drops the recorded
+  /// pass.
   void go_back();
 
  private:
   using FloatTensor = simulate::Tensor;
 
-  /// `back` is called with y's gradient, if any came.
+  /// `back` is called with the gradient of the result y, if it has one.
   Tensor remember(FloatTensor value, std::function<void(FloatTensor&)> back);
 
-  /// Rows of y's gradient go where `value` took them from; its rows are copies of x's.
+  /// For a `value` whose rows are copies of rows of x: adds each row's gradient to its source row.
   Tensor remember_rows(const Tensor& x, FloatTensor value, std::vector<std::size_t> sources);
 
   Tensor apply(const Linear& layer, const Tensor& x, bool wants_input_gradient);
 
-  /// gradient <- that before the quantizer of `key`, if there is one.
+  /// Replaces the gradient behind the quantizer of `key`, if there is one, by the gradient before
+  /// it.
   void unquantize(const QuantizerKey& key, std::size_t channels, const FloatTensor& x,
                   const FloatTensor& quantized, FloatTensor& gradient);
 

@@ -1,4 +1,4 @@
-// What reconstruction changes of a quantized model, and how far in a step.
+// The parameters that reconstruction changes, and the size of their steps.
 #pragma once
 
 #include <list>
@@ -13,22 +13,23 @@
 
 namespace bitlog2::calibration {
 
-/// Learns codes and scales of weights, biases, LayerNorms' affines, and the scales of activations,
-/// but those of the patch embedding, whose codes may be the pixels themselves.
+/// Learns codes and scales of weights, biases, LayerNorms' affines, and scales of activations,
+/// except that of the patch embedding's input, whose codes may be the pixels themselves.
 class Learner {
  public:
-  /// `quantized` is kept by reference; from now on its model's weights are what their quantizers
-  /// make of them.
+  /// `quantized` is kept by reference; from now on its model's weights are rounded by their
+  /// quantizers.
   Learner(QuantizedModel& quantized, ThreadPool& pool);
 
-  /// Where the passes of a step add what they find.
+  /// The passes of a step add their gradients here.
   Gradients& gradients() { return gradients_; }
 
-  /// Moves everything against its gradient, `share` of the largest step, and begins a new one.
+  /// Moves all parameters against their gradients, by `share` of the largest step, and sets the
+  /// gradients to zero.
   void step(float share);
 
  private:
-  /// The weights of a layer as they are learned: in steps of their scales, not yet whole.
+  /// The weights of a layer as they are learned: in units of their scales, before rounding.
   struct Weights {
     Linear* layer;
     Affine* quantizer;
@@ -41,8 +42,9 @@ class Learner {
   struct Learned {
     Adam adam;
     float rate;
-    bool relative;                               // to the values themselves
-    const Gradients::OfLinear* layer = nullptr;  // to whose outputs it is relative, if any
+    bool relative;  // to the values themselves
+    const Gradients::OfLinear* layer =
+        nullptr;  // the layer to whose outputs the rate is relative, if any
   };
 
   void add_weights(Linear& layer, Affine& quantizer);

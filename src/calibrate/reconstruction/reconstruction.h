@@ -1,6 +1,6 @@
-// The end of calibration that takes minutes: the quantized network learns what the float one does,
-// by gradients, without labels. All layers learn at once, each block's error in the residual stream
-// counting as the error of the logits does; so no layer goes after what later ones cannot read.
+// Reconstruction, the last part of calibration, which takes minutes: the quantized network learns
+// by gradients, without labels, to compute what the float network computes. All layers learn at
+// once. The loss is the error of the logits and that of the residual stream behind each block.
 #pragma once
 
 #include <cstddef>
@@ -13,14 +13,14 @@
 
 namespace bitlog2::calibration {
 
-/// Called several times a step: steps done.
+/// Called several times per step with the number of steps done.
 using ReconstructionProgress = std::function<void(std::size_t done)>;
 
 /// Brings the logits and the residual stream of `quantized` closer to those of `exact`, which is in
-/// the same coordinates, in `steps` steps on `crops`, mirrored or not, at least one. Where there
-/// are many, some are kept back, and the result is what was best on them, `quantized` itself if
-/// nothing was better. What is learned: see Learner. Results depend neither on the number of
-/// threads nor on the machine.
+/// the same coordinates, in `steps` steps on `crops`, at least one, and their mirror images. If
+/// there are 64 or more crops, some are held out, and the result is the state with the lowest loss
+/// on them, which may be `quantized` itself. Learner lists the parameters that are learned. Results
+/// depend neither on the number of threads nor on the machine.
 void reconstruct(QuantizedModel& quantized, const Model& exact, std::span<const RgbImage> crops,
                  std::size_t steps, ThreadPool& pool, const ReconstructionProgress& progress);
 

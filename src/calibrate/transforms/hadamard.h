@@ -1,12 +1,12 @@
-// Orthogonal matrices that spread what stands in one channel over all.
+// Orthogonal matrices that spread the values of one channel over all channels.
 #pragma once
 
 #include "calibrate/matrix.h"
 
 namespace bitlog2::calibration {
 
-/// A symmetric orthogonal matrix with entries of one magnitude, or nearly, and a constant first
-/// column: Hadamard's for powers of two, else Hartley's.
+/// A symmetric orthogonal matrix with a constant first column: Hadamard's for powers of two, whose
+/// entries have one magnitude, else Hartley's.
 Matrix hadamard(Eigen::Index size);
 
 /// A randomized Hadamard (or Hartley) rotation: a symmetric orthogonal [n, n] matrix Q with

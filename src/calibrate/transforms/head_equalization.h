@@ -2,9 +2,9 @@
 // network's function as it is and makes its tensors easier to quantize.
 //
 // Scores are q k^T: for any invertible G, q G and k G^-T give the same. The context is A v, and
-// proj's part for the head W: v G and W G^-T give the same. So each head has two matrices to
-// choose, which cost nothing at run time, since they go into the weights of qkv and proj.
-// What quantization with 2^b codes per channel adds to the scores is proportional to
+// proj's part for the head W: v G and W G^-T give the same. So two matrices can be chosen for each
+// head. They cost nothing at run time, since they go into the weights of qkv and proj. The error
+// that quantization with 2^b codes per channel adds to the scores is proportional to
 //   sum_i (G^T A G)_ii (G^-1 B G^-T)_ii,       A, B the second moments of q and k
 // (to the context's projection alike, with A of v and the context, and B = W^T W), which is
 // lowest, by Cauchy and Schwarz, at the square of the nuclear norm of A^(1/2) B^(1/2) over the
@@ -33,13 +33,14 @@ namespace bitlog2::calibration {
 /// G as above, [n, n], for positive semidefinite A and B.
 Matrix balancing_basis(const Matrix& a, const Matrix& b);
 
-/// What equalizing one attention's heads depends on, summed up on values that come in parts.
+/// The moments on which the equalization of one attention's heads depends, summed over values that
+/// come in parts.
 class HeadMoments {
  public:
   explicit HeadMoments(const Attention& attn);
 
-  /// `qkv` [rows, 3C] is the float network's output of qkv, `context` [rows, C] what its attention
-  /// makes of it.
+  /// `qkv` [rows, 3C] is the float network's output of qkv, `context` [rows, C] the output of its
+  /// attention.
   void add(std::span<const float> qkv, std::span<const float> context, ThreadPool& pool);
 
   /// Of one head; the order of kinds is theirs.
@@ -55,8 +56,8 @@ class HeadMoments {
 /// Rewrites qkv and proj of `attn` in balanced bases.
 void equalize_heads(Attention& attn, const HeadMoments& moments);
 
-/// Rewrites every attention of the blocks of `model`, for the float network's values on the images:
-/// the same function of an image. Calls `work_on` now and then.
+/// Rewrites every attention of the blocks of `model`, with moments of the float network on the
+/// images. The model's function stays the same. Calls `work_on` now and then.
 void equalize_heads(Model& model, const Images& images, ThreadPool& pool,
                     const std::function<void()>& work_on);
 

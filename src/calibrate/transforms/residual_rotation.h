@@ -1,6 +1,6 @@
 // Rotation of the residual stream by a randomized Hadamard (or Hartley) matrix, as in QuaRot
-// (Ashkboos et al. 2024) and SpinQuant (Liu et al. 2024): the network's function stays, and what
-// reads the stream is easier to quantize.
+// (Ashkboos et al. 2024) and SpinQuant (Liu et al. 2024): the network's function stays the same,
+// and the inputs of the layers that read the stream are easier to quantize.
 //
 // In a trained network some channels carry far more than others, and their values have long
 // tails. An orthogonal Q spreads them: every channel of x Q is a sum over all channels of x,
@@ -15,7 +15,7 @@
 namespace bitlog2::calibration {
 
 /// Rewrites `model` with a rotated residual stream. The stream of Swin's first stage stays as it
-/// is: it begins with the output of a LayerNorm, whose affine nothing absorbs.
+/// is: it begins with the output of a LayerNorm whose affine no other layer can absorb.
 void rotate_residual_stream(Model& model);
 
 }  // namespace bitlog2::calibration
