@@ -19,9 +19,9 @@ struct CArray {
 void check_c_array(const CArray& array);
 
 /// Writes the quantized file `quantized` as a constant array, aligned as bitlog2_open wants it, and
-/// a header that declares it and says its size, the image's side, how many logits there are, and
-/// how large an arena one thread needs. Returns the file's size in bytes. Throws Error if the file
-/// is no quantized file, or one cannot be written.
+/// a header that declares it, with its size, the image's side, the number of logits, and the size
+/// of the arena for one thread. Returns the file's size in bytes. Throws Error if the file is no
+/// quantized file, or one cannot be written.
 std::size_t write_c_array(const std::filesystem::path& quantized, const CArray& array);
 
 }  // namespace bitlog2::cli

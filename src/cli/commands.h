@@ -1,4 +1,4 @@
-// The subcommands of `bitlog2`: each declares its options and what to run.
+// The subcommands of `bitlog2`: each declares its options and sets the function to run.
 #pragma once
 
 #include <CLI/App.hpp>
@@ -6,8 +6,8 @@
 
 namespace bitlog2::cli {
 
-/// Adds a subcommand to `app`; when it is chosen, `run` becomes what it does. What `run`
-/// returns is the exit code.
+/// Each adds a subcommand to `app`. When the subcommand is chosen, it sets `run` to its work; `run`
+/// returns the exit code.
 void add_eval(CLI::App& app, std::function<int()>& run);
 void add_quantize(CLI::App& app, std::function<int()>& run);
 void add_predict(CLI::App& app, std::function<int()>& run);

@@ -13,7 +13,7 @@
 namespace bitlog2::cli {
 
 /// Distances of the integer, the simulated and the float32 engine, by layer, in order of execution.
-/// What it is made of must outlive it; `model` is in the recipe's coordinates
+/// Its arguments must outlive it; `model` is in the recipe's coordinates
 /// (in_recipe_coordinates).
 class Comparison {
  public:

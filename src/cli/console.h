@@ -1,5 +1,6 @@
-// What the programs write. Results go to stdout, and a result that cannot be written is an error.
-// Everything else goes to stderr, and is lost without a word where stderr cannot be written to.
+// The output of the programs. Results go to stdout, and a result that cannot be written is an
+// error. Everything else goes to stderr; if stderr cannot be written to, it is lost without an
+// error.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
@@ -8,8 +9,8 @@
 
 namespace bitlog2::cli {
 
-/// Opens those of stdin, stdout and stderr that the caller has closed, so that no file of the
-/// program gets their numbers. Reading or writing them fails.
+/// Opens stdin, stdout and stderr where the caller has closed them, so that no file of the program
+/// gets their numbers. Reading or writing them then fails.
 void occupy_standard_streams();
 
 /// `text` without control characters: they are escaped as \n, \t or \x1b. Other bytes stay as they

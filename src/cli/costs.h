@@ -1,4 +1,4 @@
-// What the operations of a network cost.
+// The costs of a network's operations.
 #pragma once
 
 #include <atomic>
@@ -8,7 +8,8 @@
 
 namespace bitlog2::cli {
 
-/// The operations of a network, the best time of each over the runs of `seconds`, one at least.
+/// The operations of a network with their best times over several runs that take `seconds`, at
+/// least one run.
 std::vector<OperationCost> best_costs(const IntegerEngine& engine, const RgbImage& crop,
                                       double seconds, const std::atomic<bool>& stop);
 

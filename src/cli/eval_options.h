@@ -1,4 +1,4 @@
-// What `bitlog2 eval` was asked for.
+// The options of `bitlog2 eval`.
 #pragma once
 
 #include <CLI/App.hpp>

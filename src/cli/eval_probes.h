@@ -1,4 +1,4 @@
-// Accuracy of an encoder, by what can be told of classes from its embeddings.
+// Accuracy of an encoder, by probes on its embeddings.
 #pragma once
 
 #include <atomic>
@@ -15,10 +15,10 @@
 
 namespace bitlog2::cli {
 
-/// What `options` ask for.
+/// The probes that `options` ask for.
 ProbeRequest probe_request(const EvalOptions& options);
 
-/// What one probe came to.
+/// The result of one probe.
 struct Probed {
   ProbeInfo probe;
   Evaluation evaluation;

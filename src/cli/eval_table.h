@@ -9,7 +9,7 @@
 
 namespace bitlog2::cli {
 
-/// How the classes of an encoder's images were found.
+/// The probe that found the classes of an encoder's images.
 struct ProbeInfo {
   std::string name;                 ///< "knn 20" or "linear"; empty: the model has classes
   std::size_t neighbours = 0;       ///< of knn

@@ -10,11 +10,11 @@ namespace bitlog2::cli {
 /// Text as HTML shows it.
 std::string for_html(std::string_view text);
 
-/// JSON within a script's element, which nothing in it may end. Bytes that are no UTF-8 become
-/// U+FFFD.
+/// JSON for the inside of a script element, escaped so that nothing in it ends the element. Bytes
+/// that are no UTF-8 become U+FFFD.
 std::string for_script(const nlohmann::ordered_json& value);
 
-/// The page with `text` in the place of every `mark`.
+/// The page with every `mark` replaced by `text`.
 std::string replaced(std::string_view page, std::string_view mark, std::string_view text);
 
 }  // namespace bitlog2::cli

@@ -12,8 +12,8 @@
 
 namespace bitlog2::cli {
 
-/// Files, and those in folders, as they were named; notes on folders are told. A folder that cannot
-/// be listed or is empty stands for itself: reading it says what is wrong.
+/// The files that the arguments name, directly or as a folder; notes on folders go to stderr. A
+/// folder that cannot be listed or is empty is returned itself, and reading it gives the error.
 std::vector<std::string> images_named(const std::vector<std::string>& arguments);
 
 /// The image at `path`, a file or a stream, as a model takes it. Throws Error naming it, also when
@@ -21,11 +21,11 @@ std::vector<std::string> images_named(const std::vector<std::string>& arguments)
 RgbImage read_crop(const std::string& path, const Preprocessing& preprocessing,
                    const std::atomic<bool>& stop);
 
-/// Tells how many values of the residual stream were cut off, if any.
+/// Says on stderr how many values were cut off (Engine::saturations), if any.
 void tell_saturations(const std::string& name, const Engine& engine);
 
-/// What a command reads that is given images and a quantized file or, where that is empty, a
-/// checkpoint.
+/// The files that a command reads which is given images and a quantized file or, where that is
+/// empty, a checkpoint.
 std::vector<std::filesystem::path> files_read(const std::vector<std::string>& images,
                                               const std::string& quantized,
                                               const ModelSource& source);

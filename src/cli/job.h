@@ -1,5 +1,5 @@
-// What the subcommands share: finding a model and its weights, opening a dataset,
-// calibrating and evaluating with progress on the terminal.
+// Shared by the subcommands: finding a model and its weights, opening a dataset, calibrating and
+// evaluating with progress on the terminal.
 #pragma once
 
 #include <atomic>
@@ -19,7 +19,7 @@
 
 namespace bitlog2::cli {
 
-/// What calibration needs besides a model.
+/// The options of calibration.
 struct CalibrationOptions {
   std::string dataset;
   std::string class_map;
@@ -36,33 +36,33 @@ struct CalibrationOptions {
 std::vector<std::filesystem::path> files_read(const ModelSource& source,
                                               const CalibrationOptions& options);
 
-/// load_model, whose notes are told on stderr.
+/// load_model, with its notes on stderr.
 LoadedModel load_and_tell(const ModelSource& source);
 
-/// load_and_tell of a model as an encoder whose embedding is pooled so; empty: by the model itself.
+/// load_and_tell of a model as an encoder with this pooling; empty: the model's own.
 LoadedModel load_encoder(const ModelSource& source, const std::string& pool);
 
 /// load_encoder, or load_and_tell where no pooling is asked for.
 LoadedModel load_pooled(const ModelSource& source, const std::string& pool);
 
-/// Throws Error that says what to do with an encoder if a model of this config is one; `what` names
+/// Throws Error, which says what to do instead, if this config is that of an encoder; `what` names
 /// the model.
 void require_classes(const ModelConfig& config, const std::string& what);
 
-/// Throws Error that says how to make one if the quantized file `path` of this config is no
+/// Throws Error, which says how to make one, if the quantized file `path` with this config is no
 /// encoder.
 void require_embeddings(const ModelConfig& config, const std::string& path);
 
-/// Throws Error unless either a quantized file was given to `command` or a checkpoint.
+/// Throws Error unless `command` was given either a quantized file or a checkpoint.
 void check_model_choice(const std::string& command, const std::string& quantized,
                         const ModelSource& source);
 
 /// Decoded and cropped calibration images. An image that cannot be read is named on stderr and
-/// replaced, or fatal if `strict`: a smaller batch would be another calibration.
+/// replaced by another, so that the number of images stays the same; if `strict`, it is an error.
 CalibrationImages calibration_batch(const DatasetSplits& splits, const Preprocessing& preprocessing,
                                     ThreadPool& pool, bool strict);
 
-/// Says on stderr what is to be known of a model or a dataset.
+/// Writes notes on a model or a dataset to stderr.
 void tell_notes(const std::vector<std::string>& notes);
 
 /// A dataset, opened and ready for a model.
@@ -71,8 +71,8 @@ struct PreparedData {
   CalibrationImages calibration;
 };
 
-/// Opens the dataset for a model of this config and these classes, unless there is none, and the
-/// folder of calibration images, if there is one. An encoder needs no labels.
+/// Opens the dataset, if one was given, for a model of this config and these classes, and the
+/// folder of calibration images, if one was given. An encoder needs no labels.
 DatasetSplits open_splits(const ModelConfig& config, const std::vector<std::string>& class_names,
                           const CalibrationOptions& options);
 
@@ -99,7 +99,7 @@ Evaluation evaluate_with_progress(const std::string& what, const Engine& engine,
 /// Names the images that could not be read on stderr. Throws Error if no image was read.
 void tell_skipped(const Evaluation& evaluation);
 
-/// The number of threads to use: `asked`, or all of the machine's for 0.
+/// The number of threads to use: `asked`, or for 0 the number of the machine's processors.
 std::size_t thread_count(std::size_t asked);
 
 }  // namespace bitlog2::cli

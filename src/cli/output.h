@@ -8,7 +8,7 @@
 
 namespace bitlog2::cli {
 
-/// Where `--json` and its like write to when they are given no file.
+/// The path that stands for stdout, where `--json` writes without a file.
 inline constexpr const char* kStandardOutput = "-";
 
 /// A file that the user asked a command to write, by an option.
@@ -22,11 +22,11 @@ struct Output {
 
 /// Throws Error unless every one of `outputs` can be written without harm: it has a name, its
 /// folder can be written to, it is no read-only or special file, and it is neither one of `inputs`,
-/// nor a file in a folder among them, nor another output. Asked before long work, not after.
+/// nor a file in a folder among them, nor another output. Called before long work starts.
 void check_outputs(const std::vector<Output>& outputs,
                    const std::vector<std::filesystem::path>& inputs);
 
-/// Writes `document` where `output` says, if anywhere. Throws Error.
+/// Writes `document` to `output`, if it was asked for. Throws Error if that fails.
 void write_json(const Output& output, const nlohmann::ordered_json& document);
 
 }  // namespace bitlog2::cli

@@ -1,5 +1,5 @@
-// What both programs do around their work: they read the command line, turn what goes wrong into
-// one line on stderr, and choose the exit code.
+// The frame of both programs: reads the command line, turns errors into one line on stderr, and
+// chooses the exit code.
 #pragma once
 
 #include <functional>

@@ -1,4 +1,4 @@
-// A line on the terminal that says how far long work is and when it will be done.
+// A line on the terminal with the progress of long work and the time that is left.
 #pragma once
 
 #include <chrono>
@@ -7,7 +7,7 @@
 
 namespace bitlog2::cli {
 
-/// Writes to stderr, and only if that is a terminal; the line goes when the object does.
+/// Writes to stderr, only if that is a terminal. The destructor removes the line.
 class Progress {
  public:
   explicit Progress(std::string what);

@@ -7,8 +7,8 @@
 
 namespace bitlog2::cli {
 
-/// The files of a page in a folder: index.html, which needs no other, and what a page of one's own
-/// is made with.
+/// The files of a page in a folder: index.html, which needs no other file, and the files for pages
+/// of one's own.
 std::vector<std::filesystem::path> web_page_files(const std::filesystem::path& folder);
 
 /// Writes the page of the quantized file `quantized` to `folder`, which is made if it is not there.

@@ -13,8 +13,9 @@ using Objective = std::function<double(std::span<const double> at, std::span<dou
 
 struct MinimizeOptions {
   std::size_t max_iterations = 300;
-  double tolerance = 1e-6;          ///< of the gradient's largest element
-  std::function<bool()> stop = {};  ///< asked in every iteration; may be empty
+  double tolerance = 1e-6;  ///< for the magnitude of the gradient's largest element
+  std::function<bool()> stop =
+      {};  ///< called in every iteration; true ends the search; may be empty
 };
 
 /// Moves `point` to a minimum. Returns whether the gradient is within the tolerance there.

@@ -1,5 +1,5 @@
-// A quantized file as a whole (docs/format.md): its metadata, written and read here and nowhere
-// else, and whether metadata and program agree.
+// A quantized file as a whole (docs/format.md): writes and reads its metadata, which no other code
+// does, and checks that metadata and program agree.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,7 @@
 
 namespace bitlog2::integer {
 
-/// The metadata of a file: what `info` says, and one name for each operation of its program.
+/// The metadata of a file: `info`, and one name for each operation of its program.
 std::map<std::string, std::string> file_metadata(const QuantizedFileInfo& info,
                                                  const std::vector<std::string>& layers);
 
@@ -25,7 +25,7 @@ struct QuantizedFile {
 };
 
 /// Opens a file that lies in memory. `name` is for messages. Throws Error if it is damaged, of
-/// another version, no quantized file, or contradicts itself.
+/// another version, no quantized file, or if its metadata contradicts its program.
 QuantizedFile open_quantized_file(std::span<const std::byte> bytes, const std::string& name);
 
 }  // namespace bitlog2::integer

@@ -7,8 +7,8 @@
 
 namespace bitlog2::integer {
 
-/// `isa` is one of available_isas(); empty: what the environment's BITLOG2_ISA says, else the
-/// fastest. Throws Error listing the choices.
+/// `isa` is one of available_isas(); empty: the environment variable BITLOG2_ISA, else the fastest.
+/// Throws Error listing the choices.
 const runtime::Kernels& choose_kernels(std::string isa);
 
 }  // namespace bitlog2::integer

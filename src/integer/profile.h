@@ -1,4 +1,4 @@
-// What every operation of a run costs.
+// The cost of every operation of a run.
 #pragma once
 
 #include <chrono>
@@ -11,14 +11,14 @@
 
 namespace bitlog2::integer {
 
-/// Takes the time of the operations of one run on one thread.
+/// Measures the time of each operation of one run on one thread.
 class Profiler {
  public:
   /// `layers` has one name for each operation and must outlive this. Time starts now.
   explicit Profiler(const std::vector<std::string>& layers)
       : layers_(layers), last_(Clock::now()) {}
 
-  /// What the run must call; valid as long as this is.
+  /// The observer for the run; valid as long as this object.
   runtime::Observer observer();
 
   const std::vector<OperationCost>& costs() const { return costs_; }

@@ -15,14 +15,13 @@ namespace bitlog2::integer {
 
 class ProgramBuilder {
  public:
-  /// Each adds a tensor and returns its handle, which stands in an Op where the tensor's
-  /// offset will be.
+  /// Adds a tensor and returns its handle, which an Op holds in place of the tensor's offset.
   std::uint32_t add(const std::string& name, std::span<const std::int32_t> values);
   std::uint32_t add(const std::string& name, std::span<const std::int16_t> values);
   std::uint32_t add(const std::string& name, std::span<const std::uint8_t> values);
   std::uint32_t add_heads(const std::string& name, std::span<const runtime::HeadRecord> heads);
 
-  /// Codes [rows, columns] of `bits` bits: two to a byte up to 4 bits, every row starting at a
+  /// Adds codes [rows, columns] of `bits` bits: up to 4 bits, two in a byte. Every row starts at a
   /// byte.
   std::uint32_t add_codes(const std::string& name, std::span<const std::uint8_t> codes,
                           std::size_t rows, std::size_t columns, int bits);

@@ -1,5 +1,5 @@
-// The kernel's services for the bare program, by name, without a C library. Only Linux on
-// riscv64 and x86-64. Must never use a floating-point type or anything that is linked.
+// System calls of Linux for the bare program, without a C library. Only for riscv64 and x86-64.
+// Must never use a floating-point type or a library function.
 #pragma once
 
 #include <cstddef>

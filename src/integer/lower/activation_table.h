@@ -12,18 +12,18 @@
 namespace bitlog2::integer {
 
 struct ActivationTable {
-  double low = 0;       ///< the first entry's argument; below it the code stays
-  double interval = 1;  ///< between two entries' arguments; beyond the last the code stays, too
+  double low = 0;       ///< the first entry's argument; smaller arguments have its code
+  double interval = 1;  ///< between two entries' arguments; larger ones than the last have its code
   std::vector<std::uint8_t> codes;
 };
 
-/// The table reaches every code of `output` that the function reaches.
+/// The table contains every code of `output` that the function can give.
 ActivationTable activation_table(Activation function, const ActivationCodes& output);
 
 /// The function's name in messages, "GELU".
 std::string_view display_name(Activation function);
 
-/// What follows a layer's name in that of its table's tensor, ".gelu_table".
+/// The end of the name of the table's tensor, behind the layer's name: ".gelu_table".
 std::string_view table_suffix(Activation function);
 
 }  // namespace bitlog2::integer

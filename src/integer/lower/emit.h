@@ -1,6 +1,6 @@
-// Writes a program's operations: for a layer of the model, the record and the tensors with
-// which the runtime computes it (docs/integer-inference.md has the equations). Which operation
-// comes when, and what its output must become, is for its caller to say (ops.h).
+// Writes a program's operations: for a layer of the model, the record and the tensors with which
+// the runtime computes it (docs/integer-inference.md has the equations). The caller (ops.h) decides
+// the order of operations and the form of their outputs.
 #pragma once
 
 #include <cstddef>
@@ -17,7 +17,7 @@
 
 namespace bitlog2::integer {
 
-/// A field of an operation.
+/// A size as a field of an operation.
 constexpr std::uint32_t word(std::size_t size) {
   return static_cast<std::uint32_t>(size);
 }
@@ -28,14 +28,16 @@ constexpr std::uint32_t word(runtime::Buffer buffer) {
 /// The largest side of a square of at most `tokens` tokens.
 std::size_t side_of_square(std::size_t tokens);
 
-/// Whether tokens attend within windows of a square of tokens. A bias alone does not say so.
+/// Whether tokens attend within windows of a square of tokens. A relative position bias alone is no
+/// sign of windows.
 bool has_windows(const Attention& attention);
 
 /// A LayerNorm over `rows` tokens of the residual stream.
 struct NormStep {
   const LayerNorm* norm = nullptr;
   std::size_t rows = 0;
-  std::size_t merge_grid = 0;  ///< tokens per side, of which 2x2 become a row; 0: none do
+  std::size_t merge_grid =
+      0;  ///< tokens per side of a square, of which 2x2 are merged to one row; 0: no merging
 };
 
 /// A linear layer over `rows` tokens, which are codes in `source`.
@@ -53,8 +55,8 @@ struct AttentionStep {
   std::size_t rows = 0;
 };
 
-/// The mean over grid x grid tokens behind the first `prefix` ones: one row, or two of which the
-/// other, before it, is the first token.
+/// The mean over grid x grid tokens behind the first `prefix` tokens: one row; or two rows, the
+/// first token and the mean.
 struct MeanStep {
   std::size_t prefix = 0;
   std::size_t grid = 0;
@@ -62,7 +64,7 @@ struct MeanStep {
   std::size_t rows = 1;
 };
 
-/// What a layer's real output y becomes: the integer y * scale + offset.
+/// The integer form of a layer's real output y: y * scale + offset.
 struct OutputForm {
   double scale = 1;
   double offset = 0;
@@ -73,15 +75,15 @@ class Emitter {
   Emitter(const QuantizedModel& quantized, ProgramBuilder& program)
       : model_(quantized.model), quantizers_(quantized.quantizers), program_(program) {}
 
-  /// The codes that a layer expects.
+  /// The codes of a layer's input.
   ActivationCodes input_codes(const Linear& layer) const;
 
-  /// Pixels to the residual stream. `positions` [rows, out] are added to it; empty: nothing is.
-  /// The first `prefix` rows are their positions alone.
+  /// Pixels to the residual stream. `positions` [rows, out], if not empty, are added. The first
+  /// `prefix` rows are only their positions.
   void embed(const Linear& projection, std::size_t rows, std::span<const double> positions,
              std::size_t prefix);
 
-  /// The residual stream, normalised, to codes_a or to the residual stream itself.
+  /// LayerNorm of the residual stream, to codes_a or to the residual stream itself.
   void norm_to_codes(const NormStep& step, const ActivationCodes& output);
   void norm_to_residual(const NormStep& step);
 
@@ -91,14 +93,15 @@ class Emitter {
   /// q, k and v to codes_b, each as codes of its own quantizer.
   void qkv(const LinearStep& step, const Attention& attention);
 
-  /// A layer and an activation function behind it to codes_b.
+  /// A layer and the activation function behind it, to codes_b.
   void linear_and_activation(const LinearStep& step, Activation function,
                              const ActivationCodes& output);
 
   /// q, k and v in codes_b to contexts in codes_a.
   void attention(const AttentionStep& step, const ActivationCodes& output);
 
-  /// The residual stream's mean to codes_a, or one row of it to the residual stream itself.
+  /// The mean of the residual stream, to codes_a or, if it is one row, to the residual stream
+  /// itself.
   void mean_to_codes(const MeanStep& step, const ActivationCodes& output);
   void mean_to_residual(const MeanStep& step);
 

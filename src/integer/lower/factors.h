@@ -12,10 +12,11 @@
 
 namespace bitlog2::integer {
 
-/// Refuses a number: `what` says which numbers of the layer, as in "its bias is".
+/// The Error for numbers that are too large; `what` says which ones of the layer, as in "its bias
+/// is".
 Error too_large(const std::string& layer, std::string_view what);
 
-/// `value` rounded, whose magnitude may be at most `limit`. Throws Error beyond it.
+/// `value`, rounded. Throws Error if its magnitude is above `limit`.
 std::int32_t to_bounded(double value, double limit, const std::string& layer,
                         std::string_view what);
 

@@ -1,10 +1,10 @@
-// The arithmetic with which the forward pass (model/forward.h) lowers a model: it computes
-// nothing and decides which operation of the runtime each layer becomes. What a layer must
-// write depends on who reads it, so every layer is held back until its reader is known.
+// The arithmetic with which the forward pass (model/forward.h) lowers a model: it computes nothing
+// and decides which operation of the runtime each layer becomes. What a layer must write depends on
+// the layer that reads it, so every layer is held back until its reader is known.
 //
-// The runtime has one residual stream and one value on its way from layer to layer. A model
-// that asks for anything else has no integer form: then a function here throws Error naming
-// the layers. Nothing that was computed may be dropped silently.
+// The runtime has one residual stream and one value on its way from layer to layer. A model that
+// needs more has no integer form: then a function here throws Error that names the layers. No
+// result of a layer may be dropped silently.
 #pragma once
 
 #include <cstddef>
@@ -45,7 +45,7 @@ class LoweringOps {
   Tensor join_tokens(const Tensor& x);
   Tensor first_and_mean(std::size_t first, const Tensor& x);
 
-  /// Of a ViT's last block only the first tokens are read.
+  /// Tokens of the last block that no later layer reads are not computed.
   static bool drops_unread_tokens() { return true; }
 
   /// Makes `logits`, which a linear layer has just given, the network's output.
@@ -81,11 +81,11 @@ class LoweringOps {
 
   const Model& model_;
   Emitter emitter_;
-  std::size_t tensors_ = 0;  // so many have been made; the last one's id
+  std::size_t tensors_ = 0;  // the number of tensors made so far; the id of the last one
   Pending pending_;
-  Tensor pending_tensor_;        // what is held back; if nothing is, no tensor
-  Tensor stream_;                // what the residual stream holds, or its first rows; none at first
-  std::size_t stream_rows_ = 0;  // of all that it holds
+  Tensor pending_tensor_;  // the output of what is held back; no tensor if nothing is
+  Tensor stream_;  // the content of the residual stream, or of its first rows; none at first
+  std::size_t stream_rows_ = 0;  // number of rows that it holds
 };
 
 }  // namespace bitlog2::integer
