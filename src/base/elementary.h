@@ -1,7 +1,8 @@
 // Elementary functions in double precision that give the same bits on every machine: they consist
 // of sums, products and quotients in a fixed order, and call none of the C library's functions that
-// differ between libraries or processors. Errors are below 4e-15 of the result, of 1 where that is
-// less.
+// differ between libraries or processors. Errors are below 4e-15: relative to the result for exp
+// and exp2, relative to the larger of 1 and the result for the logarithms, and absolute for the
+// others.
 #pragma once
 
 #include <cstddef>

@@ -11,7 +11,7 @@
 namespace bitlog2::integer {
 
 /// Calls `run(group, rank)` once on each thread of the pool, all at the same time, `rank` from
-/// 0 to group.size - 1. Returns when all have.
+/// 0 to group.size - 1. Returns when all calls have returned.
 void run_in_group(
     ThreadPool& pool,
     const std::function<void(const runtime::ThreadGroup& group, std::size_t rank)>& run);

@@ -1,6 +1,6 @@
-// IEEE 754 arithmetic of 64 bits, computed in integers, with the bits that hardware gives:
-// every operation rounds to nearest, ties to even. For the coefficients of the image resize,
-// which Pillow defines in such numbers, on machines without them. Inference does not use it.
+// IEEE 754 binary64 arithmetic computed in integers, with the same bits as hardware: every
+// operation rounds to nearest, ties to even. It is for the coefficients of the image resize, which
+// Pillow computes in binary64, on machines without floating point. Inference does not use it.
 //
 // There are no infinities, NaNs or subnormal numbers here: coefficients stay far from them.
 #pragma once
@@ -51,7 +51,8 @@ class Binary64 {
     const std::uint64_t upper_half =
         (x.mantissa_ >> 32) * (y.mantissa_ >> 32) + (middle >> 32) + (other >> 32);
     const std::uint64_t lower_half = other << 32 | (low & kLow);
-    // The product has 105 or 106 bits: 63 or 64 of them, and whether any are left.
+    // The product has 105 or 106 bits. The upper 63 or 64 are kept, and whether any lower bit is
+    // set.
     constexpr int kDropped = 42;
     return rounded(x.negative_ != y.negative_,
                    upper_half << (64 - kDropped) | lower_half >> kDropped,
@@ -72,7 +73,7 @@ class Binary64 {
 
   constexpr Binary64 magnitude() const { return is_negative() ? -*this : *this; }
 
-  /// Without its fraction. The magnitude must be below 2^63.
+  /// The number without its fraction. Its magnitude must be below 2^63.
   constexpr std::int64_t truncated() const {
     const std::uint64_t whole = exponent_ >= 0     ? mantissa_ << exponent_
                                 : exponent_ <= -64 ? 0
@@ -117,7 +118,8 @@ class Binary64 {
     const std::uint64_t smaller = down < 64 ? exact >> down : 0;
     const bool more = down >= 64 || smaller << down != exact;
     const bool same_sign = x.negative_ == y.negative_;
-    // What is subtracted is `smaller` and a part of one more.
+    // If bits of y were dropped, the difference is between larger - smaller - 1 and larger -
+    // smaller.
     const std::uint64_t total = same_sign ? larger + smaller : larger - smaller - (more ? 1 : 0);
     return rounded(x.negative_, total, x.exponent_ - kGuard, more);
   }

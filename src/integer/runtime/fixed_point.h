@@ -1,5 +1,6 @@
-// Fixed-point arithmetic: rounding shifts, the square root, powers of two, logarithms. All of
-// it exact in its definition, so that every machine computes the same bits.
+// Fixed-point arithmetic: rounding shifts, the square root, powers of two, logarithms. Every result
+// is defined exactly, so that every machine computes the same bits. docs/integer-inference.md has
+// the equations.
 #pragma once
 
 #include <array>
@@ -10,7 +11,7 @@
 
 namespace bitlog2::runtime {
 
-/// What open() and lowering have proven. Debug builds stop where it does not hold.
+/// A condition that open() and lowering have checked. Debug builds stop where it does not hold.
 constexpr void assert_proven([[maybe_unused]] bool holds) {
 #ifndef NDEBUG
   if (!holds) {
@@ -35,8 +36,8 @@ constexpr std::int64_t clamp(std::int64_t value, std::int64_t low, std::int64_t 
   return value < low ? low : value > high ? high : value;
 }
 
-/// (value * multiplier + offset) / 2^shift, rounded down: an offset of 2^(shift - 1) more rounds
-/// half up. |value| and |multiplier| are below 2^31, |offset| at most 2^62.
+/// (value * multiplier + offset) / 2^shift, rounded down. With 2^(shift - 1) added to the offset it
+/// is rounded half up. |value| and |multiplier| are below 2^31, |offset| at most 2^62.
 constexpr std::int64_t rescaled(std::int32_t value, std::int32_t multiplier, std::int64_t offset,
                                 unsigned shift) {
   const std::int64_t product = std::int64_t{value} * multiplier;
@@ -45,7 +46,7 @@ constexpr std::int64_t rescaled(std::int32_t value, std::int32_t multiplier, std
   return (product + offset) >> shift;
 }
 
-/// A bias as the offset of rescaled().
+/// The offset of rescaled() for a bias, with the half for rounding.
 constexpr std::int64_t rounding_offset(std::int32_t bias, unsigned bias_shift, unsigned shift) {
   return (std::int64_t{bias} << bias_shift) + (std::int64_t{1} << (shift - 1));
 }
@@ -87,14 +88,15 @@ constexpr std::uint32_t square_root_of_62_bits(std::uint64_t value) {
   return static_cast<std::uint32_t>(root);
 }
 
-/// A power of two between two entries of a table: a parabola through both.
+/// An entry of the table of powers of two. Between two entries, power_of_two() is a parabola
+/// through both.
 struct PowerEntry {
   std::uint32_t value;  // 2^(30 - i/32)
   std::uint32_t step;   // (value - the next entry's value) / 16, rounded to nearest
 };
 
-/// i in 0..31, from the five roots 2^(-1/2), 2^(-1/4), ... of which the product over the bits of
-/// i is 2^(-i/32).
+/// Entries i in 0..31. 2^(-i/32) is the product of those of the five roots 2^(-1/2), 2^(-1/4), ...
+/// that the bits of i select.
 constexpr std::array<PowerEntry, 32> make_power_table() {
   std::array<std::uint64_t, 5> roots = {};  // 2^(-2^k / 32) with 31 fraction bits
   std::uint64_t root = std::uint64_t{1} << 30;
@@ -121,8 +123,8 @@ inline constexpr std::array<PowerEntry, 32> kPowerTable = make_power_table();
 
 inline constexpr std::uint32_t kSag = 245;  // (ln 2 / 32)^2 / 2, 20 fraction bits
 
-/// 2^(30 - exponent / 2^16), 5e-7 relative: between entries a line, less the sag
-/// t (1 - t) (ln 2 / 32)^2 / 2 of the curve below it.
+/// 2^(30 - exponent / 2^16), with a relative error of 5e-7: the line between two entries, minus t
+/// (1 - t) (ln 2 / 32)^2 / 2, the distance of the curve below it (sag).
 constexpr std::uint32_t power_of_two(std::uint32_t exponent) {
   const std::uint32_t whole = exponent >> 16;
   if (whole > 30) {
@@ -136,8 +138,8 @@ constexpr std::uint32_t power_of_two(std::uint32_t exponent) {
   return (entry.value - line - sag) >> whole;
 }
 
-/// log2(value / 2^30) with 16 fraction bits, rounded down; value >= 2^30. One bit of the
-/// fraction a squaring.
+/// log2(value / 2^30) with 16 fraction bits, rounded down; value >= 2^30. Each squaring gives one
+/// bit of the fraction.
 constexpr std::int32_t log2_of_sum(std::uint64_t value) {
   const int position = bit_width(value) - 1;
   // The mantissa, in [1, 2), with 31 fraction bits.

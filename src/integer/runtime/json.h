@@ -1,6 +1,6 @@
 // JSON read byte by byte, without a heap or recursion. A string's text may itself be JSON: the
-// bytes of a string are a source for another reader. Reading stays inside the source, whatever it
-// holds.
+// bytes of a string are a source for another reader. Reading never leaves the source, whatever its
+// bytes are.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +9,7 @@
 
 namespace bitlog2::runtime {
 
-/// What a source of bytes gives behind its last byte.
+/// The value that a source of bytes returns behind its last byte.
 inline constexpr int kEnd = -1;
 
 /// Bytes one by one.
@@ -57,7 +57,7 @@ class StringBytes {
     return c == '\\' ? take_escape() : c;
   }
 
-  /// Takes what is left. Whether the string ended with its quote.
+  /// Takes the rest. Returns whether the string ended with its quote.
   bool close() {
     while (take() != kEnd) {
     }
@@ -153,7 +153,7 @@ constexpr bool is_space(int c) {
   return c == ' ' || c == '\n' || c == '\r' || c == '\t';
 }
 
-/// JSON text, value by value. A function that returns false leaves the reader somewhere.
+/// Reads JSON text, value by value. After a function has returned false, the position is undefined.
 template <class Source>
 class JsonReader {
  public:
@@ -165,7 +165,7 @@ class JsonReader {
     return c;
   }
 
-  /// Takes `c` and the spaces before it, if that is what comes.
+  /// Takes `c` and the spaces before it, if `c` is next.
   bool take_if(char c) {
     while (is_space(current_)) {
       take();
@@ -179,10 +179,10 @@ class JsonReader {
 
   bool skip_string() { return StringBytes(*this).close(); }  // its opening quote is taken
 
-  /// Takes a string. Whether it is `text`.
+  /// Takes a string. Returns whether it is `text`.
   bool take_string(const char* text) { return take_if('"') && is_string(text); }
 
-  /// Of any depth, without recursion.
+  /// Takes a value of any depth, without recursion.
   bool skip_value() {
     std::size_t depth = 0;
     do {
@@ -204,7 +204,7 @@ class JsonReader {
     return true;
   }
 
-  /// Goes to the value of `key` in the object that comes.
+  /// Goes to the value of `key` in the object that is next.
   bool find(const char* key) {
     if (!take_if('{')) {
       return false;
@@ -227,7 +227,7 @@ class JsonReader {
     return false;
   }
 
-  /// Goes to the element at `index` in the array that comes.
+  /// Goes to the element at `index` in the array that is next.
   bool find_element(std::size_t index) {
     if (!take_if('[')) {
       return false;

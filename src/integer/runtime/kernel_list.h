@@ -1,5 +1,6 @@
-// The kernels that a build of the runtime offers. hosted/ asks the CPU which of all tables it
-// can run; freestanding/ has the portable ones alone. A build links one of the two.
+// The kernels that a build of the runtime offers. hosted/ asks the CPU which of all tables it can
+// run; freestanding/ has the kernels that the build was compiled for and the portable ones. A build
+// links one of the two.
 #pragma once
 
 #include <cstddef>

@@ -1,6 +1,6 @@
-// What a program needs of a file's JSON part: class names and how images are prepared. Read in
-// place, without a heap. Nothing of it has been checked by open(): whatever the bytes are,
-// reading stays inside them, and what is malformed is as good as absent.
+// Reads the class names and the preprocessing from a file's JSON part, in place and without a heap.
+// open() has not checked that part: whatever the bytes are, reading stays inside them, and
+// malformed data counts as absent.
 #pragma once
 
 #include <cstddef>
@@ -29,8 +29,7 @@ struct ImagePreparation {
   std::int32_t std_millionths[3];
 };
 
-/// Returns false if there is no config, or one that says something else than numbers in range
-/// and known choices.
+/// Returns false if there is no config, or if it has numbers out of range or unknown choices.
 /// `image_size` is the header's.
 bool read_preparation(std::span<const std::byte> json, std::uint32_t image_size,
                       ImagePreparation& preparation);

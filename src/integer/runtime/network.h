@@ -23,7 +23,7 @@ enum class Status : int {
   damaged,      // the checksum differs
   bad_program,  // an operation contradicts the ones before it, or the file's size
   bad_number,   // a multiplier, shift, table or bias is out of range
-  too_large,    // sizes beyond what the runtime takes
+  too_large,    // sizes above the runtime's limits
   small_arena,
   wrong_size,    // of the image or of the logits
   stopped = 13,  // by Progress; bitlog2_runtime.h has statuses of its own before it
@@ -59,7 +59,7 @@ struct ThreadGroup {
 /// Bytes that run() needs for a group of that many threads, alignment included.
 std::size_t arena_size(const Network& network, std::size_t threads = 1);
 
-/// What happened during a run that the numbers alone do not show.
+/// Statistics of a run.
 struct RunStatistics {
   std::uint64_t saturations = 0;  // of the residual stream
 };
@@ -71,14 +71,15 @@ struct Observer {
   void* context;
 };
 
-/// Called after every operation, with how many have run. Anything but 0 stops the run.
+/// Called after every operation with the number of operations that have run. A result other than 0
+/// stops the run.
 struct Progress {
   int (*after_operation)(void* context, std::size_t done, std::size_t total);
   void* context;
 };
 
-/// One attention, of which a run shows the first token's row: for every head, how much that token
-/// attends to each of `tokens` tokens, in 2^-16.
+/// The attention operation whose first token's row a run writes out: for every head, how much that
+/// token attends to each of `tokens` tokens, in units of 2^-16.
 struct AttentionView {
   std::size_t op_index = 0;  // an attention without windows
   // [heads, tokens] what softmax gives, and what its codes stand for (Sqrt2's without delta).
@@ -89,11 +90,11 @@ struct AttentionView {
 struct Kernels;
 
 /// Bytes that pack_weights() fills. They grow with the number of operations, which may share
-/// weights in a file that is out to fill memory.
+/// weights in a hostile file.
 std::size_t packed_size(const Network& network);
 
-/// Does once what run() otherwise does again for every image: packs all weights as bytes, in
-/// the order in which kernels take them. `memory` has at least packed_size() bytes.
+/// Packs all weights as bytes, in the order in which kernels read them. Without it, run() packs
+/// them again for every image. `memory` has at least packed_size() bytes.
 void pack_weights(const Network& network, const Kernels& kernels, std::span<std::byte> memory);
 
 struct RunOptions {
@@ -117,8 +118,8 @@ Status run(const Network& network, std::span<const std::uint8_t> pixels, std::sp
 /// The operation at `index`, which is less than header.op_count.
 Op operation(const Network& network, std::size_t index);
 
-/// Whether the operation at `index` alone reads what another one has written to its source: none
-/// has read it before or will read it later. It may then leave anything there.
+/// Whether the operation at `index` is the only one that reads the content of its source buffer. It
+/// may then overwrite it.
 bool reads_alone(const Network& network, std::size_t index);
 
 /// The checksum of all tensors' bytes, the program's header included: FNV-1a over 32-bit words,

@@ -68,7 +68,7 @@ struct Op {
   std::uint32_t kind;         // OpKind
   std::uint32_t source;       // Buffer
   std::uint32_t destination;  // Buffer
-  std::uint32_t rows;         // tokens that it produces
+  std::uint32_t rows;         // tokens that it writes
   std::uint32_t in_features;
   std::uint32_t out_features;
   std::uint32_t output_qmax;  // the largest code that it writes to codes_a or codes_b
@@ -99,8 +99,8 @@ struct Op {
   std::uint32_t epsilon_low;  // layer_norm: in_features * eps * 2^(2 * kResidualFraction)
   std::uint32_t epsilon_high;
 
-  std::uint32_t extent;  // of the tokens that it reads; merge_grid(), window_grid(),
-                         // attended_tokens() and mean_grid() say what it counts
+  std::uint32_t extent;  // size of the tokens that it reads; see merge_grid(), window_grid(),
+                         // attended_tokens() and mean_grid()
   std::uint32_t window;  // attention: tokens per side of a window; 0: all tokens
   std::uint32_t window_shift;
   std::uint32_t heads;
@@ -129,7 +129,7 @@ constexpr std::uint32_t window_grid(const Op& op) {
   return op.extent;
 }
 
-/// Whether it is an attention in which all tokens attend to each other.
+/// Whether it is an attention operation in which all tokens attend to each other.
 constexpr bool attends_everywhere(const Op& op) {
   return static_cast<OpKind>(op.kind) == OpKind::attention && op.window == 0;
 }

@@ -1,4 +1,4 @@
-// What of opening a network concerns its operations.
+// The part of opening a network that checks its operations.
 #pragma once
 
 #include "network.h"
@@ -18,8 +18,8 @@ T read_at(const std::byte* data) {
   return value;
 }
 
-/// Checks the operations behind a header that is checked already, and says in `network` what
-/// the parts of an arena must hold.
+/// Checks the operations behind a header that is already checked, and sets the sizes of the arena's
+/// parts in `network`.
 Status check_program(Network& network);
 
 }  // namespace bitlog2::runtime

@@ -1,5 +1,5 @@
-// The filters of Pillow's Image.resize, in its order of operations. `Real` is a number of 64 bits:
-// Binary64, or the hardware's behind the same interface.
+// The filters of Pillow's Image.resize, in its order of operations. `Real` is Binary64, or the
+// hardware's binary64 behind the same interface.
 #pragma once
 
 #include <cstddef>
@@ -9,8 +9,8 @@ namespace bitlog2::runtime {
 
 enum class Filter : std::uint32_t { bicubic, nearest, box, bilinear, hamming, lanczos };
 
-/// Twice the distance, in inputs, from which on a filter is 0. `nearest` takes one input at any
-/// scale.
+/// Twice the distance, in input pixels, from which on a filter is 0. `nearest` takes one input at
+/// any scale.
 constexpr unsigned twice_support(Filter filter) {
   switch (filter) {
     case Filter::nearest:
@@ -28,9 +28,8 @@ constexpr unsigned twice_support(Filter filter) {
   return 0;
 }
 
-/// Sine and cosine, within a few units of 2^-53 of the exact ones. Made of additions and
-/// multiplications alone, so that every machine gets the same bits, which libraries' sines differ
-/// in.
+/// Sine and cosine, within a few units of 2^-53 of the exact ones. They consist of additions and
+/// multiplications only, so that every machine gets the same bits; sines of libraries differ.
 template <class Real>
 class Circle {
  public:
@@ -67,7 +66,7 @@ class Circle {
     Real of[2 * kTerms + 1];
   };
 
-  /// An angle less its nearest multiple of pi.
+  /// An angle minus its nearest multiple of pi.
   struct Reduced {
     Real angle;
     bool is_opposite;  // the multiple is odd
@@ -94,7 +93,8 @@ class Circle {
 template <class Real>
 class ResizeFilter {
  public:
-  /// The weight of an input at `x`, in inputs from the output's centre. Not of `nearest`.
+  /// The weight of an input at distance `x` from the output's centre, in input pixels. Not for
+  /// `nearest`.
   static Real at(Filter filter, const Real& x) {
     switch (filter) {
       case Filter::box:

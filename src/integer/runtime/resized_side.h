@@ -1,5 +1,5 @@
-// Which input pixels an output pixel of Pillow's resize sums, and with which weights; and which
-// outputs a centre crop shows.
+// The input pixels that an output pixel of Pillow's resize sums, and their weights; and the outputs
+// that a centre crop shows.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +14,7 @@ inline constexpr int kWeightBits = 22;  // as Pillow's: 32, less 8 for a pixel a
 enum class ResizeMode : std::uint32_t { shorter, squash };
 enum class CropRounding : std::uint32_t { torchvision, transformers };
 
-/// How an image becomes a crop: bitlog2::Preprocessing, without what is done to the pixels then.
+/// How an image becomes a crop: bitlog2::Preprocessing without mean and std.
 struct ImageCrop {
   std::uint32_t resize;  // pixels of the shorter side, or of both
   std::uint32_t crop;    // pixels a side
@@ -22,9 +22,9 @@ struct ImageCrop {
   ResizeMode mode = ResizeMode::shorter;
   CropRounding rounding = CropRounding::torchvision;
 
-  /// Pixels of a side after the resize. torchvision and transformers compute
-  /// int(resize * long / short) in numbers of 64 bits: the same, as a quotient of integers below
-  /// 2^52 is not rounded up to a whole number.
+  /// Pixels of a side after the resize. torchvision and transformers compute int(resize * long /
+  /// short) in binary64. The integer division here gives the same, since a quotient of integers
+  /// below 2^52 is never rounded up to a whole number.
   std::uint64_t resized(std::uint64_t length, std::uint64_t shorter) const {
     return mode == ResizeMode::squash ? resize : resize * length / shorter;
   }
@@ -36,9 +36,9 @@ struct InputRun {
   std::size_t count;
 };
 
-/// One side's resize and crop. Of the outputs, those are made that the crop shows; `padding`
-/// zeros come before them. `Real` is a number of 64 bits; its operations and their order are
-/// Pillow's, to the last bit.
+/// Resize and crop of one side. Only the outputs that the crop shows are computed; `padding` zeros
+/// come before them. `Real` is a binary64 number; its operations and their order are Pillow's, to
+/// the last bit.
 template <class Real>
 class ResizedSide {
  public:
@@ -63,7 +63,7 @@ class ResizedSide {
   std::size_t shown() const { return shown_; }
   std::size_t padding() const { return padding_; }
 
-  /// No output has more inputs.
+  /// The largest number of inputs of an output.
   std::size_t most_inputs() const { return most_inputs_; }
 
   /// The inputs of the next shown output, and their weights times 2^kWeightBits. `exact` and
@@ -79,7 +79,7 @@ class ResizedSide {
     return {found < input_ ? found : input_ - 1, 1};
   }
 
-  /// The same of any shown output. Not of Filter::nearest, whose positions are sums.
+  /// The same for any shown output. Not for Filter::nearest, whose positions are running sums.
   InputRun inputs_of(std::size_t output, Real* exact, std::int32_t* weights) const {
     const Real position = Real::integer(static_cast<std::int64_t>(first_ + output));
     const Real center = (position + kHalf) * scale_;

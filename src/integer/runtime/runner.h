@@ -1,5 +1,5 @@
-// One thread's run of a network: what its operations share. run.cpp has their order and what
-// threads must wait for; linear.cpp, layer_norm.cpp and attention.cpp have the operations.
+// One thread's run of a network. run.cpp has the order of operations and the barriers between
+// threads; linear.cpp, layer_norm.cpp and attention.cpp have the operations.
 #pragma once
 
 #include <limits>
@@ -65,7 +65,8 @@ inline Rescale rescale_of(const RescaleArrays& arrays, unsigned shift, std::int3
   return {nullptr, arrays.constants, arrays.multipliers, arrays.offsets, shift, low, high, false};
 }
 
-/// What an operation's output is clamped to before it is stored as a code, or looked up.
+/// The upper end to which an operation's output is clamped before it is stored as a code or looked
+/// up.
 inline std::int32_t largest_output(const Op& op) {
   return static_cast<std::int32_t>(has_code_table(op) ? op.table_size - 1 : op.output_qmax);
 }
@@ -87,8 +88,8 @@ class Runner {
          std::span<std::int32_t> logits, const Kernels& kernels, const RunOptions& options,
          RunStatistics& statistics);
 
-  /// This thread's share of the operation at `index`, after waiting for what it needs of the
-  /// others.
+  /// Waits for the rows of other threads that the operation at `index` needs, then runs this
+  /// thread's share of it.
   void run(const Op& op, std::size_t index);
 
   /// Tells the observer what an operation has written.
@@ -172,7 +173,7 @@ class Runner {
   const Kernels& kernels_;
   const ThreadGroup& group_;
   std::size_t rank_;
-  std::byte* packed_;  // weights of the next operation, if any
+  std::byte* packed_;  // packed weights of the next operation, or null
   RunStatistics& statistics_;
   const AttentionView* view_;  // of the run
   AttentionRule rule_;

@@ -1,5 +1,5 @@
 // How an operation divides its scratch memory, of which every thread of a group has one. open()
-// measures with the same lines with which run() takes memory.
+// measures the memory with the same code with which run() takes it.
 #pragma once
 
 #include <cstddef>
@@ -15,8 +15,8 @@ namespace bitlog2::runtime {
 /// Parts of the arena start at multiples of this.
 inline constexpr std::size_t kAlignment = 64;
 
-/// Rows that a linear layer takes through its weights at a time: as they lie in their buffer, or in
-/// memory of their own.
+/// The rows that a linear layer multiplies by one panel of weights before the next panel: kRowGroup
+/// if they are read in their buffer, kCopiedRows if they are copied first.
 inline constexpr std::size_t kRowGroup = 9 * kRowChunk;
 inline constexpr std::size_t kCopiedRows = kRowChunk;
 
@@ -24,7 +24,7 @@ constexpr std::uint64_t align(std::uint64_t bytes) {
   return (bytes + kAlignment - 1) / kAlignment * kAlignment;
 }
 
-/// Bytes of memory as a size; the largest size, which no memory has, if they are more.
+/// Bytes of memory as a size_t; the largest size_t, which no memory has, if they are more.
 constexpr std::size_t in_addresses(std::uint64_t bytes) {
   constexpr std::uint64_t kMost = std::numeric_limits<std::size_t>::max();
   return static_cast<std::size_t>(bytes < kMost ? bytes : kMost);
@@ -36,8 +36,8 @@ inline std::byte* aligned(std::byte* memory) {
   return memory + static_cast<std::size_t>(align(address) - address);
 }
 
-/// Takes arrays one behind the other from memory; of none, it measures: in 64 bits on any machine,
-/// as a file may ask for more than there are addresses.
+/// Takes arrays one behind the other from memory. Without memory it only measures, in 64 bits on
+/// any machine, since a file may ask for more than an address can count.
 class Carver {
  public:
   explicit Carver(std::byte* memory) : memory_(memory) {}
@@ -58,7 +58,7 @@ class Carver {
   std::uint64_t used_ = 0;
 };
 
-/// What rescale() needs of `width` channels.
+/// The arrays of Rescale for `width` channels.
 struct RescaleArrays {
   RescaleArrays(Carver& carver, std::uint64_t width)
       : zeros(carver.take<std::int32_t>(width)),
@@ -72,8 +72,8 @@ struct RescaleArrays {
   std::int64_t* offsets;
 };
 
-/// The weights of up to kPanelWidth outputs of an embed or linear as a panel of bytes, and what
-/// their sums need to become outputs.
+/// The weights of up to kPanelWidth outputs of an embed or linear as a panel of bytes, and the
+/// factors by which their sums become outputs.
 struct WeightPanel {
   struct Summary {
     std::int32_t largest;  // no weight's magnitude is above it
@@ -87,7 +87,7 @@ struct WeightPanel {
                                         round_up(op.in_features, kDepthStep))),
         rescale(carver, kPanelWidth) {}
 
-  /// As a kernel takes it; `first` is its first output.
+  /// The panel for a kernel; `first` is its first output.
   Panel panel(const Op& op, std::size_t first) const {
     const std::size_t left = op.out_features - first;
     return {values, op.in_features, left < kPanelWidth ? round_up(left, kLane) : kPanelWidth,
@@ -104,13 +104,13 @@ constexpr bool has_weights(const Op& op) {
   return kind == OpKind::embed || kind == OpKind::linear;
 }
 
-/// Outputs index a table of codes that is larger than bytes say.
+/// Whether outputs index a table of codes with more than 256 entries.
 constexpr bool has_wide_table(const Op& op) {
   return static_cast<OpKind>(op.kind) == OpKind::linear && op.table != 0 &&
          op.table_size > CodeLookup::kMost;
 }
 
-/// What pack_weights() makes of an operation before its panels, one behind the other, follow.
+/// The head of an operation's packed weights; its panels follow, one behind the other.
 struct PackedOp {
   PackedOp(Carver& carver, const Op& op)
       : has_runs(carver.take<bool>(has_wide_table(op) ? 1 : 0)),
@@ -132,8 +132,8 @@ inline std::uint64_t packed_bytes(const Op& op) {
          std::uint64_t{op.out_features + kPanelWidth - 1} / kPanelWidth * panel.used();
 }
 
-/// embed, linear. What they multiply is made of other bytes: of pixels, or of codes that may be
-/// overwritten if nothing else reads them.
+/// Scratch memory of embed and linear. Their inputs are made of pixels or codes. Codes may be
+/// overwritten if no other operation reads them.
 struct ProductScratch {
   ProductScratch(std::byte* memory, const Op& op, bool reads_alone)
       : carver(memory),
@@ -173,12 +173,12 @@ struct NormScratch {
 
   Carver carver;
   std::size_t width;
-  std::int32_t* gathered;  // rows that Swin merges
+  std::int32_t* gathered;  // tokens that Swin merges to one row
   std::int32_t* normalised;
   RescaleArrays rescale;
 };
 
-/// attention: of one head of one group
+/// Scratch memory of attention, for one head of one group.
 struct AttentionScratch {
   AttentionScratch(std::byte* memory, const Op& op)
       : carver(memory),
@@ -211,7 +211,7 @@ struct AttentionScratch {
   std::size_t context_width;
   std::uint8_t* gathered;    // q, k and v of a window's tokens [3, tokens, head_dim]
   std::uint32_t* tokens_at;  // where they are in the sequence
-  std::int32_t* regions;     // those of one region see each other
+  std::int32_t* regions;     // tokens of one region attend to each other
   std::int32_t* bias;        // of a head, for every pair of a window's tokens
   std::int8_t* keys;         // panels of kPanelWidth tokens, the last one narrower
   std::int32_t* key_offsets;

@@ -1,6 +1,6 @@
-// Weights as the kernels multiply them: packed into panels, beside what turns their sums into
-// outputs. run() packs a panel when it needs it, in scratch memory; pack_weights() packs all of
-// them once, for callers who have the memory.
+// Weights packed into panels for the kernels, with the factors that turn sums into outputs. run()
+// packs a panel when it needs it, in scratch memory; pack_weights() packs all of them once, for
+// callers who have the memory.
 #pragma once
 
 #include <cstddef>
@@ -17,8 +17,8 @@ const T* tensor(const Network& network, std::uint32_t offset) {
   return reinterpret_cast<const T*>(network.data + offset);
 }
 
-/// What is subtracted from codes in [0, qmax] so that they fit signed bytes: their zero point, or
-/// what comes nearest to it.
+/// The offset that is subtracted from codes in [0, qmax] so that they fit in signed bytes: the zero
+/// point, or the nearest number to it that does this.
 constexpr std::int32_t signed_offset(std::int32_t qmax, std::int32_t zero) {
   const std::int32_t least = qmax > 127 ? qmax - 127 : 0;
   return zero < least ? least : zero > 128 ? 128 : zero;
@@ -29,7 +29,7 @@ constexpr std::int32_t signed_largest(std::int32_t qmax, std::int32_t offset) {
   return qmax - offset > offset ? qmax - offset : offset;
 }
 
-/// What an operation's input codes stand for, as bytes: decode[code] - smallest.
+/// The decoded values of an operation's input codes, as bytes: decode[code] - smallest.
 struct InputBytes {
   InputBytes(const std::int16_t* decode, std::size_t decode_size);
 

@@ -1,5 +1,5 @@
-// Kernels of instruction sets for which a build is made as a whole, as builds for microcontrollers
-// are: no processor is asked.
+// The kernels for builds that are compiled for one instruction set as a whole, as for
+// microcontrollers and WebAssembly: the processor is not asked at run time.
 #pragma once
 
 #include "kernels.h"

@@ -1,4 +1,4 @@
-// A decode table in parts of sixteen, which is what one shuffle of bytes can look up.
+// A decode table in parts of sixteen entries, as many as one shuffle of bytes can look up.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +10,7 @@ struct CodeLookup {
   static constexpr std::size_t kPart = 16;
   static constexpr std::size_t kMost = 256;
 
-  /// Of a table of at most kMost entries; there are zeros behind them.
+  /// `table` has at most kMost entries; zeros follow them.
   CodeLookup(const std::uint8_t* table, std::size_t size) : parts((size + kPart - 1) / kPart) {
     __builtin_memcpy(entries, table, size);
   }

@@ -1,11 +1,11 @@
-// Tables of codes in short, for kernels that hold 256 bytes in registers.
+// Tables of codes in a short form, for kernels that hold 256 bytes in registers.
 #pragma once
 
 #include "kernels.h"
 
 namespace bitlog2::runtime {
 
-/// Fills `runs` with a table, if codes change once at most in every run.
+/// Fills `runs` with a table if codes change at most once in every run. Returns whether they do.
 bool make_code_runs(const std::uint8_t* entries, std::size_t size, CodeRuns& runs);
 
 }  // namespace bitlog2::runtime

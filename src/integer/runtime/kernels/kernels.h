@@ -1,9 +1,9 @@
-// The operations that take the time, behind one interface. Every instruction set's file fills
+// The loops that take most of the time, behind one interface. Every instruction set's file fills
 // one table of them, and all tables give the same bits (tests/integer/kernel_tables_test.cpp).
 //
-// Products are of bytes: an input is unsigned, u in [0, 255]; what it is multiplied by is
-// signed and laid out as a panel, so that a vector register takes four products deep by as many
-// channels as it has 32-bit lanes. Zero points are corrected for afterwards,
+// Products are of bytes: an input is unsigned, u in [0, 255]. The other factor is signed and laid
+// out as a panel, so that each 32-bit lane of a vector register holds four values of one channel.
+// Zero points are corrected for afterwards,
 //   sum (w - z) u = sum w u - z sum u,
 // in 32-bit arithmetic that wraps around; open() has proven that the result does not.
 #pragma once
@@ -15,13 +15,13 @@
 
 namespace bitlog2::runtime {
 
-/// Channels of a panel: its width is a multiple of kLane, at most kPanelWidth.
+/// The width of a panel in channels is a multiple of kLane, at most kPanelWidth.
 inline constexpr std::size_t kPanelWidth = 64;
 inline constexpr std::size_t kLane = 16;
 /// Depth is padded to a multiple of this, with zeros in the panel.
 inline constexpr std::size_t kDepthStep = 4;
-/// Rows that multiply() takes at a time at most; inputs may be read this many bytes beyond
-/// their last row's end.
+/// The most rows that multiply() takes at a time, and how many bytes behind the last row of inputs
+/// it may read.
 inline constexpr std::size_t kRowChunk = 24;
 inline constexpr std::size_t kInputSlack = 64;
 
@@ -39,14 +39,14 @@ struct Panel {
   std::size_t steps() const { return round_up(depth, kDepthStep) / kDepthStep; }
 };
 
-/// Codes in memory, row by row.
+/// Rows of codes in memory.
 struct Codes {
   const std::uint8_t* first;
   std::size_t stride;  // bytes from row to row
   bool nibbles;        // two codes to a byte, the lower half first
 };
 
-/// What panels are multiplied by, row by row.
+/// Rows of inputs, which are multiplied by panels.
 struct Inputs {
   const std::uint8_t* first;
   std::size_t stride;    // bytes from row to row
@@ -55,8 +55,8 @@ struct Inputs {
   const std::uint8_t* row(std::size_t index) const { return first + index * stride; }
 };
 
-/// Integer sums of some rows and channels; overwritten by whatever reads them. There is room for
-/// round_up(channels, kLane) in every row.
+/// Integer sums of some rows and channels. The kernel that reads them overwrites them. There is
+/// room for round_up(channels, kLane) in every row.
 struct Sums {
   std::int32_t* values;
   std::size_t stride;            // values from row to row
@@ -67,7 +67,7 @@ struct Sums {
   std::size_t width() const { return round_up(channels, kLane); }
 };
 
-/// From integer sums to what they stand for: of channel c,
+/// How integer sums are rescaled: for channel c,
 ///   y = clamp((s * multipliers[c] + offsets[c]) >> shift, low, high)
 ///   s = sum - zeros[c] * row_sum + constants[c], wrapping
 /// The arrays have room for round_up(channels, kLane).
@@ -79,20 +79,20 @@ struct Rescale {
   unsigned shift;               // 1..62
   std::int32_t low;
   std::int32_t high;
-  bool fits;  // for every sum that there can be, what is clamped is between int32's ends already
+  bool fits;  // for every possible sum, the value to be clamped is an int32 already
 };
 
-/// A table of codes in short: runs of 2^shift entries in which codes change once at most.
+/// A short form of a table of codes: runs of 2^shift entries in which codes change at most once.
 struct CodeRuns {
   static constexpr std::size_t kMost = 256;
 
-  std::uint8_t first[kMost];   // the code that a run begins with
-  std::uint8_t second[kMost];  // the one after the change
+  std::uint8_t first[kMost];   // the code at the start of a run
+  std::uint8_t second[kMost];  // the code after the change
   std::uint8_t change[kMost];  // where in the run that is; 255: nowhere
   std::uint32_t shift;         // at most 7
 };
 
-/// What rescaled values become.
+/// How rescaled values become codes.
 struct CodeTable {
   const std::uint8_t* entries;  // code of every value in [0, size); none: values are codes
   std::size_t size;
@@ -108,7 +108,7 @@ struct AttentionRule {
   bool nearest;                 // BitLog2: rounds to the nearest weight, not down
 };
 
-/// Weights of rows of tokens, in a form of the table's own.
+/// Attention weights of rows of tokens, in a form that depends on the table of kernels.
 struct Weights {
   std::byte* memory;  // weights_bytes(tokens) of them, a multiple of 64 in memory
   std::size_t rows;   // at most kRowChunk
@@ -139,17 +139,16 @@ struct Kernels {
   /// sums[r] = sum of a row's `count` inputs.
   void (*sum_rows)(const Inputs& inputs, std::size_t rows, std::size_t count, std::int32_t* sums);
 
-  /// Every sum becomes what it stands for.
+  /// Replaces every sum by its rescaled value.
   void (*rescale)(const Rescale& rescale, const Sums& sums);
 
-  /// codes[r * stride + c] = what sum (r, c) stands for, low being 0 and high at most 255, or the
-  /// table's entry for that, high being at most 65535.
+  /// codes[r * stride + c] = the rescaled sum (r, c), with low = 0 and high at most 255; or the
+  /// table's entry for it, with high at most 65535.
   void (*rescale_to_codes)(const Rescale& rescale, const Sums& sums, const CodeTable& table,
                            std::uint8_t* codes, std::size_t stride);
 
-  /// totals[r * stride + c] += what sum (r, c) stands for, low and high being int32's ends,
-  /// saturating. Returns how often it did, counting summands at these ends, which are taken to have
-  /// been cut there.
+  /// totals[r * stride + c] += the rescaled sum (r, c), saturating; low and high are int32's ends.
+  /// Returns how many values saturated; summands at these ends are counted, too.
   std::uint64_t (*rescale_and_add)(const Rescale& rescale, const Sums& sums, std::int32_t* totals,
                                    std::size_t stride);
 
@@ -163,7 +162,7 @@ struct Kernels {
   void (*decode)(const std::uint8_t* codes, std::size_t count, const std::uint8_t* table,
                  std::size_t size, std::uint8_t* inputs);
 
-  /// LayerNorm without its factors of x [rows, count]:
+  /// LayerNorm of x [rows, count], without gamma and beta:
   ///   n = (x - mean) sqrt(C) / sqrt(sum (x - mean)^2 + epsilon), kNormFraction fraction bits,
   /// C the `count`, at least 1; normalised [rows, stride].
   void (*normalise)(const std::int32_t* x, std::size_t rows, std::size_t count,
@@ -174,20 +173,20 @@ struct Kernels {
   void (*softmax_codes)(const AttentionRule& rule, std::int32_t log2_delta, std::int32_t* scores,
                         std::size_t stride, const Weights& weights);
 
-  /// Attention times V. `values` is a panel of depth `tokens` of v minus some offset, `zero` the
-  /// zero point minus the same.
+  /// Attention times V. `values` is a panel of depth `tokens` of v minus an offset; `zero` is the
+  /// zero point minus the same offset.
   ///  context [rows, values.width]: sum over tokens of weight * (v - zero), where a weight is
   ///    BitLog2's m^ or, with kSqrt2ContextFraction fraction bits, Sqrt2's p^ / delta; at most
   ///    2^30 in magnitude
   void (*attend_values)(const AttentionRule& rule, const Weights& weights, const Panel& values,
                         std::int32_t zero, std::int32_t* context);
 
-  /// Multiplies and adds bytes in registers, reading no memory: the ceiling of multiply().
-  /// Returns how many products that were, `rounds` times a constant.
+  /// Multiplies and adds bytes in registers, without reading memory: an upper bound of multiply()'s
+  /// speed. Returns the number of products, `rounds` times a constant.
   std::uint64_t (*multiply_in_registers)(std::uint64_t rounds);
 };
 
-/// Any machine: the definition of every bit.
+/// The kernels for any machine, which define every bit.
 const Kernels& portable_kernels();
 
 }  // namespace bitlog2::runtime

@@ -1,11 +1,11 @@
-// Attention weights as planes of bytes: how the tables that multiply bytes keep them.
+// Attention weights as planes of bytes, for the tables of kernels that multiply bytes.
 #pragma once
 
 #include "kernels.h"
 
 namespace bitlog2::runtime {
 
-/// weight = low + 256 * high [rows, stride]; `totals` has what each row's weights add up to.
+/// weight = low + 256 * high [rows, stride]; `totals` has the sum of each row's weights.
 struct Planes {
   explicit Planes(const Weights& weights)
       : totals(reinterpret_cast<std::int32_t*>(weights.memory)),

@@ -34,11 +34,12 @@ std::uint64_t multiply_in_registers(std::uint64_t rounds);
 void bitlog2_weights(const AttentionRule& rule, const std::int32_t* scores, std::size_t tokens,
                      std::int32_t* weights);
 
-/// What the codes of a row of softmax_codes() stand for, in 2^-16; Sqrt2's without its delta.
+/// The values of the codes of a row of softmax_codes(), in units of 2^-16; of Sqrt2, divided by
+/// delta.
 void weights_of_row(const AttentionRule& rule, std::int32_t log2_delta, const std::int32_t* scores,
                     std::size_t tokens, std::int32_t* weights);
 
-/// The second halves of rescale_to_codes() and rescale_and_add(): of values, no longer sums.
+/// The second halves of rescale_to_codes() and rescale_and_add(), which take rescaled values.
 void store_codes(const Sums& values, const CodeTable& table, std::uint8_t* codes,
                  std::size_t stride);
 std::uint64_t add(const Sums& values, std::int32_t* totals, std::size_t stride);
@@ -50,7 +51,7 @@ void normalise_row(const std::int32_t* row, std::size_t count, std::uint64_t eps
 /// The square root of C with 20 fraction bits.
 std::uint64_t root_of_count(std::size_t count);
 
-/// The scale of one row in normalise(): what its values minus the mean are multiplied by.
+/// What normalise() needs of one row before the sum of squares.
 struct Normalisation {
   std::int64_t mean;
   unsigned down;        // bits by which differences are shortened, to 22
@@ -60,7 +61,7 @@ struct Normalisation {
   bool fits_32_bits() const { return down <= 7; }
 };
 
-/// From a row's sum and extremes.
+/// From a row's sum, smallest and largest value.
 Normalisation begin_normalisation(std::int64_t sum, std::int32_t smallest, std::int32_t largest,
                                   std::size_t count, std::uint64_t epsilon);
 

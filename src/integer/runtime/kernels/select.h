@@ -7,10 +7,10 @@
 
 namespace bitlog2::runtime {
 
-/// Those that this machine can run, the fastest first; the portable ones are the last.
+/// The tables that this machine can run, the fastest first; the portable one is the last.
 std::span<const Kernels* const> available_kernels();
 
-/// The others of this build, which this machine must not call.
+/// The other tables of this build, which this machine must not call.
 std::span<const Kernels* const> unavailable_kernels();
 
 }  // namespace bitlog2::runtime

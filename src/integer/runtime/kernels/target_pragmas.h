@@ -1,7 +1,8 @@
 // The beginning and the end of a region of functions that may use an instruction set which the rest
 // of the program may not. Inline functions of headers are shared with files for other CPUs. So only
-// what lies within the region, and in an anonymous namespace, is compiled for it. An emulated build
-// (scripts/test_kernels) has the intrinsics as plain C++ and no such regions.
+// functions within the region, and in an anonymous namespace, are compiled for the instruction set.
+// An emulated build (scripts/test_kernels) replaces the intrinsics by plain C++ and has no such
+// regions.
 #pragma once
 
 // NOLINTBEGIN(cppcoreguidelines-macro-usage): pragmas have no other way

@@ -1,5 +1,5 @@
-// What a file of kernels includes before its target region, so that no other header's functions are
-// compiled within it.
+// The headers that a file of kernels includes before its target region, so that their functions are
+// not compiled within it.
 #pragma once
 
 #include <array>

@@ -11,12 +11,12 @@
 namespace bitlog2::runtime {
 namespace {
 
-/// The table's own.
+/// Kernels::multiply of the table.
 void multiply(const Inputs& inputs, std::size_t rows, const Panel& panel, std::int32_t* sums,
               std::size_t stride);
 
-/// Kernels::attend_values; kRows rows of the upper plane are multiplied at a time, on the stack.
-/// Sqrt2's is no product of bytes.
+/// Kernels::attend_values; kRows rows of the upper plane are multiplied at a time, with sums on the
+/// stack. Sqrt2's weights are not bytes: it uses the portable kernel.
 template <std::size_t kRows>
 inline void attend_values_by(const AttentionRule& rule, const Weights& weights, const Panel& values,
                              std::int32_t zero, std::int32_t* context) {

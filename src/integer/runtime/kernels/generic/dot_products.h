@@ -11,7 +11,8 @@ namespace bitlog2::runtime {
 namespace {
 
 /// Rows by Columns registers of channels from c on; dot(sums, four bytes of a row, values) adds
-/// products. Of columns and rows one is held in registers during a step: HoldsColumns says which.
+/// products. During a step, either the columns or the rows are held in registers: HoldsColumns
+/// chooses.
 template <std::size_t Rows, std::size_t Columns, bool HoldsColumns, class Dot>
 inline void multiply_tile(const Inputs& inputs, std::size_t r, const Panel& panel, std::size_t c,
                           const Dot& dot, std::int32_t* sums, std::size_t stride) {
@@ -74,7 +75,7 @@ inline void multiply_tile(const Inputs& inputs, std::size_t r, const Panel& pane
   }
 }
 
-/// All rows from r on, Rows at a time, and then as many as there are.
+/// All rows from r on, Rows at a time, and then the rest together.
 template <std::size_t Rows, std::size_t Columns, bool HoldsColumns, class Dot>
 inline void multiply_rows(const Inputs& inputs, std::size_t r, std::size_t rows, const Panel& panel,
                           std::size_t c, const Dot& dot, std::int32_t* sums, std::size_t stride) {

@@ -7,7 +7,7 @@
 namespace bitlog2::runtime {
 namespace {
 
-/// FirstLanes of a register that is full.
+/// Like FirstLanes, for a full register.
 struct AllLanes {
   static I32 load_from(const std::int32_t* at) { return I32::load(at); }
   static void store_to(std::int32_t* at, I32 values) { values.store(at); }
@@ -15,7 +15,7 @@ struct AllLanes {
   static I32 choose(I32, I32 values) { return values; }
 };
 
-/// FirstBytes of a register that is full.
+/// Like FirstBytes, for a full register.
 struct AllBytes {
   static U8 load_from(const std::uint8_t* at) { return U8::load(at); }
   static U8 load_nibbles_from(const std::uint8_t* at) { return U8::load_nibbles(at); }
@@ -23,7 +23,7 @@ struct AllBytes {
   static U8 keep(U8 bytes) { return bytes; }
 };
 
-/// Calls use(at, which lanes) for kValues values after the other.
+/// Calls use(at, which lanes) for every kValues values.
 template <class Use>
 [[gnu::always_inline]] inline void for_each_lanes(std::size_t count, const Use& use) {
   std::size_t i = 0;
@@ -35,7 +35,7 @@ template <class Use>
   }
 }
 
-/// Calls use(at, which bytes) for kBytes bytes after the other.
+/// Calls use(at, which bytes) for every kBytes bytes.
 template <class Use>
 [[gnu::always_inline]] inline void for_each_bytes(std::size_t count, const Use& use) {
   std::size_t i = 0;

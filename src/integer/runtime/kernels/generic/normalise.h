@@ -26,7 +26,8 @@ inline portable::Normalisation begin_row(const std::int32_t* row, std::size_t co
                                        epsilon);
 }
 
-/// normalised <- shortened differences from the mean; returns their squares' sum.
+/// Writes the shortened differences from the mean to `normalised`; returns the sum of their
+/// squares.
 inline std::uint64_t take_differences(const portable::Normalisation& begun, const std::int32_t* row,
                                       std::size_t count, std::int32_t* normalised) {
   const I32 mean = I32::all(static_cast<std::int32_t>(begun.mean));
@@ -62,7 +63,7 @@ inline void scale_differences(const portable::NormalisationScale& scale, std::si
 
 inline void normalise(const std::int32_t* x, std::size_t rows, std::size_t count,
                       std::uint64_t epsilon, std::int32_t* normalised, std::size_t stride) {
-  // Between its passes a row waits for divisions; meanwhile others go on.
+  // Between its passes a row waits for divisions, so several rows are computed together.
   constexpr std::size_t kTogether = 4;
   const std::uint64_t root = portable::root_of_count(count);
   for (std::size_t first = 0; first < rows; first += kTogether) {

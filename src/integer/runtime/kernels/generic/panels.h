@@ -1,4 +1,4 @@
-// Codes become panels; sums of rows.
+// Packing of codes into panels, and sums of rows.
 #pragma once
 
 #include "../kernels.h"
@@ -41,7 +41,7 @@ template <bool Whole, bool Nibbles>
   return sums;
 }
 
-/// Apart, so that the whole ones' registers are not spilled for it.
+/// A function of its own, so that it does not spill registers of the loop over whole parts.
 template <bool Nibbles>
 [[gnu::noinline]] I32 pack_edge(const Codes& codes, std::size_t c, std::size_t channels,
                                 std::size_t k, const std::int32_t* offsets, const Panel& panel,

@@ -1,4 +1,4 @@
-// Requantization: from integer sums to what they stand for.
+// Requantization of integer sums.
 #pragma once
 
 #include <cstddef>
@@ -12,14 +12,14 @@
 namespace bitlog2::runtime {
 namespace {
 
-/// Which bits of a product of 64 bits count.
+/// Which bits of a 64-bit product are needed, and whether they must be clamped.
 enum class Narrowing {
   upper,  // a shift of 32 or more: they are in the upper half
-  fits,   // a shorter one, behind which they are known to be an int32
-  wide,   // a shorter one, behind which there may be more, so that 64 bits are clamped
+  fits,   // a shorter shift, after which the value is known to be an int32
+  wide,   // a shorter shift, after which the value may be larger and is clamped in 64 bits
 };
 
-/// What kValues channels from the c-th on need.
+/// The factors of kValues channels from c on.
 struct RescaleLanes {
   RescaleLanes(const Rescale& rescale, std::size_t c)
       : zeros(rescale.zeros != nullptr ? I32::load(rescale.zeros + c) : I32::all(0)),
@@ -33,7 +33,7 @@ struct RescaleLanes {
   I64 offsets;
 };
 
-/// From kValues sums to what they stand for.
+/// Rescales kValues sums at a time.
 template <bool HasZeros, Narrowing How>
 class Rescaling {
  public:
@@ -46,7 +46,7 @@ class Rescaling {
 
   static constexpr bool kMayBeAnEnd = How != Narrowing::fits;  // of int32
 
-  /// Of kValues sums of row r; clamped only where it would not be an int32 otherwise.
+  /// The values of kValues sums of row r, clamped only where they would not be int32 otherwise.
   I32 as_int32(const RescaleLanes& lanes, const std::int32_t* sums, const Sums& all,
                std::size_t r) const {
     I32 sum = I32::load(sums) + lanes.constants;
@@ -63,7 +63,7 @@ class Rescaling {
     }
   }
 
-  /// Of what as_int32() returns.
+  /// The clamped value of a result of as_int32().
   I32 clamped(I32 value) const {
     return How == Narrowing::wide ? value : value.max(low_).min(high_);
   }
@@ -87,14 +87,14 @@ template <bool HasZeros, class Use>
   }
 }
 
-/// Calls use with the Rescaling that suits.
+/// Calls `use` with the Rescaling for these factors.
 template <class Use>
 [[gnu::always_inline]] inline void choose_rescaling(const Rescale& rescale, const Use& use) {
   rescale.zeros != nullptr ? choose_narrowing<true>(rescale, use)
                            : choose_narrowing<false>(rescale, use);
 }
 
-/// Calls use(way, r, c, values) with kValues values of every row after the other, not clamped yet.
+/// Calls use(way, r, c, values) for every kValues values of every row; they are not yet clamped.
 template <class Use>
 [[gnu::always_inline]] inline void rescale_and(const Rescale& how, const Sums& sums,
                                                const Use& use) {

@@ -34,7 +34,7 @@ struct PowerTables {
         steps(PowerColumn([](const PowerEntry& entry) { return entry.step; }).entries),
         sags(PowerColumn([](const PowerEntry& entry) { return sag_of(entry.value); }).entries) {}
 
-  /// What t (1 - t) is multiplied by.
+  /// The factor of t (1 - t).
   static constexpr std::uint32_t sag_of(std::uint32_t value) { return (value >> 18) * kSag; }
 
   /// power_of_two() of kValues exponents.
@@ -63,8 +63,8 @@ inline std::int32_t largest_score(const std::int32_t* scores, std::size_t tokens
   return largest.largest();
 }
 
-/// scores <- their powers of two relative to the largest, 0 up to a whole register; returns the
-/// powers' sum.
+/// Replaces the scores by their powers of two relative to the largest score, with zeros up to a
+/// whole register. Returns the sum of the powers.
 inline std::uint64_t take_powers(const PowerTables& tables, std::int32_t top_score,
                                  std::int32_t* scores, std::size_t tokens) {
   const I32 top = I32::all(top_score);
@@ -91,8 +91,8 @@ inline std::uint64_t take_powers(const PowerTables& tables, std::int32_t top_sco
   return static_cast<std::uint64_t>(sum.total());
 }
 
-/// portable::rounded_weight() of kValues values, which may also be the multiplier itself: it is cut
-/// like the largest value below it.
+/// portable::rounded_weight() of kValues values. A value may also be the multiplier itself, which
+/// becomes the largest weight.
 class RoundWeights {
  public:
   explicit RoundWeights(const portable::Rounding& rounding)
@@ -114,7 +114,7 @@ class RoundWeights {
   I32 largest_;
 };
 
-/// The same of kBytes values that are bytes.
+/// The same for kBytes values that are bytes.
 class RoundByteWeights {
  public:
   explicit RoundByteWeights(const portable::Rounding& rounding)
@@ -128,7 +128,7 @@ class RoundByteWeights {
     dropped = dropped | dropped.shift_right(4);
     dropped = dropped.shift_right(kept_);
     if (nearest_) {
-      // What passes 255 is cut to the largest weight anyway.
+      // Values above 255 become the largest weight anyway.
       m = m.add_saturating((dropped + U8::all(1)).shift_right(1));
     }
     return m.and_not(dropped).min(largest_);
@@ -140,8 +140,8 @@ class RoundByteWeights {
   U8 largest_;
 };
 
-/// Calls use(j, m) with m, power * reciprocal >> 46, of four registers of powers from the j-th on
-/// after the other; 0 in registers behind the last token. All inlined, so that m is in registers.
+/// Calls use(j, m) with m, power * reciprocal >> 46, of every four registers of powers, from the
+/// j-th on; 0 in registers behind the last token. All inlined, so that m is in registers.
 template <class Use>
 [[gnu::always_inline]] inline void for_each_m(std::uint64_t reciprocal, const std::int32_t* powers,
                                               std::size_t tokens, const Use& use) {
@@ -167,7 +167,7 @@ template <class Use>
   }
 }
 
-/// A row of powers as weights in two planes; returns what they add up to.
+/// Writes a row of powers as weights in two planes; returns the sum of the weights.
 inline std::int32_t round_row(const RoundWeights& round, std::uint64_t reciprocal,
                               const std::int32_t* powers, std::size_t tokens, std::uint8_t* low,
                               std::uint8_t* high) {
@@ -189,8 +189,8 @@ inline std::int32_t round_row(const RoundWeights& round, std::uint64_t reciproca
   return total.sum();
 }
 
-/// A row of powers as weights that are bytes, of values of m that are bytes; returns what they add
-/// up to.
+/// Writes a row of powers, whose values of m are bytes, as weights of one byte; returns the sum of
+/// the weights.
 template <class RoundBytes>
 inline std::int32_t round_byte_row(const RoundBytes& round, std::uint64_t reciprocal,
                                    const std::int32_t* powers, std::size_t tokens,
@@ -216,8 +216,8 @@ inline void softmax_codes_by(const AttentionRule& rule, std::int32_t log2_delta,
   const PowerTables tables;
   const portable::Rounding rounding = portable::rounding_of(rule);
   const Planes planes(weights);
-  // All rows through one step after the other: what a row waits for at a step's end, a largest
-  // value, a sum and a division, other rows do meanwhile.
+  // Each step runs over all rows before the next step begins. So while one row waits for the end of
+  // its step (a maximum, a sum, a division), other rows are computed.
   std::int32_t tops[kRowChunk];
   std::uint64_t reciprocals[kRowChunk];
   for (std::size_t r = 0; r < weights.rows; ++r) {

@@ -1,4 +1,4 @@
-// FirstBytes by memory, for instruction sets without masks of bytes.
+// FirstBytes through memory, for instruction sets without masks of bytes.
 #pragma once
 
 #include <cstddef>
@@ -7,7 +7,7 @@
 namespace bitlog2::runtime {
 namespace {
 
-/// The first `count` bytes, at most all. Memory of the others is not touched.
+/// The first `count` bytes of a register, at most all. Memory of the others is not accessed.
 class FirstBytes {
  public:
   explicit FirstBytes(std::size_t count) : count_(count) {}

@@ -1,4 +1,4 @@
-// FirstLanes by memory, for instruction sets without masks.
+// FirstLanes through memory, for instruction sets without masks.
 #pragma once
 
 #include <cstddef>
@@ -7,7 +7,7 @@
 namespace bitlog2::runtime {
 namespace {
 
-/// The first `count` lanes, fewer than all. Memory of the others is not touched.
+/// The first `count` lanes of a register, fewer than all. Memory of the others is not accessed.
 class FirstLanes {
  public:
   explicit FirstLanes(std::size_t count) : count_(count) {}

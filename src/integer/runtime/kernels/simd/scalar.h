@@ -1,6 +1,7 @@
-// The interface to the vectors of one instruction set, over which generic/ is written once, in
-// plain C++: what avx2.h, avx512.h and neon.h do by instructions of theirs. Tests make tables of it
-// of several widths (tests/integer/scalar_table.h), so that generic/ is tested on any machine.
+// The interface to the vectors of one instruction set, here in plain C++. generic/ is written once
+// over this interface; avx2.h, avx512.h, neon.h and wasm.h implement it by their instructions.
+// Tests make tables of this file in several widths (tests/integer/scalar_table.h), so that generic/
+// is tested on any machine.
 //
 // A simd header defines, in an anonymous namespace, as every file that includes one is for one
 // instruction set:
@@ -11,8 +12,7 @@
 //   I32             a register of 32-bit values, signed but where a function says otherwise
 //   U8              a register of bytes
 //   I64             kValues 64-bit values, U16 kBytes 16-bit ones: several registers, in an order
-//   of
-//                   their own
+//   of their own
 // and the functions below. Arithmetic wraps around.
 #pragma once
 
@@ -53,7 +53,7 @@ inline std::int32_t as_signed(std::uint32_t value) {
 
 // --- 32 bits ---
 
-/// A number of bits, for functions to which it is no constant.
+/// A number of bits that is not a compile-time constant.
 struct Shift {
   explicit Shift(unsigned shift) : count(shift) {}
 
@@ -117,11 +117,11 @@ struct I32 {
   I32 shift_right_signed(Shift shift) const {
     return map<I32>([&](auto x) { return as_signed(x) >> shift.count; }, *this);
   }
-  /// All bits are the highest.
+  /// All bits of a lane become its highest bit.
   I32 signs() const {
     return map<I32>([](auto x) { return as_signed(x) >> 31; }, *this);
   }
-  /// Ones in all bits up to the highest that is one; of values below 2^17.
+  /// All bits up to the highest set bit are set; for values below 2^17.
   I32 ones_to_highest() const {
     return map<I32>(
         [](auto x) {
@@ -132,7 +132,7 @@ struct I32 {
         },
         *this);
   }
-  /// Bits of a that are neither b's nor c's.
+  /// Bits of a that differ from those of b and of c.
   I32 differs_from_both(I32 b, I32 c) const { return (*this ^ b) & (*this ^ c); }
   bool any_negative() const {
     bool any = false;
@@ -188,7 +188,7 @@ class Table32 {
 
 // --- 64 bits ---
 
-/// What values are multiplied by.
+/// A factor of 32-bit values.
 struct Factor {
   explicit Factor(I32 each) : v(each) {}
   explicit Factor(std::int32_t all) : v(I32::all(all)) {}
@@ -356,12 +356,12 @@ struct U8 {
   static U8 look_up_16(const std::uint8_t* entries, U8 index) {
     return map<U8>([&](auto i) { return i < 16 ? entries[i] : 0; }, index);
   }
-  /// Instruction sets pack in an order of their own: here it ends. Functions of single bytes may
-  /// come before.
+  /// Instruction sets pack in an order of their own; this function restores the order of memory.
+  /// Functions on single bytes may be called before it.
   U8 in_order() const { return *this; }
 };
 
-/// What is in registers here stays there, and is not known to the compiler any more.
+/// Keeps the values in registers, and hides them from the compiler's optimizations.
 inline void keep_in_registers(I32& a, U8& b) {
   asm volatile("" : "+m"(a), "+m"(b));
 }
