@@ -1,4 +1,4 @@
-// The seeded sample of images that calibrate, and those that stand in for damaged ones.
+// The seeded sample of calibration images, and the reserve that replaces damaged ones.
 #pragma once
 
 #include <string>
@@ -8,22 +8,22 @@
 
 namespace bitlog2 {
 
-/// Which of a number of images calibrate.
+/// The numbers of the images that calibrate.
 struct CalibrationSample {
   std::vector<std::size_t> chosen;   ///< ascending
-  std::vector<std::size_t> reserve;  ///< in the order of their turn
+  std::vector<std::size_t> reserve;  ///< replace unreadable ones in this order
 };
 
-/// `request.calibration_images` different numbers below `count`. `where` is for the Error if
-/// there are not as many.
+/// `request.calibration_images` different numbers below `count`. `where` is for the Error if there
+/// are fewer.
 CalibrationSample sample_calibration(std::size_t count, const DatasetRequest& request,
                                      const std::string& where);
 
-/// Sets the calibration of `splits` to a sample of `images`; `where` is what people call these.
+/// Sets the calibration of `splits` to a sample of `images`; `where` names these in messages.
 void calibrate_with(const Dataset& images, const DatasetRequest& request, const std::string& where,
                     DatasetSplits& splits);
 
-/// The same with a sample of the files called `names` in `folder`.
+/// The same with a sample of the files `names` in `folder`.
 void calibrate_with_files(const std::filesystem::path& folder,
                           const std::vector<std::string>& names, const DatasetRequest& request,
                           DatasetSplits& splits);

@@ -1,4 +1,4 @@
-// Which class of a model each class folder is.
+// Finds the class of a model for each class folder.
 #pragma once
 
 #include <string>
@@ -18,7 +18,7 @@ struct ModelClasses {
   std::vector<std::string> names = {};    ///< by class, from the checkpoint; may be empty
   std::vector<std::string> map = {};      ///< by class, from a class map; may be empty
   std::string map_path = {};              ///< for messages
-  std::vector<std::string> folders = {};  ///< by class, all that there may be; may be empty
+  std::vector<std::string> folders = {};  ///< by class, the only allowed ones; may be empty
 };
 
 struct ClassNumbers {
@@ -27,9 +27,9 @@ struct ClassNumbers {
 };
 
 /// Numbers folders, which are sorted bytewise, by the first of these rules that applies: the
-/// folders that there may be; the class map; for 1000 classes ImageNet's wnids; the names of the
-/// classes; the byte order. `where` names the folder that they stand in. Throws Error where the
-/// rule does not number all folders.
+/// allowed folders; the class map; for 1000 classes ImageNet's wnids; the names of the classes; the
+/// byte order. `where` names the folder above them. Throws Error if the rule does not number all
+/// folders.
 ClassNumbers number_class_folders(const std::vector<ClassFolder>& folders,
                                   const ModelClasses& model, const std::string& where);
 

@@ -1,5 +1,5 @@
 // Parsers of the text files that label images: lists, class maps, the devkit's ground truth.
-// They take text, so that they can be tested, and fuzzed, without files.
+// They take text, so that they can be tested and fuzzed without files.
 #pragma once
 
 #include <cstddef>

@@ -12,12 +12,12 @@
 
 namespace bitlog2 {
 
-/// What splits are called, the first that is there is taken.
+/// The names of splits; the first one that exists is taken.
 inline constexpr std::array<std::string_view, 4> kValidationFolders = {"val", "validation", "valid",
                                                                        "test"};
 inline constexpr std::array<std::string_view, 2> kTrainingFolders = {"train", "training"};
 
-/// Those of `names` that are folders in `root`.
+/// The names among `names` that are folders in `root`.
 std::vector<std::string> folders_called(std::span<const std::string_view> names,
                                         const std::filesystem::path& root);
 
@@ -27,7 +27,7 @@ bool is_file(const std::filesystem::path& path);
 /// A few names as a message may show them: "a, b, c and 4 more".
 std::string some_names(const std::vector<std::string>& names);
 
-/// What a listing passed over, and the lines that say so.
+/// Counts what a listing passed over, and makes notes of it.
 class PassedOver {
  public:
   void add_other_file(std::string_view name);
@@ -50,14 +50,14 @@ class PassedOver {
 enum class FolderLinks { follow, ignore };
 
 /// The images and, with a '/' at the end, the folders in `folder`, in byte order. Images are
-/// regular files, or links to such, that are called like one or begin like one. Hidden entries do
-/// not count. Folders that file managers and file systems make for themselves are passed over.
+/// regular files, or links to such, that have an image's extension or begin with an image's first
+/// bytes. Hidden entries do not count. Folders that file managers and file systems make for
+/// themselves are passed over.
 std::vector<std::string> list_folder(const std::filesystem::path& folder, FolderLinks links,
                                      PassedOver& passed_over);
 
-/// The images below `folder` in byte order, as paths relative to it. Links to folders are
-/// followed, if at all, in `folder` itself alone. No folder is entered twice, whatever links lead
-/// to it.
+/// The images below `folder` in byte order, as paths relative to it. Links to folders are followed,
+/// if at all, only directly in `folder`. No folder is entered twice, whatever links lead to it.
 std::vector<std::string> images_below(const std::filesystem::path& folder, FolderLinks links,
                                       PassedOver& passed_over);
 

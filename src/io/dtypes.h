@@ -1,4 +1,4 @@
-// The element types that stand in files.
+// The element types in files.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@ struct DTypeEntry {
   DType dtype;
   std::string_view name;  ///< in a safetensors header
   unsigned bits;
-  bool codes = false;  ///< quantized values, of which the file alone does not say what they mean
+  bool codes = false;  ///< quantized codes, whose scales are not known
 };
 
 /// The dtype that a safetensors header calls `name`, or nullptr.

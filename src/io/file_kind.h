@@ -1,5 +1,5 @@
-// What people give as a checkpoint that is no safetensors file: recognized by its first bytes, so
-// that it is read as what it is, or the error can say what it is and what to do.
+// Recognizes, by their first bytes, files that are given as a checkpoint and are no safetensors
+// files, so that they are read by the right reader, or the error says what they are and what to do.
 #pragma once
 
 #include <cstddef>
@@ -54,14 +54,14 @@ enum class FileKind : std::uint8_t {
   jpeg,
 };
 
-/// What these bytes are, if they are no safetensors file. It reads a bounded part of them.
+/// The kind of these bytes, if they are no safetensors file. Reads a bounded part of them.
 FileKind file_kind(std::span<const std::byte> bytes);
 
-/// Such a file in words, and what to do, as one line: "a web page, not a checkpoint; ...". Empty
-/// for `unknown`.
+/// The kind of such a file in words, and what to do, as one line: "a web page, not a checkpoint;
+/// ...". Empty for `unknown`.
 std::string describe_foreign_file(std::span<const std::byte> bytes);
 
-/// What a folder holds that was given in place of a file, and what to give: one line.
+/// What a folder that was given in place of a file holds, and what to give instead: one line.
 std::string describe_folder(const std::filesystem::path& folder);
 
 }  // namespace bitlog2

@@ -1,6 +1,6 @@
-// What the image decoders share: one decoder a format, each in its own decode_*.cpp, all
-// called by image_decode.cpp. Nothing in them may believe a size that the file's bytes cannot
-// hold, pass over missing data, or let a library print or end the process.
+// Shared by the image decoders: there is one decoder for each format, in its own decode_*.cpp,
+// called by image_decode.cpp. A decoder must not trust a size that the file's bytes cannot hold,
+// must not ignore missing data, and must not let a library print or end the process.
 #pragma once
 
 #include <cstddef>
@@ -15,17 +15,18 @@
 
 namespace bitlog2 {
 
-/// What a decoder is given.
+/// The input of a decoder.
 struct ImageFile {
   std::span<const std::byte> bytes;
   const std::string& name;  ///< for messages
   std::uint64_t max_pixels = kMaxPixels;
 };
 
-/// Deflate's best: 258 bytes for 2 bits.
+/// The highest compression ratio of deflate: 258 bytes for 2 bits.
 inline constexpr std::uint64_t kMaxDeflateRatio = 1032;
 
-/// LZW's best, with codes of 12 bits: no more than 4096 bytes for one and a half.
+/// The highest compression ratio of LZW with codes of 12 bits: at most 4096 bytes for a code of one
+/// and a half bytes.
 inline constexpr std::uint64_t kMaxLzwRatio = 4096;
 
 /// A coded JPEG block takes a bit at least, and the coarsest subsampling leaves a block for
@@ -43,7 +44,7 @@ RgbImage decode_tiff(const ImageFile& file);
 /// be read.
 bool is_image_file(const std::filesystem::path& path);
 
-/// What bytes that no decoder takes are, as far as their first ones say, and what to do:
+/// What bytes that no decoder takes are, by their first bytes, and what to do:
 /// "a HEIC image; convert it to JPEG or PNG".
 std::string describe_other(std::span<const std::byte> bytes);
 
@@ -64,12 +65,12 @@ void check_size(const ImageFile& file, std::string_view format, std::uint64_t wi
 void check_holds(const ImageFile& file, std::string_view format, std::uint64_t width,
                  std::uint64_t height, std::uint64_t max_pixels_per_byte);
 
-/// Whether to believe in so many pixels where a few bytes can stand for any number of equal
-/// ones: up to 2^25 always, and in more only if the file is not all but empty.
+/// Whether to accept so many pixels in a format in which a few bytes can stand for any number of
+/// equal ones: up to 2^25 always, more only if the file is not nearly empty.
 bool may_hold_blank(const ImageFile& file, std::uint64_t pixels);
 
-/// An image whose rows are yet to come: memory is set aside, and touched only as they do, so
-/// that a false size costs nothing.
+/// An image without rows yet: memory is reserved, but used only as rows are added, so that a false
+/// size costs nothing.
 RgbImage start_image(std::uint64_t width, std::uint64_t height);
 
 bool starts_with(std::span<const std::byte> bytes, std::string_view magic, std::size_t at = 0);

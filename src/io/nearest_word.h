@@ -6,8 +6,7 @@
 
 namespace bitlog2 {
 
-/// The one of `known` that the fewest letters inserted, removed or changed make of `word`; empty if
-/// none is near enough to be meant.
+/// The word of `known` with the smallest edit distance from `word`; empty if none is near.
 std::string_view nearest_word(std::string_view word, std::span<const std::string_view> known);
 
 }  // namespace bitlog2

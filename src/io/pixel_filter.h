@@ -1,4 +1,5 @@
-// One side's resize as sums of weighted pixels in fixed point, and the loops that take the time.
+// The resize of one side as weighted sums of pixels in fixed point, and the loops that take most of
+// its time.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +10,7 @@
 namespace bitlog2::resize {
 
 inline constexpr std::size_t kChannels = 3;
-inline constexpr int kWeightBits = 22;  // 32, less 8 for a pixel and 2 for sign and overshoot
+inline constexpr int kWeightBits = 22;  // 32 bits minus 8 for a pixel and 2 for sign and overshoot
 
 /// Bytes that a RowFilter may read behind the last input pixel.
 inline constexpr std::size_t kSlack = 16;
@@ -39,8 +40,8 @@ using RowFilter = void (*)(const std::uint8_t* input, const SideFilter& filter,
 /// The row filters that this CPU can run, best first; all give the same bytes.
 std::span<const RowFilter> row_filters();
 
-/// One output row from as many input rows, one behind the other, as `weights`; `sums` is scratch of
-/// a row's size.
+/// One output row from as many input rows as there are `weights`, one behind the other; `sums` is
+/// scratch of a row's size.
 void filter_rows(const std::uint8_t* input, std::span<const std::int32_t> weights,
                  std::span<std::int32_t> sums, std::uint8_t* output);
 

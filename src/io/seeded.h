@@ -21,8 +21,8 @@ inline std::uint64_t number_below(std::uint64_t bound, std::mt19937_64& engine) 
   return number % bound;
 }
 
-/// Brings `values` into random order, as far as the first `count` are concerned: the first steps
-/// of Fisher and Yates' shuffle. More steps leave the values that fewer steps chose.
+/// Puts a random choice of `values`, in random order, at the first `count` places: the first steps
+/// of Fisher and Yates' shuffle. A larger `count` does not change the first values.
 template <class Value>
 void shuffle_first(std::vector<Value>& values, std::size_t count, std::mt19937_64& engine) {
   for (std::size_t i = 0; i < count; ++i) {

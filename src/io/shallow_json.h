@@ -1,4 +1,4 @@
-// JSON texts from outside that are objects of few levels.
+// Parses JSON texts from outside that have few levels.
 #pragma once
 
 #include <cstddef>
@@ -7,8 +7,8 @@
 
 namespace bitlog2 {
 
-/// The JSON of `text`, without what is nested deeper than any index is; discarded if it is none, or
-/// larger than 64 MiB.
+/// The JSON of `text`, without values that are nested deeper than in any index; a discarded value
+/// if `text` is no JSON or larger than 64 MiB.
 inline nlohmann::json shallow_json(std::string_view text) {
   constexpr std::size_t kLongest = std::size_t{64} << 20;
   const auto at_sane_depth = [](int depth, nlohmann::json::parse_event_t, nlohmann::json&) {

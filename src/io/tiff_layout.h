@@ -1,4 +1,4 @@
-// What kinds of TIFF there are, and which of them Pillow opens.
+// The kinds of TIFF, and which of them Pillow opens.
 #pragma once
 
 #include <tiff.h>
@@ -24,7 +24,7 @@ enum class TiffKind {
   kYcbcrTiff,  ///< libtiff gives RGB
 };
 
-/// What the directory says of the pixels.
+/// The description of the pixels in the file's directory.
 struct TiffLayout {
   std::uint32_t width = 0;
   std::uint32_t height = 0;
@@ -38,17 +38,17 @@ struct TiffLayout {
   bool separate = false;  ///< each sample in a plane of its own
   bool big_endian = false;
   bool subsampled = false;            ///< YCbCr without compression
-  std::vector<std::uint16_t> extras;  ///< what the samples after the colours are
+  std::vector<std::uint16_t> extras;  ///< the meaning of the samples after the colours
 
   bool is_compressed() const { return compression != COMPRESSION_NONE; }
   bool is_reversed() const { return fill_order == FILLORDER_LSB2MSB; }
 };
 
-/// How the pixels of `layout` become RGB. Throws Error for what Pillow does not open, and for what
-/// it misreads.
+/// How the pixels of `layout` become RGB. Throws Error for kinds that Pillow does not open, or
+/// misreads.
 TiffKind choose_tiff_kind(const ImageFile& file, const TiffLayout& layout);
 
-/// That samples of this number and size are not decoded.
+/// The Error for samples of a number or size that is not decoded.
 Error unsupported_tiff_samples(const ImageFile& file, const TiffLayout& layout);
 
 }  // namespace bitlog2

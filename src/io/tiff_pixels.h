@@ -32,7 +32,7 @@ class TiffPixels {
   const TiffPalette& palette_;
 };
 
-/// The image as TIFF's orientation says that it is to be seen.
+/// The image, turned by TIFF's orientation tag.
 RgbImage turn_tiff(RgbImage image, std::uint16_t orientation);
 
 }  // namespace bitlog2

@@ -1,4 +1,4 @@
-// A zip archive in memory. What is stored in it without compression is used in place.
+// A zip archive in memory. Entries that are stored without compression are used in place.
 #pragma once
 
 #include <cstddef>
@@ -23,7 +23,7 @@ struct ZipEntry {
 class ZipArchive {
  public:
   /// Reads the directory. The caller keeps `bytes` alive; `name` is for messages. Throws Error
-  /// if there is no directory, or one that lies.
+  /// if there is no directory, or one that contradicts the file.
   ZipArchive(std::span<const std::byte> bytes, const std::string& name);
   ~ZipArchive();
   ZipArchive(const ZipArchive&) = delete;
@@ -33,13 +33,13 @@ class ZipArchive {
 
   const std::map<std::string, ZipEntry>& entries() const;
 
-  /// The content of a stored entry, in place; its checksum is not compared, so that nothing is
+  /// The content of a stored entry, in place; its checksum is not compared, so its bytes are not
   /// read. Throws Error if it is not within the archive.
   std::span<const std::byte> stored(const std::string& entry) const;
 
-  /// A copy of an entry's content, its checksum compared. Throws Error for a damaged one, and for
-  /// more than what deflate can come to. Over all calls together no more than the archive's size
-  /// is decompressed, so that an archive whose entries overlap does not grow without bound.
+  /// A copy of an entry's content, its checksum compared. Throws Error for a damaged one, and for a
+  /// size that deflate cannot reach. Over all calls together no more than the archive's size is
+  /// decompressed, so that an archive whose entries overlap does not grow without bound.
   std::vector<std::byte> read(const std::string& entry) const;
 
  private:

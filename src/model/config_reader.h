@@ -38,7 +38,8 @@ using Channels = std::array<float, 3>;
 
 inline constexpr float kLargestPixel = 255;
 
-/// Whether these, which are not negative, are of pixels of 0 to 255. A zero fits any range.
+/// Whether these numbers, which are not negative, are for pixels of 0 to 255. A zero fits both
+/// ranges.
 inline bool is_of_bytes(const Channels& values) {
   return std::ranges::max(values) > 2;
 }
@@ -99,7 +100,7 @@ class ConfigReader {
     return value.get<std::string>();
   }
 
-  /// What `find` makes of a text; its Error is told with the place.
+  /// The result of `find` for a text; the key is added to its Error.
   template <class Find>
   auto word(const char* key, Find find) const {
     try {
@@ -132,7 +133,7 @@ class ConfigReader {
     return found->value;
   }
 
-  /// Three numbers from `low` to 1, or to 255: check_range knows what to say of those.
+  /// Three numbers from `low` to 1, or up to 255, for which check_range has a message of its own.
   Channels per_channel(const char* key, float low) const {
     const nlohmann::json& value = member(key);
     Channels result = {};

@@ -1,7 +1,6 @@
-// The forward pass of all families, written once over an arithmetic `Ops`: plain float32,
-// observing (calibration), simulated quantization, or lowering to integers. What an Ops
-// does with a layer is its own affair; which layers there are, and in which order, is said
-// only here.
+// The forward pass of all families, written once over an arithmetic `Ops`: plain float32, observing
+// (calibration), simulated quantization, or lowering to integers. The Ops defines what each layer
+// does; only this file defines which layers there are, and in which order.
 //
 // An Ops has a movable type Tensor ([batch, tokens, channels], whatever it is made of) and
 //   Tensor embed_patches(const Linear& projection)         of the images it was made for
@@ -18,7 +17,7 @@
 //   Tensor join_tokens(Tensor)                             [.., T, C] to [.., 1, T*C]
 //   Tensor first_and_mean(std::size_t n, const Tensor&)    [.., T, C] to [.., 1, 2C]: the first,
 //                                                          and the mean without the first n
-// and, if it likes,
+// and, optionally,
 //   bool drops_unread_tokens() const                       whether to compute nothing of those
 //                                                          tokens that no later layer reads
 //   void begin_block(const Block&, const Tensor&)          the residual stream before a block
@@ -57,7 +56,7 @@ typename Ops::Tensor forward_block(const Block& block, Activation activation, Op
   }
   auto y = ops.linear(block.attn.qkv, ops.layer_norm(block.norm1, x));
   y = ops.attention(block.attn, std::move(y));
-  if (tokens_read > 0) {  // from here on a token sees no other
+  if (tokens_read > 0) {  // from here on, each token is computed by itself
     x = ops.first_tokens(tokens_read, x);
     y = ops.first_tokens(tokens_read, y);
   }
@@ -70,7 +69,7 @@ typename Ops::Tensor forward_block(const Block& block, Activation activation, Op
   return x;
 }
 
-/// The tokens behind the last block, or the first of them if no others are read.
+/// The tokens behind the last block, or only the first ones if no others are read.
 template <class Ops>
 typename Ops::Tensor forward_blocks(const Model& model, Ops& ops) {
   auto x = ops.embed_patches(model.patch_embed);
@@ -94,7 +93,7 @@ typename Ops::Tensor forward_blocks(const Model& model, Ops& ops) {
   return x;
 }
 
-/// What the head reads: one row of each image.
+/// The input of the head: one row for each image.
 template <class Ops>
 typename Ops::Tensor forward_pooling(const Model& model, Ops& ops, typename Ops::Tensor x) {
   const std::size_t prefix = model.config.prefix_tokens;

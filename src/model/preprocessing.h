@@ -1,4 +1,4 @@
-// From a crop's share of the resized image to pixels, as timm counts them.
+// From crop_pct, the crop's share of the resized image, to sizes in pixels, as in timm.
 #pragma once
 
 #include <cmath>
@@ -8,7 +8,7 @@
 
 namespace bitlog2 {
 
-/// Of a model whose input has `img_size` pixels a side.
+/// For a model whose input has `img_size` pixels a side.
 inline Preprocessing preprocessing_for(std::size_t img_size, double crop_pct) {
   Preprocessing result;
   result.crop = static_cast<int>(img_size);

@@ -39,7 +39,7 @@ inline AffineStep<> step_between(float low, float high, int bits) {
   return {scale, std::rint(-low / scale), qmax};
 }
 
-/// One quantizer of all channels' steps, in order.
+/// One quantizer with the steps of all channels, in order.
 inline Affine affine_of(std::span<const AffineStep<>> steps, int bits) {
   Affine quantizer = {bits, {}, {}};
   for (const AffineStep<>& step : steps) {

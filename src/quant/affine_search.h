@@ -1,6 +1,6 @@
-// How affine quantizers are found on values that come in parts: the quantile range with the lowest
-// squared error, as RepQ-ViT chooses it. A search wants all values once for the quantiles, and
-// usually once more for the errors.
+// Finds affine quantizers on values that come in parts: the quantile range with the lowest squared
+// error, as RepQ-ViT chooses it. A search needs all values once for the quantiles, and usually once
+// more for the errors.
 #pragma once
 
 #include <cstddef>
@@ -21,7 +21,7 @@ class AffineSearch {
 
   void add(std::span<const float> values, ThreadPool& pool);
 
-  /// Ends a pass. Whether another one is wanted.
+  /// Ends a pass. Returns whether another one is needed.
   bool next_pass();
 
   AffineStep<> step() const;

@@ -9,7 +9,7 @@
 
 namespace bitlog2::quant {
 
-/// calibrate_codebook (bitlog2/quantizers.h) for the values of `histogram`, at least one.
+/// calibrate_codebook (bitlog2/quantizers.h) for the values of `histogram`, which has at least one.
 Codebook fit_codebook(const Histogram& histogram, int bits, int span = kLargestLevelSpan);
 
 /// calibrate_codebook_scale for these.

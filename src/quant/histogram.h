@@ -1,6 +1,6 @@
-// A histogram of values that come in parts, what codebooks are fitted to. Bins have a width of a
-// power of two and are halved in number, two becoming one, whenever a value lies beyond them: so
-// the result does not depend on where values are cut into parts, but for the rounding of sums.
+// A histogram of values that come in parts, to which codebooks are fitted. The width of bins is a
+// power of two. Whenever a value lies outside all bins, every two bins are merged to one. So the
+// result does not depend on how values are divided into parts, except for the rounding of sums.
 #pragma once
 
 #include <array>
@@ -27,14 +27,14 @@ class Histogram {
   void add(const Columns& part, std::span<const float> column_weights, ThreadPool& pool);
   void add(std::span<const float> values, std::span<const float> column_weights, ThreadPool& pool);
 
-  /// All of `other`, its values times `factor` > 0.
+  /// Adds all values of `other`, multiplied by `factor` > 0.
   void add_scaled(const Histogram& other, double factor);
 
   /// The smallest and the largest value; infinite if there was one, or NaN.
   float low() const { return low_; }
   float high() const { return high_; }
 
-  /// Those from low() to high(); none before the first add().
+  /// The number of bins from low() to high(); 0 before the first add().
   std::size_t bins() const { return low_ <= high_ ? index_of(high_) - index_of(low_) + 1 : 0; }
   double centre(std::size_t bin) const;
   double weight(std::size_t bin) const { return weights_[index_of(low_) + bin]; }

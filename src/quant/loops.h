@@ -1,6 +1,6 @@
 // Loops over many values for a quantizer's step (quant/affine.h, quant/attention/*), written so
-// that they vectorize. Whoever has a step compiles them with BITLOG2_TARGET_CLONES: contraction is
-// off and sums have a fixed order, so that all instruction sets give the same bits.
+// that they vectorize. The file that has a step compiles them with BITLOG2_TARGET_CLONES:
+// contraction is off and sums have a fixed order, so that all instruction sets give the same bits.
 #pragma once
 
 #include <array>
@@ -12,7 +12,7 @@
 
 namespace bitlog2::quant {
 
-/// Of columns that are searched apart: one cache line of floats.
+/// Columns of one task, where columns are searched separately: one cache line of floats.
 inline constexpr std::size_t kColumnsPerTask = 16;
 
 /// values <- step(value).
@@ -49,8 +49,8 @@ template <class Step>
 
 inline constexpr std::size_t kChunk = 1 << 16;
 
-/// The sum of `sum(chunk)`, a Part, over fixed chunks of `values`, added in order, whatever the
-/// number of threads.
+/// The sum of `sum(chunk)`, a Part, over fixed chunks of `values`. The order of additions does not
+/// depend on the number of threads.
 template <class Part = double, class Sum>
 Part sum_over_chunks(std::span<const float> values, ThreadPool& pool, Sum sum) {
   std::vector<Part> parts((values.size() + kChunk - 1) / kChunk);

@@ -20,8 +20,8 @@ struct Range {
 /// [rows, channels] that come in parts, of which it looks at a sample.
 class RangeSearch {
  public:
-  /// `count` values in all, channel c's errors weighted by channel_weights[c]; one weight means
-  /// all.
+  /// For `count` values in total. Errors of channel c are weighted by channel_weights[c]; a single
+  /// weight is for all channels.
   RangeSearch(std::size_t count, std::span<const float> channel_weights);
 
   /// `values` [.., channels].
@@ -32,13 +32,13 @@ class RangeSearch {
  private:
   std::vector<float> channel_weights_;
   std::size_t stride_;
-  std::size_t next_ = 0;  // of the values to come, the first that is looked at
+  std::size_t next_ = 0;  // index, in the next part, of the first value that is looked at
   std::size_t seen_ = 0;
   std::vector<float> values_;
   std::vector<float> weights_;  // of values_
 };
 
-/// The same for values that are there at once.
+/// The same for values that are all in memory.
 Range search_range(std::span<const float> values, std::span<const float> channel_weights, int bits);
 
 /// The quantizer of that range, its zero point whole, so that its ends move a little.

@@ -1,5 +1,5 @@
-// The smallest and the largest of values that come in parts: exact quantiles near both ends of any
-// number of values, without all of them at once.
+// Keeps the smallest and the largest of values that come in parts: gives exact quantiles near both
+// ends of any number of values, without keeping all of them.
 #pragma once
 
 #include <cstddef>
@@ -13,15 +13,15 @@ namespace bitlog2::quant {
 
 class Tails {
  public:
-  /// For `count` values in all, of which quantiles up to `share` from either end will be asked for.
+  /// For `count` values in total, and quantiles up to `share` from either end.
   Tails(std::size_t count, double share);
 
   void add(std::span<const float> values, ThreadPool& pool);
 
-  /// After the last add() and before any question.
+  /// To be called after the last add() and before quantile().
   void finish();
 
-  /// As bitlog2::quantile says.
+  /// The same as bitlog2::quantile.
   float quantile(double p) const;
   float minimum() const { return low_.kept.front(); }
   float maximum() const { return high_.kept.front(); }
@@ -30,7 +30,7 @@ class Tails {
   /// The first values in an order.
   struct End {
     std::vector<float> kept;  // sorted by finish()
-    float limit;              // what does not come before it is none of the first
+    float limit;              // values that do not come before it are not among the first
   };
 
   template <class Before>

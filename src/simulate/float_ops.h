@@ -3,7 +3,8 @@
 //   void input(const Linear&, Tensor&)          before a linear layer
 //   std::span<const float> weight(const Linear&)
 //   void operand(const Attention&, Slot, std::span<float>)   what attention multiplies
-// and that may say, by a member kDropsUnreadTokens, that it need not see every token.
+// and that may have a member kDropsUnreadTokens: whether it needs no tokens that no later layer
+// reads.
 #pragma once
 
 #include <algorithm>
@@ -47,7 +48,7 @@ class FloatOps {
         pool_(pool),
         observer_(observer) {}
 
-  /// An observer is told of every token.
+  /// With an observer, all tokens are computed.
   bool drops_unread_tokens() const {
     if constexpr (requires { Quantization::kDropsUnreadTokens; }) {
       return Quantization::kDropsUnreadTokens && !observer_;
@@ -283,8 +284,8 @@ class FloatOps {
     });
   }
 
-  /// body(matrix, begin, end) for rows of all of attention's matrices, these in parts where they
-  /// are too few for the threads.
+  /// Calls body(matrix, begin, end) for the rows of all attention matrices; matrices are divided if
+  /// there are fewer than threads.
   template <class Body>
   void for_queries(const HeadLayout& layout, Body body) {
     const std::size_t wanted = pool_.size() == 1 ? 1 : 4 * pool_.size();

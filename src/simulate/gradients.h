@@ -10,10 +10,10 @@
 
 namespace bitlog2::simulate {
 
-/// gradient <- gradient * function'(x), of an activation at x.
+/// Multiplies the gradient by function'(x), for an activation function at x.
 void activation_gradient(Activation function, std::span<const float> x, std::span<float> gradient);
 
-/// gradient <- that of the scores, whose softmax is `probabilities`.
+/// Replaces the gradient of `probabilities` by that of the scores whose softmax they are.
 void softmax_gradient(std::span<const float> probabilities, std::span<float> gradient);
 
 /// Of y = (x - mean) / sqrt(variance + eps) * gamma + beta: gradient <- that of x, and
@@ -21,9 +21,9 @@ void softmax_gradient(std::span<const float> probabilities, std::span<float> gra
 void layer_norm_gradient(std::span<const float> x, std::span<const float> gamma, float eps,
                          std::span<float> gradient, std::span<float> gamma_gradient);
 
-/// Of x^ = scale * level(x / scale), straight through: level is taken for the identity from `low`
-/// to `high`, the lowest and highest x^, and for constant beyond them. gradient <- that of x; the
-/// result is that of the scale, times it.
+/// Of x^ = scale * level(x / scale), straight through: level is treated as the identity from `low`
+/// to `high`, the lowest and highest x^, and as constant beyond them. Replaces the gradient by that
+/// of x; returns the gradient of the scale, times the scale.
 float quantizer_gradient(std::span<const float> x, std::span<const float> quantized, float low,
                          float high, std::span<float> gradient);
 

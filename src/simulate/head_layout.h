@@ -10,7 +10,7 @@
 
 namespace bitlog2::simulate {
 
-/// What attention multiplies, each [images * groups * heads, tokens, head_dim].
+/// The operands of attention, each [images * groups * heads, tokens, head_dim].
 struct Heads {
   std::size_t images = 0;
   Tensor query;
@@ -28,7 +28,7 @@ struct HeadLayout {
         head_dim(attn.proj.in_features / attn.num_heads),
         images(batch) {}
 
-  /// Of the scores.
+  /// The factor of the scores.
   float scale() const { return 1.0F / std::sqrt(static_cast<float>(head_dim)); }
   std::size_t matrices() const { return images * groups.count * heads; }
   std::size_t head(std::size_t matrix) const { return matrix % heads; }
@@ -49,7 +49,7 @@ struct HeadLayout {
     }
   }
 
-  /// The reverse: `rows` [tokens, head_dim], to where that matrix lies in a sequence.
+  /// The reverse: copies `rows` [tokens, head_dim] to the place of that matrix in a sequence.
   void scatter(const float* rows, std::size_t matrix, std::size_t part, Tensor& sequence) const {
     const std::size_t column = (part * heads + head(matrix)) * head_dim;
     for (std::size_t i = 0; i < tokens; ++i) {

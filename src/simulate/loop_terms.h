@@ -1,4 +1,4 @@
-// What the float engines' loops are made of (simulate/loops.cpp, simulate/gradients.cpp): functions
+// Parts of the float engines' loops (simulate/loops.cpp, simulate/gradients.cpp): functions
 // of one value without branches, so that loops over them vectorize, and sums in a fixed order.
 #pragma once
 
@@ -13,7 +13,7 @@
 
 namespace bitlog2::simulate {
 
-/// Partial results of a reduction; fixed, as is their order.
+/// The number of partial results of a reduction; it is fixed, and so is their order.
 inline constexpr std::size_t kLanes = 16;
 
 /// erf(x) = x P(x^2) / Q(x^2) on |x| <= 3.9, beyond which it is 1 in float32. A least-squares
@@ -54,7 +54,7 @@ inline float exp_of_nonpositive(float x) {
   return p * std::bit_cast<float>(exponent << 23);
 }
 
-/// By e^(-2|x|), in which it is (1 - e) / (1 + e); 2e-7.
+/// tanh|x| = (1 - e) / (1 + e) with e = e^(-2|x|); error 2e-7.
 inline float hyperbolic_tangent(float x) {
   const float e = exp_of_nonpositive(-2.0F * std::fabs(x));
   return std::copysign((1.0F - e) / (1.0F + e), x);
@@ -86,7 +86,7 @@ inline float sum_terms(std::size_t count, Term term) {
   return sum_of(lanes);
 }
 
-/// What LayerNorm subtracts from a row, and what it then multiplies it by.
+/// The mean that LayerNorm subtracts from a row, and the factor by which it then multiplies.
 struct Standardization {
   float mean;
   float factor;

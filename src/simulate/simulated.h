@@ -1,4 +1,4 @@
-// The policy of the simulated engine: every quantizer's effect, in float32.
+// The policy of the simulated engine: applies every quantizer in float32.
 #pragma once
 
 #include <span>
@@ -19,15 +19,15 @@ inline void fake_quantize_parallel(const Quantizer& quantizer, std::span<float> 
   });
 }
 
-/// How many values of one head stand together in what attention multiplies at `slot`.
+/// How many consecutive values belong to one head in the operand of attention at `slot`.
 inline std::size_t head_size(const Attention& attn, Slot slot) {
   const std::size_t columns =
       slot == Slot::attention_map ? attn.groups.tokens : attn.proj.in_features / attn.num_heads;
   return attn.groups.tokens * columns;
 }
 
-/// Fake-quantizes what attention multiplies, [.., heads, head_size], by one quantizer for all
-/// heads or one per head.
+/// Fake-quantizes an operand of attention, [.., heads, head_size], by one quantizer for all heads
+/// or one per head.
 inline void fake_quantize_heads(const Quantizer& quantizer, const Attention& attn, Slot slot,
                                 std::span<float> values, ThreadPool& pool) {
   if (channel_count(quantizer) == 1) {

@@ -9,7 +9,8 @@
 
 namespace bitlog2::runtime {
 
-inline constexpr int kWeightBits = 22;  // as Pillow's: 32, less 8 for a pixel and 2 for the sums
+inline constexpr int kWeightBits =
+    22;  // as in Pillow: 32 bits minus 8 for a pixel and 2 for the sums
 
 enum class ResizeMode : std::uint32_t { shorter, squash };
 enum class CropRounding : std::uint32_t { torchvision, transformers };

@@ -1,5 +1,5 @@
 // Checkpoints by torch.save, without Python: the pickle says where the tensors are, and they are
-// used there.
+// used in place.
 #pragma once
 
 #include <cstddef>
@@ -11,8 +11,8 @@
 namespace bitlog2::torch {
 
 /// The weights in a checkpoint of torch's zip format (since 1.6). Tensors are views into `bytes`,
-/// which the caller keeps alive, but those that are compressed or not whole in a row, which
-/// `memory` of the result holds. Checksums are compared only of what is copied out of the archive:
+/// which the caller keeps alive. Tensors that are compressed or not contiguous are copied to
+/// `memory` of the result. Checksums are compared only for data that is copied out of the archive:
 /// the pickle, and compressed tensors. Throws Error beginning with `name`.
 TensorFileContent read_zip(std::span<const std::byte> bytes, const std::string& name);
 

@@ -17,17 +17,16 @@ using ValueId = std::uint32_t;
 
 enum class ValueKind : std::uint8_t {
   none,
-  boolean,     ///< `number` is 0 or 1
-  integer,     ///< `number`, which fits 64 bits
-  text,        ///< `text`: str, bytes; escapes stay as they are written
-  list,        ///< `items`
-  tuple,       ///< `items`
-  dict,        ///< `items`: keys and values by turns; of equal keys the last counts
-  global,      ///< a name of Python's: `first` is the module's text, `second` the name's
-  call,        ///< `first` called with `second`, or an object of class `first`; `items` are what
-               ///< was put into it
-  persistent,  ///< what stands outside of the pickle; `first` says where
-  other,       ///< a number or a set, of which nobody here asks more
+  boolean,  ///< `number` is 0 or 1
+  integer,  ///< `number`, which fits 64 bits
+  text,     ///< `text`: str, bytes; escapes stay as they are written
+  list,     ///< `items`
+  tuple,    ///< `items`
+  dict,     ///< `items`: key, value, key, ...; of equal keys the last counts
+  global,   ///< a name of Python's: `first` is the module's text, `second` the name's
+  call,  ///< `first` called with `second`, or an object of class `first`; `items` were put into it
+  persistent,  ///< data outside the pickle; `first` says where
+  other,       ///< a number or a set, whose value is not needed
 };
 
 struct Value {
@@ -39,8 +38,8 @@ struct Value {
   std::string_view text = {};
 };
 
-/// A pickle's values. Texts are views into its bytes. A graph may have cycles and may share
-/// values: whoever walks it bounds the depth.
+/// A pickle's values. Texts are views into its bytes. A graph may have cycles and may share values:
+/// code that walks it must bound the depth.
 class PickleGraph {
  public:
   const Value& operator[](ValueId id) const { return values_[id]; }
@@ -49,8 +48,8 @@ class PickleGraph {
   ValueId root() const { return root_; }
   std::size_t bytes_read() const { return bytes_read_; }
 
-  /// What a global is called: "posix.system". Made printable, and cut if it is long. Empty for
-  /// what is no global.
+  /// The name of a global: "posix.system". Made printable, and cut if it is long. Empty for other
+  /// values.
   std::string global_name(ValueId id) const;
 
  private:

@@ -14,7 +14,7 @@
 
 namespace bitlog2::torch {
 
-/// Never goes beyond the end: what is missing is an Error, which begins with `name`.
+/// Never reads beyond the end: if bytes are missing, it throws Error, which begins with `name`.
 class PickleBytes {
  public:
   PickleBytes(std::span<const std::byte> bytes, std::string name)

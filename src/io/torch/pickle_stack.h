@@ -1,4 +1,4 @@
-// What a pickle's operations work on: values, a stack of them with marks, and a memo.
+// The state of a pickle machine: values, a stack of them with marks, and a memo.
 #pragma once
 
 #include <fmt/format.h>
@@ -17,7 +17,7 @@
 
 namespace bitlog2::torch {
 
-/// All of it is bounded. What an operation asks for and does not get is an Error.
+/// Its size is bounded. Throws Error if an operation asks for a value that is not there.
 class PickleStack {
  protected:
   PickleStack(std::span<const std::byte> bytes, const std::string& name) : bytes_(bytes, name) {
@@ -62,7 +62,7 @@ class PickleStack {
     return stack_.back();
   }
 
-  /// All above the last mark, which is taken away.
+  /// Pops all values above the last mark, and the mark.
   std::vector<ValueId> pop_to_mark() {
     if (marks_.empty()) {
       bytes_.fail("lacks a mark");
@@ -74,7 +74,7 @@ class PickleStack {
     return result;
   }
 
-  /// Into a list, a dict or an object. What else there is holds nothing.
+  /// Adds items to a list, a dict or an object; other values ignore them.
   void put_into(ValueId id, std::span<const ValueId> items) {
     const ValueKind kind = graph_.values_[id].kind;
     if (kind == ValueKind::list || kind == ValueKind::dict || kind == ValueKind::call) {
@@ -112,7 +112,7 @@ class PickleStack {
     memo_[place] = top();
   }
 
-  /// At the next place.
+  /// Remembers at the next place of the memo.
   void remember() { remember(memo_.size()); }
 
   ValueId recall(std::uint64_t place) const {
@@ -130,7 +130,7 @@ class PickleStack {
     marks_.push_back(stack_.size());
   }
 
-  /// Takes away the last value, or the last mark if that is later.
+  /// Removes the last value, or the last mark if that came later.
   void drop() {
     if (!marks_.empty() && stack_.size() == marks_.back()) {
       marks_.pop_back();

@@ -1,4 +1,4 @@
-// Where in a checkpoint the model's weights are.
+// Finds the model's weights in a checkpoint.
 #pragma once
 
 #include <map>
@@ -9,10 +9,11 @@
 
 namespace bitlog2::torch {
 
-/// The dict of tensors that is taken for the model's.
+/// The dict of tensors that is taken as the model's weights.
 struct StateDict {
   std::map<std::string, ValueId> tensors;
-  std::vector<std::string> notes;  ///< which it is, what others there are, what was refused
+  std::vector<std::string>
+      notes;  ///< which dict it is, which others there are, which calls were refused
 };
 
 /// Finds it: under the keys that training scripts use (`model`, `state_dict`, ...), in any nesting;

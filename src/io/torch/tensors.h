@@ -1,5 +1,5 @@
-// What torch's pickles say of tensors: the few constructors that tensors need, read from their
-// arguments. They are the only ones that mean anything here; all others are passed over.
+// Tensors in torch's pickles: reads the arguments of the few constructors that tensors need. All
+// other constructors are ignored.
 #pragma once
 
 #include <cstddef>
@@ -15,10 +15,10 @@ namespace bitlog2::torch {
 
 /// Elements in memory or in a file, which tensors are views of.
 struct Storage {
-  std::string_view key;         ///< under which its bytes are found
+  std::string_view key;         ///< the key of its bytes
   std::string_view dtype_name;  ///< as a safetensors header spells it
   std::size_t element_bytes = 0;
-  std::uint64_t offset = 0;  ///< elements before it under its key
+  std::uint64_t offset = 0;  ///< elements before it in the bytes of its key
   std::uint64_t size = 0;    ///< elements
 };
 
@@ -30,8 +30,8 @@ struct Tensor {
   std::vector<std::uint64_t> strides;  ///< elements, one for each dimension
 };
 
-/// The items of a dict, of an OrderedDict or of its arguments: keys and values by turns. Nothing
-/// for what is none of these.
+/// The items of a dict, of an OrderedDict or of its arguments: key, value, key, ... Nothing for
+/// other values.
 std::optional<std::vector<ValueId>> dict_items(const PickleGraph& graph, ValueId id);
 
 /// Whether `id` is a call of one of torch's constructors of plain tensors, or a Parameter or a
@@ -48,7 +48,7 @@ bool is_storage(const PickleGraph& graph, ValueId id);
 /// The storage that a persistent value names; throws Error beginning with `where` if it names none.
 Storage read_storage(const PickleGraph& graph, ValueId id, const std::string& where);
 
-/// The name of a constructor that is not of the allow-list, if `id` is a call of one:
+/// The name of the constructor, if `id` is a call of one that is not on the allow-list:
 /// "posix.system".
 std::optional<std::string> refused_call(const PickleGraph& graph, ValueId id);
 

@@ -13,11 +13,11 @@
 
 namespace bitlog2::torch {
 
-/// Makes views of tensors. Those whose elements do not stand in a row in their storage are copied,
-/// within a bound on what all copies together take.
+/// Makes views of tensors. Tensors that are not contiguous in their storage are copied, up to a
+/// bound on the bytes of all copies.
 class ViewMaker {
  public:
-  /// `most_copied`: bytes.
+  /// `most_copied` is that bound.
   explicit ViewMaker(std::uint64_t most_copied) : left_(most_copied) {}
 
   /// `storage` holds the bytes of the tensor's storage and may be shorter than it says. Throws

@@ -21,14 +21,14 @@ struct Piece {
   bool optional = false;
 };
 
-/// A parameter's pieces, and how they become its values: in their order, those that are not there
-/// empty.
+/// A parameter's pieces, and the function that makes its values from theirs, in the same order;
+/// missing pieces are empty.
 struct Assembly {
   std::vector<Piece> pieces;
   std::function<std::vector<float>(std::vector<std::vector<float>>)> combine;
 };
 
-/// Positions are resized by the rule given; without one they must be for the config's image size.
+/// Positions are resized by the given rule; without one they must be for the config's image size.
 Assembly assembly_of(const Parameter& parameter, const ModelConfig& config,
                      const CheckpointNames& names, std::optional<PositionResize> position_resize);
 

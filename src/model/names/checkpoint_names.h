@@ -1,5 +1,5 @@
-// The names by which libraries save a vision transformer's tensors, and this project's for each:
-// timm's, with a few more for what other libraries keep apart.
+// Translates the names of a vision transformer's tensors in each library to this project's names:
+// timm's, and a few more for tensors that only other libraries have.
 #pragma once
 
 #include <map>
@@ -19,8 +19,8 @@ enum class Library { timm, transformers, torchvision };
 /// "timm", for example.
 std::string library_name(Library library);
 
-/// A checkpoint's tensors by their names here. Wrappers' prefixes ("module.") are left out, in any
-/// nesting.
+/// A checkpoint's tensors by this project's names. Prefixes of wrappers ("module.") are removed, in
+/// any nesting.
 class CheckpointNames {
  public:
   /// Takes the library whose names fit most tensors.
@@ -33,7 +33,7 @@ class CheckpointNames {
   /// Whether a name in the file holds `part`.
   bool contains_part(std::string_view part) const;
 
-  /// The name in the file; where it is not there, what it would be there by timm's naming.
+  /// The tensor's name in the file; if it is missing, the name that it would have in timm.
   std::string in_file(const std::string& name) const;
 
   /// The tensor called `name`, or nullptr.
@@ -45,13 +45,13 @@ class CheckpointNames {
   /// Names in the file of tensors that no library's rule knows.
   const std::vector<std::string>& strangers() const { return strangers_; }
 
-  /// Parts of a network that its image model does not need: "text_model".
+  /// Parts of the file that the image model does not need: "text_model".
   const std::set<std::string>& unused_parts() const { return unused_parts_; }
 
   /// Prefixes of wrappers that were left out.
   const std::set<std::string>& prefixes() const { return prefixes_; }
 
-  /// Two prefixes under which one name stands.
+  /// Two prefixes with the same name behind them, if there are any.
   const std::optional<std::pair<std::string, std::string>>& twice() const { return twice_; }
 
  private:

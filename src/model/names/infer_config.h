@@ -17,9 +17,9 @@ struct InferredConfig {
   std::vector<std::string> notes;  ///< what was assumed, for people
 };
 
-/// `said` is of the library's files, if there are any; `img_size` is what the user asks for, or 0;
-/// `num_heads` is what the user says of a ViT whose files do not say it, or 0. Throws Error, naming
-/// the file, for what is no vision transformer and for what neither tensors nor files say.
+/// `said` is from the library's files, if there are any; `img_size` is what the user asks for, or
+/// 0; `num_heads` is what the user says of a ViT whose files do not say it, or 0. Throws Error,
+/// naming the file, for what is no vision transformer and for what neither tensors nor files say.
 InferredConfig infer_config(const TensorFile& file, const std::optional<LibraryConfig>& said,
                             std::size_t img_size, std::size_t num_heads);
 

@@ -1,5 +1,5 @@
-// What the configuration files of other libraries say of a model: timm's config.json, and
-// transformers' config.json with preprocessor_config.json.
+// Reads the configuration files of other libraries: timm's config.json, and transformers'
+// config.json with preprocessor_config.json.
 #pragma once
 
 #include <optional>
@@ -12,7 +12,7 @@
 
 namespace bitlog2 {
 
-/// What is said; what is not is empty, and found in the tensors or taken from the library's
+/// The values in the files. Others are empty; they are found from the tensors or are the library's
 /// defaults.
 struct LibraryConfig {
   Library library = Library::timm;
@@ -34,7 +34,7 @@ struct LibraryConfig {
 
 /// The text of a config.json and, of transformers, of a preprocessor_config.json (may be empty).
 /// `where` is the folder's name, for messages. Throws Error for a model of another kind and for
-/// values that cannot be meant.
+/// values out of range.
 LibraryConfig parse_library_config(std::string_view config, std::string_view preprocessor,
                                    const std::string& where);
 

@@ -1,4 +1,4 @@
-// What each library calls a vision transformer's tensors: the tables of CheckpointNames.
+// The names of a vision transformer's tensors in each library: the tables of CheckpointNames.
 #pragma once
 
 #include <array>
@@ -11,7 +11,7 @@ namespace bitlog2 {
 
 /// `from` is what a library calls a tensor, `to` its name here. In both, # is a number, and * at
 /// the end is the rest. In `from`, % is a number n that becomes the # of (n - 1) / 2, and ~ a
-/// number that is left out. An empty `to` is of what an image model does not need.
+/// number that is left out. `to` is empty for tensors that an image model does not need.
 struct Rule {
   std::string_view from;
   std::string_view to;
@@ -22,7 +22,7 @@ struct Naming {
   std::span<const Rule> blocks;  ///< how a block's names begin
   std::span<const Rule> parts;   ///< how they go on
   std::span<const Rule> others;
-  std::span<const std::string_view> prefixes;  ///< the library's own, not worth a word
+  std::span<const std::string_view> prefixes;  ///< the library's own, which need no note
 };
 
 inline constexpr auto kTimmBlocks =
@@ -129,7 +129,7 @@ inline constexpr auto kTransformersOthers = std::to_array<Rule>({
     {"embeddings.position_embedding.weight", "pos_embed"},
     {"embeddings.position_ids", ""},
     {"embeddings.mask_token", ""},
-    {"pre_layrnorm.*", "norm_pre.*"},  // so it is spelled
+    {"pre_layrnorm.*", "norm_pre.*"},  // transformers' spelling
     {"encoder.layers.#.downsample.*", "layers.#.downsample.*"},
     {"encoder.relative_position_bias.relative_position_bias_table", "relative_position_bias_table"},
     {"encoder.relative_position_bias.relative_position_index", ""},

@@ -1,4 +1,4 @@
-// Position embeddings for another image size, as the library does it that the model is from.
+// Position embeddings for another image size, computed as by the model's library.
 #pragma once
 
 #include <cstddef>

@@ -12,9 +12,9 @@ namespace bitlog2::quant {
 struct BitLog2Levels {
   int multiplier = 256;     ///< at most 65536
   int fraction_bits = 1;    ///< 0 to 7
-  bool to_nearest = false;  ///< half of the last kept bit is added before the others are dropped
+  bool to_nearest = false;  ///< adds half of the last kept bit before the lower bits are dropped
 
-  /// The largest integer that is kept: what becomes of multiplier - 1 without rounding.
+  /// The largest m^: multiplier - 1 with its lower bits dropped.
   std::uint32_t largest() const;
 
   /// m^: `m` < multiplier, cut down to its highest bits. 0 stays 0.

@@ -11,8 +11,8 @@
 
 namespace bitlog2 {
 
-/// How the integer runtime weighs values by probabilities: the fields of a quantized file's header
-/// that begin with attention_ (docs/format.md).
+/// How the integer runtime turns probabilities into weights: the fields of a quantized file's
+/// header that begin with attention_ (docs/format.md).
 struct IntegerAttention {
   enum class Kind : std::uint32_t { sqrt2 = 0, bitlog2 = 1 };
   Kind kind = Kind::bitlog2;
@@ -22,7 +22,7 @@ struct IntegerAttention {
   bool nearest = false;
 };
 
-/// How a delta with a low squared error is found on probabilities that come in parts.
+/// Finds a delta with a low squared error on probabilities that come in parts.
 class AttentionSearch {
  public:
   AttentionSearch() = default;
@@ -33,7 +33,7 @@ class AttentionSearch {
   /// Called with all probabilities in every pass, in the same parts.
   virtual void add(std::span<const float> probabilities, ThreadPool& pool) = 0;
 
-  /// Ends a pass. Whether another one is wanted.
+  /// Ends a pass. Returns whether another one is needed.
   virtual bool next_pass() { return false; }
 
   virtual float delta() const = 0;
@@ -42,7 +42,7 @@ class AttentionSearch {
 /// The arithmetic of a scheme. Objects are constants.
 class AttentionMethod {
  public:
-  /// A search on `count` probabilities in all; quantizer.delta is not read.
+  /// A search on `count` probabilities in total; quantizer.delta is not read.
   virtual std::unique_ptr<AttentionSearch> search(const AttentionQuantizer& quantizer,
                                                   std::size_t count) const = 0;
 
@@ -52,7 +52,7 @@ class AttentionMethod {
 
   virtual IntegerAttention in_integers(int bits, const AttentionOptions& options) const = 0;
 
-  /// What a weight of 1 in the integer runtime stands for.
+  /// The value that a weight of 1 in the integer runtime stands for.
   virtual double unit(float delta) const = 0;
 
  protected:

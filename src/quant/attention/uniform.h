@@ -1,4 +1,4 @@
-// Evenly spaced attention maps, what the other schemes are compared with.
+// The attention scheme Uniform, evenly spaced levels, with which the other schemes are compared.
 #pragma once
 
 #include "quant/attention/bitlog2.h"
@@ -6,7 +6,7 @@
 namespace bitlog2::quant {
 
 /// 2^bits even steps of [0, 1], rounded down as BitLog2's are: m = min(floor(x * 2^bits),
-/// 2^bits - 1), x^ = m / delta. To the integer runtime it is BitLog2 that keeps every bit of m.
+/// 2^bits - 1), x^ = m / delta. In the integer runtime it is BitLog2 that keeps every bit of m.
 // Never deleted through its base, whose destructor is protected.
 // NOLINTNEXTLINE(cppcoreguidelines-virtual-class-destructor)
 class Uniform final : public AttentionMethod {
