@@ -110,18 +110,18 @@ double tanh(double x) {
 }
 
 UnitVector turn(std::size_t step, std::size_t steps) {
-  // An eighth of a turn is far enough for the series; the rest is by symmetry.
+  // The series is used up to an eighth of a turn; other angles follow by symmetry.
   if (2 * step > steps) {  // beyond half a turn
     const UnitVector mirrored = turn(steps - step, steps);
     return {mirrored.cosine, -mirrored.sine};
   }
   if (4 * step > steps) {  // beyond a quarter
-    // half a turn less the angle: (steps - 2 step) / (2 steps)
+    // half a turn minus the angle: (steps - 2 step) / (2 steps)
     const UnitVector mirrored = turn(steps - 2 * step, 2 * steps);
     return {-mirrored.cosine, mirrored.sine};
   }
   if (8 * step >
-      steps) {  // beyond an eighth: a quarter less the angle, (steps - 4 step) / (4 steps)
+      steps) {  // beyond an eighth: a quarter minus the angle, (steps - 4 step) / (4 steps)
     const UnitVector mirrored = turn(steps - 4 * step, 4 * steps);
     return {mirrored.sine, mirrored.cosine};
   }

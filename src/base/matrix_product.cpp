@@ -14,10 +14,11 @@ using products::divide_up;
 using products::ProductKernels;
 using products::Table;
 
-/// Multiply-adds that are worth a thread's while.
+/// The number of multiply-adds for which a further task is worth its cost.
 constexpr std::size_t kWorkPerTask = 1 << 20;
 
-/// BITLOG2_ISA names a table of the integer kernels (--isa): float products use no more than that.
+/// BITLOG2_ISA names a table of integer kernels (--isa); float products use no larger instruction
+/// set.
 bool is_allowed(const Table& table, std::string_view wanted) {
   const std::string_view name = table.name;
   if (name == "scalar" || wanted.empty()) {
@@ -69,8 +70,9 @@ void multiply(const MatrixView<Real>& a, const MatrixView<Real>& b, Real* c, std
     return;
   }
   const auto& table = kernels<Real>();
-  // Several tasks for each thread, so that one that comes late is not waited for. Each packs its
-  // own share of both matrices, unless several have all columns: then these are packed once.
+  // Several tasks for each thread, so that the threads finish at about the same time. Each task
+  // packs its own share of both matrices. If several tasks read all columns, the right matrix is
+  // packed once for all.
   const std::size_t worthwhile = divide_up(a.rows * b.columns * (a.columns + 1), kWorkPerTask);
   const std::size_t wanted = pool.size() == 1 ? 1 : std::min(4 * pool.size(), worthwhile);
   const std::size_t row_tasks = std::clamp<std::size_t>(a.rows / products::kRowsPacked, 1, wanted);

@@ -23,7 +23,7 @@ struct ThreadPool::State {
   std::mutex mutex;
   std::condition_variable work_ready;
   std::condition_variable work_done;
-  std::uint64_t round = 0;  // of parallel_for calls; tells a sleeping thread of a new one
+  std::uint64_t round = 0;  // counts parallel_for calls, so that a sleeping thread sees a new one
   bool stopping = false;
   std::size_t running = 0;  // threads of the pool still inside this round
   std::exception_ptr failure;
@@ -62,7 +62,7 @@ struct ThreadPool::State {
     }
   }
 
-  /// Ends the threads. To be called while none runs a body.
+  /// Ends the threads. Must be called while no thread runs a body.
   void end_threads() {
     {
       const std::lock_guard lock(mutex);

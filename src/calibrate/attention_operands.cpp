@@ -15,8 +15,8 @@ namespace {
 
 constexpr std::array kQkv = {Slot::query, Slot::key, Slot::value};  // in the order of qkv's outputs
 
-/// How far apart the levels of q, k and v may be: so that two products of a q and a k, or of a byte
-/// and a v, add up in 16 bits, and that at few bits several such sums do.
+/// The span of the levels of q, k and v. It is so small that the sum of two products of q and k, or
+/// of a byte and v, fits in 16 bits; with few bits, so do several such sums.
 int operand_span(int bits) {
   return std::min(127, (4 << bits) - 1);
 }
@@ -36,7 +36,7 @@ AttentionQuantizer unfitted_attention(const QuantizationSettings& settings) {
   return {settings.scheme, settings.a_bits, 1.0F, settings.attention_options()};
 }
 
-/// One codebook for q, k and v, on [.., 3C] outputs of qkv: of values that are of one size.
+/// One codebook for q, k and v, on [.., 3C] outputs of qkv, which are first scaled to one size.
 void find_shared_codebook(const QuantizationSettings& settings, const Attention& attn,
                           const Sequence& qkv, Quantizers& quantizers, ThreadPool& pool) {
   const std::size_t channels = qkv.channels() / kQkv.size();
@@ -72,7 +72,8 @@ void find_shared_codebook(const QuantizationSettings& settings, const Attention&
   }
 }
 
-/// Lets searches see all of what they search: `show(chunk, see)` calls see(slot, values).
+/// Gives all values to the searches in as many passes as they need: `show(chunk, see)` calls
+/// see(slot, values).
 template <class Show>
 void search(std::map<Slot, OperandSearch>& searches, const Attention& attn, std::size_t chunks,
             Quantizers& quantizers, ThreadPool& pool, Show show) {

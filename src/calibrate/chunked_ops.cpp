@@ -16,7 +16,7 @@ std::size_t images_in_chunk(std::size_t chunk, std::size_t images) {
 }
 
 bool is_finite(std::span<const float> values) {
-  // NaN and infinities make it NaN.
+  // NaN and infinities make the sum NaN.
   constexpr std::size_t kLanes = 16;
   std::array<float, kLanes> sums = {};
   const std::size_t whole = values.size() / kLanes * kLanes;
@@ -100,7 +100,8 @@ ChunkedOps::Tensor ChunkedOps::add(Tensor x, const Tensor& y) {
     }
     keep(sum);
     for (std::size_t i = 0; i < sum->chunks(); ++i) {
-      // What is added may come from the sum as it was: all of a chunk's first.
+      // The summand may be computed from the stream before the addition, so it is read first for
+      // the whole chunk.
       const FloatTensor added = other->chunk(i);
       FloatTensor result = float_ops_.add(sum->chunk(i), added);
       require_finite(result, i, last_layer_);

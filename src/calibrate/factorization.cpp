@@ -67,7 +67,8 @@ Matrix cholesky(Matrix matrix, ThreadPool& pool) {
     if (rest == 0) {
       break;
     }
-    // The rows below: x with x diagonal^T = what stands there; then what these take off the rest.
+    // The rows below the block: solve x diagonal^T = rows; then subtract their products from the
+    // rest.
     const Matrix standing = matrix.block(below, here.begin, rest, here.count);
     const Matrix solved = product(view(standing), view(invert_block(diagonal)).transposed(), pool);
     matrix.block(below, here.begin, rest, here.count) = solved;

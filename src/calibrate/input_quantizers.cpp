@@ -47,7 +47,7 @@ std::vector<float> channel_weights(const Linear& layer) {
   return weights;
 }
 
-/// `see` of every part of x.
+/// Calls `see` with every part of x.
 template <class See>
 void for_each_part(const Sequence& x, See see) {
   for (std::size_t i = 0; i < x.chunks(); ++i) {
@@ -55,7 +55,7 @@ void for_each_part(const Sequence& x, See see) {
   }
 }
 
-/// Lets a search see all of x in as many passes as it wants.
+/// Gives all of x to a search in as many passes as it needs.
 template <class Search>
 Search search_all(Search search, const Sequence& x, ThreadPool& pool) {
   do {
@@ -128,8 +128,8 @@ Quantizer searched_channels(const LayerInput& in) {
   return one_quantizer_for(in, search.ranges(in.bits(), in.pool));
 }
 
-/// The head has too few rows to search for ranges: as many standard deviations as suit a normal
-/// distribution.
+/// The head's input has too few rows to search for ranges: they are as many standard deviations as
+/// suit a normal distribution.
 Quantizer normal_channels(const LayerInput& in) {
   const double reach = kReach.at(static_cast<std::size_t>(in.bits() - kMinBits));
   std::vector<Range> ranges;
@@ -140,7 +140,7 @@ Quantizer normal_channels(const LayerInput& in) {
   return one_quantizer_for(in, std::move(ranges));
 }
 
-/// RepQ-ViT's: quantile ranges per channel, then scale reparameterization.
+/// As in RepQ-ViT: quantile ranges per channel, then scale reparameterization.
 Quantizer reparameterized_channels(const LayerInput& in) {
   return reparameterize(*in.norm, in.layer, find_channel_ranges(in.x, in.bits(), in.pool));
 }
@@ -160,7 +160,8 @@ bool is_output(const LayerInput& in) {
   return in.layer.role == Role::head || in.layer.role == Role::projection;
 }
 
-bool has_codebook(const LayerInput& in) {  // the head has too few rows, GELU a choice of its own
+bool has_codebook(const LayerInput& in) {  // the head's input has too few rows, and GELU's outputs
+                                           // have an option of their own
   return in.settings.has_codebooks() && !is_output(in) && in.layer.role != Role::fc2;
 }
 
@@ -169,7 +170,7 @@ struct Choice {
   Quantizer (*find)(const LayerInput&);
 };
 
-/// The first that applies is taken.
+/// The first choice that applies is taken.
 constexpr Choice kChoices[] = {
     {[](const LayerInput& in) {
        return in.layer.role == Role::patch_embed && in.settings.recipe.pixel_codes_exact;

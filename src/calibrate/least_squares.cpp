@@ -41,7 +41,8 @@ MomentSums::MomentSums(std::size_t inputs, std::size_t targets, std::span<const 
       gram_(Matrix::Zero(index(inputs), index(inputs))),
       cross_(Matrix::Zero(index(inputs), index(targets))) {}
 
-/// sqrt(weight) * (value - shift), so that products of two are weighted moments.
+/// sqrt(weight) * (value - shift), so that products of two such values are terms of weighted
+/// moments.
 std::vector<float> MomentSums::Side::centred(std::span<const float> values,
                                              std::span<const float> row_weights, ThreadPool& pool) {
   if (columns == 0) {

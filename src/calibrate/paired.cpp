@@ -1,6 +1,6 @@
-// The forward pass on two streams at once. What is found for a layer stands elsewhere: for its
-// input in input_quantizers.cpp, for its weights in weight_fitting.cpp, for what attention
-// multiplies in attention_operands.cpp.
+// The forward pass on two streams at once. The searches are elsewhere: for a layer's input in
+// input_quantizers.cpp, for its weights in weight_fitting.cpp, for the operands of attention in
+// attention_operands.cpp.
 #include "calibrate/paired.h"
 
 #include <algorithm>
@@ -18,15 +18,15 @@
 namespace bitlog2::calibration {
 namespace {
 
-/// A ViT's head reads the class token alone; without more weight than a patch it would be one
-/// row of the least squares in two hundred.
+/// A ViT's head reads only the class token. With the weight of a patch, it would be one of two
+/// hundred rows of the least squares.
 constexpr float kClassTokenWeight = 30.0F;
 
-/// How far the layers that add to the residual stream also aim at undoing its errors. All of it
-/// would shrink what tells images apart.
+/// The share of the residual stream's error that layers which add to the stream also try to
+/// correct. A share of 1 would shrink the differences between images.
 constexpr float kStreamShare = 0.15F;
 
-/// How many first tokens' own values, not their mean, the head reads.
+/// The number of class tokens that the head reads.
 std::size_t class_tokens_read(Pooling pooling) {
   return pooling == Pooling::class_and_mean ? 1 : tokens_read(pooling);
 }
@@ -89,7 +89,7 @@ class PairedOps : public ChunkedOps {
       const bool aims = output && adds_to_stream(exact.role);
       moments = aims ? moments_towards_stream(*layer, quantizer, *x.quantized, *output)
                      : moments_towards_layer(*layer, quantizer, *x.quantized);
-      output = aims ? nullptr : output;  // it is in the stream
+      output = aims ? nullptr : output;  // the stream holds it
     }
     fit_weights(settings_, *layer, std::move(moments), x.quantized->rows(), quantizers_, pool_);
     layer_done();
@@ -136,10 +136,10 @@ class PairedOps : public ChunkedOps {
     LayerNorm* norm = nullptr;  // whose output it reads, if any
   };
 
-  /// What the layer would make of its input x unquantized is the target. Aiming at the float
-  /// network's own output instead, which would undo errors from above, too, brings every layer
-  /// closer to it and accuracy down: least squares shrinks what is uncertain, first of all the
-  /// small differences between images.
+  /// The target is the layer's output for its input x before quantization. With the float network's
+  /// own output as the target, errors of earlier layers would also be corrected; every layer's
+  /// error becomes lower then, but accuracy becomes worse: least squares shrinks what is uncertain,
+  /// first of all the small differences between images.
   Moments moments_towards_layer(const Linear& layer, const Quantizer* quantizer,
                                 const Sequence& x) {
     MomentSums sums(layer.in_features, layer.in_features, row_weights_);
@@ -153,8 +153,8 @@ class PairedOps : public ChunkedOps {
     return through(layer, sums.moments(), pool_);
   }
 
-  /// A little of it pays, where a layer adds to the stream. The float network's stream goes on by
-  /// the layer's output in it, `exact`.
+  /// Where a layer adds to the stream, a small share of this correction pays. `exact` is the
+  /// layer's output in the float network, by which the float stream is continued.
   Moments moments_towards_stream(const Linear& layer, const Quantizer* quantizer, const Sequence& x,
                                  const Sequence& exact) {
     MomentSums sums(layer.in_features, layer.out_features, row_weights_);
@@ -175,7 +175,7 @@ class PairedOps : public ChunkedOps {
     stream_.exact->replace(chunk, float_ops_.add(stream_.exact->chunk(chunk), added));
   }
 
-  /// Moves `target` kStreamShare of the way to what would make the stream the float network's.
+  /// Moves `target` by kStreamShare towards the output that would give the float network's stream.
   void aim_at_stream(std::size_t chunk, FloatTensor& target) const {
     const FloatTensor exact = stream_.exact->chunk(chunk);
     const FloatTensor quantized = stream_.quantized->chunk(chunk);
@@ -185,7 +185,7 @@ class PairedOps : public ChunkedOps {
     }
   }
 
-  Model model_;                                    // quantized as far as the pass has come
+  Model model_;                                    // quantized as far as the pass has gone
   std::map<std::string, PlacedLayer> layers_;      // of model_, by name
   std::map<std::string, const LayerNorm*> norms_;  // of model_ that may change, by name
   std::vector<float> row_weights_ = {1.0F};        // of the tokens of an image

@@ -1,5 +1,5 @@
-// RepQ-ViT's calibration: a forward pass whose every quantizer finds its parameters on the data
-// that reaches it first, then quantizes that data for the layers below.
+// RepQ-ViT's calibration: a forward pass in which every quantizer first finds its parameters on its
+// data, and then quantizes these data for the next layers.
 #include "calibrate/repq.h"
 
 #include <memory>
@@ -31,8 +31,8 @@ class RepqOps : public ChunkedOps {
               by_channel ? find_channel_ranges(*x.quantized, settings_.a_bits, pool_)
                          : find_range(*x.quantized, settings_.activation_bits(layer.role), pool_));
     }
-    // Each layer has its rounded weights as long as its output may be asked for: the model keeps
-    // its own, for what comes after the forward pass.
+    // The rounded weights live as long as the layer's output may be computed. The model keeps its
+    // float weights, which are needed after the forward pass.
     const auto rounded = std::make_shared<Linear>(layer);
     if (settings_.quantizes(group_of(Slot::weight, layer.role))) {
       quantizers_[{layer.name, Slot::weight}] =
@@ -72,7 +72,7 @@ Calibration calibrate_repq(Model model, const QuantizationSettings& settings, co
     if (const auto input = quantizers.find({linear.name, Slot::input}); input != quantizers.end()) {
       input->second = reparameterize(norm, linear, std::get<Affine>(input->second));
     }
-    // Weights do not depend on data: this is all that a second pass would find.
+    // The quantizers of weights do not depend on data, so no second forward pass is needed.
     const auto weights = quantizers.find({linear.name, Slot::weight});
     if (weights != quantizers.end()) {
       weights->second = calibrate_rows(linear.weight, linear.out_features,

@@ -9,9 +9,9 @@
 namespace bitlog2::calibration {
 namespace {
 
-/// The ridge's and GPTQ's damping, in the mean of the Hessian's diagonal: much, since 32 images
-/// say little about most directions. From half of it to twice as much, results differ by less than
-/// their noise.
+/// The damping of ridge and GPTQ, relative to the mean of the Hessian's diagonal. It is large,
+/// since 32 images say little about most directions. From half of it to twice as much, results
+/// differ by less than their noise.
 constexpr double kDamping = 0.6;
 
 bool rounds(const QuantizationSettings& settings, Role role) {
@@ -48,7 +48,7 @@ void fit_weights(const QuantizationSettings& settings, Linear& layer, Moments mo
   const double mean_square = moments.gram.trace() / static_cast<double>(layer.in_features);
   const double damping = std::max(kDamping * mean_square, 1e-20);
   const Matrix original = to_matrix(layer.weight, layer.out_features);
-  // Fewer rows than unknowns would fit themselves alone.
+  // With fewer rows than unknowns the weights would overfit.
   const bool compensates = recipe.compensation_ridge && rows > 2 * layer.in_features;
   const Matrix wanted = compensates ? ridge(moments, original, damping, pool) : original;
   copy_to(wanted, layer.weight);

@@ -54,8 +54,8 @@ Elimination eliminate(const Matrix& hessian, ThreadPool& pool) {
   return result;
 }
 
-/// Rounds one row, in elimination order, in place; what a column loses is made up for by those
-/// after it. The result is the error (w - w^)^T H (w - w^).
+/// Rounds one row in place, in elimination order; later columns compensate for the error of each
+/// column. The result is the error (w - w^)^T H (w - w^).
 double round_row(const Elimination& elimination, const Step& codes, std::span<float> row) {
   const std::size_t size = row.size();
   double error = 0;
@@ -70,7 +70,7 @@ double round_row(const Elimination& elimination, const Step& codes, std::span<fl
   return error;
 }
 
-/// Coordinate descent: GPTQ never looks back at a column, so that with all others known, some
+/// Coordinate descent. GPTQ does not return to a column, so with all other columns known, some
 /// weights have a better code. `row` holds weights on `codes`, in elimination order; each in turn
 /// goes to its best code, then the scale to its best value, until nothing moves.
 void descend(const Elimination& elimination, std::span<const float> wanted, Step& codes,
@@ -116,7 +116,7 @@ void descend(const Elimination& elimination, std::span<const float> wanted, Step
   }
 }
 
-/// Rounds one row, each weight to its nearest code; the same error.
+/// Rounds one row, each weight to its nearest code. The result is the same kind of error.
 double round_row_to_nearest(const Matrix& hessian, const Step& codes, std::span<float> row) {
   Vector lost(index(row.size()));
   for (std::size_t j = 0; j < row.size(); ++j) {
@@ -127,7 +127,7 @@ double round_row_to_nearest(const Matrix& hessian, const Step& codes, std::span<
   return lost.dot(hessian * lost);
 }
 
-/// Shares of a row's range that are tried.
+/// The shares of a row's range that are tried.
 std::vector<float> range_shares(const RoundingOptions& options) {
   std::vector<float> shares = {1.0F};
   const float smallest = options.bits >= 4 ? 0.6F : 0.3F;

@@ -49,7 +49,7 @@ std::vector<Case> part_cases(QuantizationSettings settings) {
     settings.recipe = recipe;
     cases.push_back({name, settings});
   };
-  // Each part of `from` as it is not there: alone beside repq, left out of best.
+  // Each part with the value that it does not have in `from`: added to repq, or left out of best.
   const auto add_each = [&](const std::string& name, const Recipe& from) {
     for (std::size_t scheme = 0; scheme < kGeluSchemes.size(); ++scheme) {
       Recipe recipe = from;

@@ -28,7 +28,8 @@ bool has_option(const CLI::App& command, std::string_view name) {
   return command.get_option_no_throw(std::string(name)) != nullptr;
 }
 
-/// With underscores for hyphens, or the reverse, if `command` knows the option so and not as it is.
+/// The word with underscores for hyphens, or the reverse, if `command` has this option and not the
+/// word's own.
 std::string known_spelling(const CLI::App& command, std::string word) {
   const std::string name(option_name(word));
   if (!is_long_option(word) || has_option(command, name)) {
@@ -50,7 +51,7 @@ const CLI::App* find_subcommand(const CLI::App& app, const std::string& name) {
   return named.empty() ? nullptr : named.front();
 }
 
-/// True if words that are no options mean something to `command`.
+/// True if `command` takes words that are no options.
 bool takes_positionals(const CLI::App& command) {
   return std::ranges::any_of(command.get_options(),
                              [](const CLI::Option* option) { return option->get_positional(); });

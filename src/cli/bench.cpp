@@ -44,7 +44,7 @@ struct BenchOptions {
   Output json;
 };
 
-/// Noise: what a network computes takes the same time whatever it sees.
+/// Random pixels: the time of a network does not depend on its input.
 std::vector<RgbImage> random_crops(std::size_t side, std::size_t count) {
   std::mt19937 random(1);
   std::vector<RgbImage> crops(count, {static_cast<int>(side), static_cast<int>(side), {}});
@@ -66,7 +66,7 @@ struct Latency {
   double p95 = 0;
 };
 
-/// Ends early, with less to say, when `stop` is set; so do the functions below.
+/// Ends early, with fewer times, when `stop` is set; so do the functions below.
 template <class RunOne>
 Latency measure_latency(double seconds, const Stop& stop, RunOne run_one) {
   constexpr std::size_t kLeast = 5;

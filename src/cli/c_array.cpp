@@ -20,7 +20,7 @@ namespace {
 
 constexpr std::size_t kBytesInALine = 24;
 
-// Words of C, whose source has the array, and of C++, which may include the header.
+// Keywords of C, the array's language, and of C++, whose programs may include the header.
 constexpr std::array<std::string_view, 70> kTakenNames = {
     "and",      "asm",      "auto",     "bool",     "break",     "case",    "catch",     "char",
     "class",    "const",    "continue", "default",  "delete",    "do",      "double",    "else",

@@ -1,5 +1,5 @@
 // `bitlog2 compare`: layer by layer, how far the integer engine is from the simulated and the
-// float32 one, so that a weak layer is seen.
+// float32 one, to find layers that lose accuracy.
 #include <fmt/format.h>
 
 #include <CLI/App.hpp>

@@ -16,7 +16,8 @@
 namespace bitlog2::cli {
 namespace {
 
-/// Where the reader has gone (`| head`), ends the program as a pipe's writer ends, without a word.
+/// If the reader has closed the pipe (`| head`), ends the program as writers to a pipe usually end,
+/// without a message.
 [[noreturn]] void fail_to_print() {
   if (errno == EPIPE) {
     std::signal(SIGPIPE, SIG_DFL);
@@ -28,7 +29,7 @@ namespace {
 }  // namespace
 
 void occupy_standard_streams() {
-  // Opened the wrong way round: whoever uses them is told that they cannot.
+  // Opened in the wrong direction, so that using them is an error.
   constexpr std::array kFlags = {O_WRONLY, O_RDONLY, O_RDONLY};
   for (int descriptor = 0; descriptor < static_cast<int>(kFlags.size()); ++descriptor) {
     if (::fcntl(descriptor, F_GETFD) < 0 && errno == EBADF) {

@@ -81,7 +81,7 @@ void normalize(std::span<float> embedding) {
   }
 }
 
-/// What became of one image.
+/// The result for one image.
 struct Embedding {
   std::vector<float> values;
   std::string error;  ///< why there are none

@@ -155,7 +155,7 @@ class EvalRun {
             .evaluation = {}};
   }
 
-  /// The table is for stdout, unless something else is.
+  /// The table goes to stdout, unless other results do.
   bool prints_table() const {
     return !options_.json.to_stdout() && !options_.dump_quantizers.to_stdout();
   }
@@ -190,7 +190,7 @@ class EvalRun {
     interrupted_ = row.evaluation.stopped;
   }
 
-  /// For a case whose calibration was interrupted.
+  /// Adds the row of a case whose calibration was interrupted.
   void add_interrupted_row() {
     EvalRow row = quantized_row(has_engine("simulate") ? "simulate" : "integer", current_, 0);
     row.probe.name = options_.probes() ? "-" : "";

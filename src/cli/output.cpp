@@ -64,14 +64,14 @@ void check_writable(const Output& output) {
     return;
   }
   if (!fs::is_regular_file(status)) {
-    // Not a folder, of course, and a device would be replaced by the file.
+    // Folders cannot be written to, and a device would be replaced by the file.
     throw Error(fmt::format(
         "{}: is not a regular file; give a file's name, or '-' for stdout where that may be",
         output.path));
   }
   constexpr fs::perms kWrite =
       fs::perms::owner_write | fs::perms::group_write | fs::perms::others_write;
-  // The superuser may write to a file that nobody may write to, and does not want to.
+  // The superuser can write to a read-only file, but is refused as well.
   if ((status.permissions() & kWrite) == fs::perms::none || ::access(target.c_str(), W_OK) != 0) {
     throw Error(
         fmt::format("{}: is read-only; give another name, or remove it first", output.path));

@@ -48,7 +48,7 @@ Predictor load_predictor(const PredictOptions& options) {
   return {std::move(engine), std::move(names)};
 }
 
-/// What became of one image.
+/// The result for one image.
 struct Answer {
   std::string image;
   std::vector<Prediction> predictions;
@@ -111,7 +111,7 @@ int predict(const PredictOptions& options) {
     });
     for (const Answer& answer : answers) {
       if (!answer.error.empty() && stop) {
-        break;  // perhaps it was the signal that ended the reading
+        break;  // the signal may have ended the reading
       }
       if (!answer.error.empty()) {
         tell("bitlog2: error: " + answer.error);

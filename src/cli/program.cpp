@@ -98,9 +98,9 @@ int finish_parsing(CLI::App& app, const CLI::ParseError& error) {
 int run_program(CLI::App& app, int argc, char** argv, const std::function<int()>& body) {
   occupy_standard_streams();
   keep_freed_memory();
-  // A file that may grow no more is then a failed write, which is told.
+  // Writing beyond a file size limit is then an ordinary write error.
   std::signal(SIGXFSZ, SIG_IGN);
-  // A reader of messages that has gone changes nothing; print() sees to the reader of results.
+  // If the reader of stderr has gone, the program goes on; print() handles the reader of results.
   std::signal(SIGPIPE, SIG_IGN);
   const std::string program = app.get_name();
   try {

@@ -32,7 +32,7 @@ struct QuantizeOptions {
   bool default_bits = true;  // nobody said how many
 };
 
-/// `best` fits weights and codebooks to its images: fewer than these say too little.
+/// `best` fits weights and codebooks to its images; fewer images than these are too few for it.
 constexpr std::size_t kImagesForBest = 128;
 
 void tell_what_is_better(const QuantizeOptions& options, const QuantizationSettings& settings,
@@ -64,7 +64,7 @@ int quantize(const QuantizeOptions& options, const std::atomic<bool>& stop) {
       calibrate_with_progress(std::move(loaded.model), settings, data.calibration,
                               options.calibration.memory_bytes, pool, stop);
   const std::vector<std::byte> content = lower(calibration.quantized, loaded.class_names);
-  // Opened before it is written: what is on disk is known to run.
+  // The file is opened before it is written, so that every file on disk runs.
   const auto engine = IntegerEngine::from_bytes(content, options.output.path);
   write_file_atomically(options.output.path, content);
   if (!options.json.to_stdout()) {

@@ -64,7 +64,7 @@ std::size_t write_web_page(const fs::path& quantized, const fs::path& folder) {
       IntegerEngine::from_bytes({file.bytes().begin(), file.bytes().end()}, quantized.string());
   const fs::path parts = find_parts();
   std::string page = text_of(parts / kTemplate);
-  // What nobody has named is called as its file, up to the first dot.
+  // A model without a name gets its file's name, up to the first dot.
   const std::string& known = engine->config().name;
   const std::string own = quantized.filename().string();
   const std::string name = known == ModelConfig{}.name ? own.substr(0, own.find('.')) : known;

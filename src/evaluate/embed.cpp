@@ -9,7 +9,7 @@
 namespace bitlog2 {
 namespace {
 
-/// What one image leaves behind.
+/// The result for one image.
 struct EmbeddedImage {
   std::vector<float> embedding;  // empty: none
   std::string skipped;           // why, if it could not be read

@@ -18,7 +18,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kTop = 5;
 
-/// What one image leaves behind.
+/// The result for one image.
 struct ImageResult {
   Accuracy accuracy;
   std::string skipped;  ///< why, if it could not be read

@@ -39,10 +39,10 @@ struct Step {
   double curvature = 0;  ///< move . change
 };
 
-/// What is known of the second derivative.
+/// The steps that approximate the second derivative.
 class Memory {
  public:
-  /// Steps along which the gradient does not grow, which rounding may make, say nothing.
+  /// Steps along which the gradient does not grow, which rounding may cause, are ignored.
   void add_step(Step step) {
     step.curvature = dot(step.move, step.change);
     if (step.curvature <= 1e-12 * dot(step.change, step.change)) {
@@ -57,7 +57,7 @@ class Memory {
   void forget() { steps_.clear(); }
   bool empty() const { return steps_.empty(); }
 
-  /// Where to go from a point of this gradient.
+  /// The direction of the next step from a point with this gradient.
   Vector direction(const Vector& gradient) const {
     Vector result(gradient.size());
     add(-1, gradient, result);
@@ -100,7 +100,7 @@ Place look(const Objective& objective, Vector point) {
   return place;
 }
 
-/// Goes along `direction`, half as far as long as that does not lead down. Returns whether it did.
+/// Moves along `direction`, and halves the step until the value falls. Returns whether it fell.
 bool descend(const Objective& objective, const Vector& direction, Place& place, Memory& memory) {
   const double slope = dot(place.gradient, direction);
   if (!(slope < 0)) {
@@ -137,7 +137,7 @@ bool minimize(const Objective& objective, std::vector<double>& point,
       continue;
     }
     if (memory.empty()) {
-      break;  // as low as numbers go
+      break;  // rounding allows no lower value
     }
     memory.forget();
   }

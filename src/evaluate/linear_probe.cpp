@@ -1,5 +1,6 @@
-// A linear layer on embeddings. What is fitted are weights of standardized channels, which are
-// never stored: they are turned into weights of the channels as they are, and gradients back.
+// A linear layer on embeddings. The weights that are fitted are those of standardized channels.
+// Standardized channels are never stored: weights are converted to those of the original channels,
+// and gradients back.
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -13,7 +14,8 @@
 namespace bitlog2 {
 namespace {
 
-/// Into so many parts images are split, whatever the threads, so that sums have one order.
+/// The number of parts into which images are split. It does not depend on the threads, so that sums
+/// have one order.
 constexpr std::size_t kParts = 32;
 constexpr std::size_t kFolds = 5;
 
@@ -42,7 +44,8 @@ void add_products(const float* x, std::size_t size, const double* residual, std:
   }
 }
 
-/// Turns logits into what the cross entropy's gradient is by them; returns the cross entropy.
+/// Replaces logits by the gradient of the cross entropy with respect to them; returns the cross
+/// entropy.
 double residual_of(std::span<double> logits, int label) {
   const double most = *std::ranges::max_element(logits);
   double sum = 0;
@@ -103,7 +106,7 @@ class ProbeObjective {
 
   std::size_t weights() const { return (embeddings_.size + 1) * classes_; }
 
-  /// Those of channels as they are.
+  /// The weights of the original channels.
   std::vector<double> unstandardized(std::span<const double> weights) const {
     std::vector<double> result(weights.begin(), weights.end());
     for (std::size_t i = 0; i < embeddings_.size; ++i) {
@@ -134,7 +137,7 @@ class ProbeObjective {
  private:
   struct Part {
     double loss = 0;
-    std::vector<double> gradient;  // by weights of channels as they are
+    std::vector<double> gradient;  // with respect to the weights of the original channels
   };
 
   void run_part(std::size_t index, const std::vector<double>& weights) {
@@ -201,7 +204,7 @@ HeldOut hold_out(const Embeddings& training, std::size_t classes) {
   return result;
 }
 
-/// Fits from `weights` on, and leaves there what it comes to.
+/// Fits, starting from `weights`, and writes the result there.
 LinearProbe fit(ProbeObjective& objective, const Embeddings& training, std::size_t classes,
                 double penalty, const ProbeOptions& options, std::vector<double>& weights) {
   LinearProbe probe = {

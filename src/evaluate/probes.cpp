@@ -15,7 +15,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// A probe that has learned, and what it came to so far.
+/// A fitted probe, and its results so far.
 struct Running {
   std::function<Accuracy(const Embeddings&)> measure;
   ProbeResult result;

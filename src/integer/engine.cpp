@@ -1,5 +1,5 @@
 // The integer engine: a quantized file, opened in place, and the runtime behind Engine's
-// interface. No arithmetic of the network happens here but turning logits into floats.
+// interface. The only arithmetic here turns logits into floats.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -18,7 +18,7 @@
 namespace bitlog2 {
 namespace {
 
-/// Working memory that is used again, so that no run waits for pages of it.
+/// Working memory that is reused, so that a run does not wait for new pages.
 class ArenaPool {
  public:
   using Arena = std::vector<std::byte>;
@@ -64,7 +64,8 @@ struct IntegerEngine::State {
 
 namespace {
 
-/// Packs the weights, unless a damaged file's operations share them more than real ones do.
+/// Packs the weights, unless the operations of a hostile file share them so often that this takes
+/// far more memory than usual.
 void pack_weights(IntegerEngine::State& state) {
   constexpr std::size_t kMostGrowth = 8;
   const std::size_t bytes = runtime::packed_size(state.file.network);
@@ -81,7 +82,7 @@ void open_state(IntegerEngine::State& state, const std::string& name, const std:
   pack_weights(state);
 }
 
-/// What observe() passes through the runtime's callback.
+/// The context of observe() for the runtime's callback.
 struct Observation {
   const std::vector<std::string>& layers;
   const LayerObserver& observer;
@@ -103,7 +104,7 @@ void after_operation(void* context, std::size_t index, const runtime::Op& op,
   observation.observer(observation.layers[index], reals);
 }
 
-/// Runs one image, or one rank's share of it, with what all runs of an engine have in common.
+/// Runs one image, or one rank's share of it, with the options that all runs of an engine have.
 void run_image(IntegerEngine::State& state, const RgbImage& crop, std::span<std::byte> arena,
                std::span<std::int32_t> logits, runtime::RunOptions options) {
   runtime::RunStatistics statistics;

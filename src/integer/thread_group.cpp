@@ -6,7 +6,7 @@
 namespace bitlog2::integer {
 namespace {
 
-/// Where the threads of a group meet. Waits are short, so that it is not worth sleeping.
+/// The barrier of a group of threads. It spins, since waits are short.
 class SpinBarrier {
  public:
   explicit SpinBarrier(std::size_t threads) : threads_(threads) {}

@@ -1,5 +1,5 @@
-// A list of labelled images, in files or in the tensors of one file. It must not decode an
-// image before it is asked to, nor keep one.
+// A list of labelled images, in files or in the tensors of one file. An image is decoded only when
+// it is read, and is not kept.
 #include "bitlog2/dataset.h"
 
 #include <fmt/format.h>

@@ -13,7 +13,7 @@
 namespace bitlog2 {
 namespace {
 
-/// Where that many images in a row cannot be read, no more are worth trying.
+/// If so many images cannot be read, no more are tried.
 constexpr std::size_t kLargestReserve = 4096;
 
 std::string sample_phrase(std::size_t count, std::size_t wanted, const std::string& where) {

@@ -1,5 +1,5 @@
-// Numbers class folders. A wrong number is a wrong accuracy that nobody sees, so every folder has
-// its class by a rule that is written down, and a doubt is told.
+// Numbers class folders. A wrong number would silently give a wrong accuracy, so every folder gets
+// its class by a documented rule, and doubts are told in a note.
 #include "io/dataset_classes.h"
 
 #include <fmt/format.h>
@@ -40,7 +40,7 @@ std::string_view take_run(std::string_view& text, bool digits) {
   return run;
 }
 
-/// Less than, equal to or greater than 0, as `a` is before, like or behind `b`.
+/// Less than, equal to or greater than 0, if `a` is before, equal to or behind `b`.
 int compare_numbers(std::string_view a, std::string_view b) {
   a.remove_prefix(std::min(a.find_first_not_of('0'), a.size()));
   b.remove_prefix(std::min(b.find_first_not_of('0'), b.size()));
@@ -61,7 +61,8 @@ int compare_text(std::string_view a, std::string_view b) {
   return a.size() == b.size() ? 0 : (a.size() < b.size() ? -1 : 1);
 }
 
-/// A name as it is compared: what file systems and people change in names is made equal.
+/// A name in the form in which names are compared: differences that file systems and people make
+/// are removed.
 std::string folded(std::string_view name) {
   std::string result(name);
   std::ranges::transform(result, result.begin(), [](char letter) {

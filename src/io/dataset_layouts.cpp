@@ -57,11 +57,11 @@ std::string_view text_of(std::span<const std::byte> bytes) {
 
 // ---- What is there ---------------------------------------------------------------------
 
-/// Where the validation images are, and what stands there.
+/// The folder of the validation images, and its content.
 struct ValidationFolder {
   fs::path path;                     // PATH/val, or PATH
   std::string description;           // the same for people
-  std::vector<fs::path> bases;       // where label files stand and their paths begin
+  std::vector<fs::path> bases;       // folders of label files, from which their paths count
   std::vector<std::string> folders;  // sorted
   std::vector<std::string> images;   // directly in it, sorted
 };
@@ -263,7 +263,7 @@ std::vector<Dataset::File> label_by_folder(Opening& opening) {
   return files;
 }
 
-/// Whether the folders are what labels, whatever else is there.
+/// Whether the folders give the labels, whatever else is there.
 bool has_named_classes(const Opening& opening) {
   return opening.request.num_classes == kImageNetClasses &&
          std::ranges::any_of(opening.folder.folders, [](const std::string& name) {
@@ -271,7 +271,7 @@ bool has_named_classes(const Opening& opening) {
          });
 }
 
-/// Whatever images are there.
+/// All images that are there.
 std::vector<Dataset::File> images_without_labels(Opening& opening) {
   const fs::path& folder = opening.folder.path;
   std::vector<Dataset::File> files;

@@ -1,5 +1,5 @@
-// The listing of folders. A file whose name says what it is is not opened, and not asked for more
-// than the type that the listing gives, but for links: a folder may hold a million images.
+// The listing of folders. A folder may hold a million images: so a file whose name says what it is
+// is not opened, and except for links its type is taken from the listing.
 #include "io/dataset_listing.h"
 
 #include <fmt/format.h>
@@ -54,8 +54,8 @@ bool is_one_of(std::string_view name, const Names& names) {
 
 enum class Kind { image, folder, other };
 
-/// A link's target is asked for, once; other entries' types stand in the listing. A link that
-/// leads nowhere counts as a file: reading it says what is wrong.
+/// The type of a link's target, which is looked up once; the types of other entries are in the
+/// listing. A link that leads nowhere counts as a file, and reading it gives the error.
 fs::file_type type_of(const fs::directory_entry& entry) {
   if (entry.is_symlink()) {
     std::error_code dangling;
@@ -122,7 +122,7 @@ class Walk {
     }
     has_links_ = !links.empty();
     is_new(root_);
-    // Links last: what they lead to may be here, too, under its own name.
+    // Links come last, since their targets may be here, too, under their own names.
     folders.insert(folders.end(), links.begin(), links.end());
     for (const std::string& name : folders) {
       append(name);

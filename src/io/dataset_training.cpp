@@ -103,7 +103,8 @@ LabelledSplits open_tensor_splits(const fs::path& path) {
           .notes = {}};
 }
 
-/// Counts the classes. What nothing was learned of would be held against the encoder.
+/// Counts the classes. Validation images of a class without training images would lower the
+/// accuracy for no fault of the encoder.
 void check_classes(LabelledSplits& splits) {
   std::set<int> known;
   for (std::size_t i = 0; i < splits.training.size(); ++i) {

@@ -1,7 +1,7 @@
-// BMP by a reader of its own. No library that Debian has gives Pillow's pixels over the
-// format's variants: stb_image does not read run lengths, nor OS/2's later headers, and
-// libnsbmp is not in Debian. What Pillow makes of odd files (a palette of grays, a run length
-// that leaves its row) is kept, so that a file looks here as it did in training.
+// BMP by a reader of its own. No library that Debian has gives Pillow's pixels over the format's
+// variants: stb_image does not read run lengths, nor OS/2's later headers, and libnsbmp is not in
+// Debian. Odd files (a palette of grays, a run length that leaves its row) are read as in Pillow,
+// so that a file looks the same as in training.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -263,7 +263,7 @@ class BmpReader {
                                    header_.masks[1], header_.masks[2], header_.masks[3]));
   }
 
-  /// The layouts that Pillow knows, among them two that are no true reading of the masks.
+  /// The layouts that Pillow knows; two of them do not follow the masks.
   ByteOrder masked_order() const {
     struct Layout {
       std::array<std::uint32_t, 4> masks;

@@ -1,5 +1,5 @@
 // GIF through giflib: the first frame on its canvas. The pixels' LZW codes are expanded here,
-// because giflib draws something for broken codes where Pillow refuses the file.
+// because giflib draws pixels for broken codes, where Pillow refuses the file.
 #include <fmt/format.h>
 #include <gif_lib.h>
 
@@ -256,7 +256,7 @@ class GifReader {
     }
   }
 
-  /// Whether a map says more than that index i is gray i, which Pillow takes for no map.
+  /// Whether a colour map differs from index i being gray i; Pillow ignores such a map.
   static bool is_needed(const ColorMapObject* map) {
     if (map == nullptr) {
       return false;

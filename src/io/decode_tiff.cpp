@@ -71,7 +71,8 @@ toff_t size_of(thandle_t handle) {
   return client_of(handle).bytes.size();
 }
 
-/// libtiff's second argument is not const, but what it maps it only reads.
+/// The second argument is not const by libtiff's interface, but libtiff only reads the mapped
+/// bytes.
 int map_bytes(thandle_t handle, void** address, toff_t* size) {
   const auto bytes = client_of(handle).bytes;
   *address = const_cast<std::byte*>(bytes.data());
@@ -89,7 +90,8 @@ int keep_error(TIFF*, void* user_data, const char*, const char* format, va_list 
   return 1;  // handled: nothing is printed
 }
 
-/// Only two warnings matter: libjpeg and the fax decoder make up what a strip lacks.
+/// Only two warnings matter, those with which libjpeg and the fax decoder invent missing data of a
+/// strip.
 int check_warning(TIFF*, void* user_data, const char*, const char* format, va_list arguments) {
   std::array<char, 32> text = {};
   std::vsnprintf(text.data(), text.size(), format, arguments);

@@ -1,5 +1,5 @@
-// The headers say how many embeddings there are, which is known at the end: they are as long as for
-// the largest number, and are written again.
+// The headers contain the number of embeddings, which is known only at the end. So they are first
+// written as long as for the largest number, and overwritten at the end.
 #include "bitlog2/embedding_file.h"
 
 #include <fmt/format.h>

@@ -66,7 +66,7 @@ Error system_error(const std::filesystem::path& path, const char* what) {
 FileDescriptor open_to_read(const std::filesystem::path& path, int more_flags = 0) {
   FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | more_flags));
   if (file.get() < 0) {
-    // What opening a socket gives.
+    // Opening a socket gives this error.
     throw errno == ENXIO ? Error(fmt::format("{}: a socket; give a file or a pipe", path.string()))
                          : system_error(path, "cannot be read");
   }
@@ -94,7 +94,7 @@ MappedPages map_file(const FileDescriptor& file, const struct stat& status,
   return {address, size};
 }
 
-/// What a stream is read into at first; more comes as it does.
+/// The memory for a stream at first; it grows with the stream.
 constexpr std::size_t kFirstPages = std::size_t{1} << 16;
 
 MappedPages new_pages(std::size_t size) {

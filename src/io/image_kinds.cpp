@@ -1,5 +1,5 @@
-// Names what is given for an image and is none that is decoded, so that the message says what
-// to do about it.
+// Names the kinds of files that are given as images and cannot be decoded, so that the message says
+// what to do.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 

@@ -1,4 +1,4 @@
-// The safetensors format. The reader trusts nothing: every length, offset and shape is
+// The safetensors format. The reader does not trust the file: every length, offset and shape is
 // checked against the file before a byte of data is looked at, and nothing is allocated
 // from a number that the file merely claims.
 #include "bitlog2/safetensors.h"
@@ -109,7 +109,7 @@ class HeaderReader {
       fail("__metadata__ is not an object");
     }
     for (const auto& [key, text] : value.items()) {
-      // Values must be strings; some writers put numbers or lists there, which harm nobody.
+      // Values must be strings; some writers put numbers or lists there, which does no harm.
       metadata.emplace(key, text.is_string() ? text.get<std::string>() : text.dump());
     }
   }
@@ -131,7 +131,7 @@ class HeaderReader {
     }
     TensorView view;
     view.dtype_name = entry["dtype"].get<std::string>();
-    // A dtype that is not known here is no weight's, but the file's other tensors are as good.
+    // A tensor of an unknown dtype cannot be a weight, but the file's other tensors can be used.
     const DTypeEntry* dtype = find_dtype(view.dtype_name);
     view.dtype = dtype == nullptr ? DType::other : dtype->dtype;
 

@@ -56,7 +56,7 @@ constexpr auto kUnknownParts =
                                 {"norm1.bias_", "an unknown LayerNorm"},
                                 {"attn.logit_scale", "Swin V2's cosine attention"}});
 
-/// What makes the file no checkpoint of any model here; empty if nothing does.
+/// Why the file is no checkpoint of any supported model; empty if it may be one.
 std::string find_obstacle(const TensorFile& file, const CheckpointNames& names) {
   const auto format = file.metadata().find("format");
   if (format != file.metadata().end() && format->second == "bitlog2") {
@@ -102,7 +102,7 @@ std::string find_obstacle(const TensorFile& file, const CheckpointNames& names) 
   return "";
 }
 
-/// Tensors that do not fit a model, and what is needed to say what to do about them.
+/// Tensors that do not fit a model, and the data for advice about them.
 struct Differences {
   std::vector<std::string> misfits;
   std::map<std::string, const TensorView*> by_parameter;  ///< nullptr: missing
@@ -192,7 +192,7 @@ std::string message_of(const CheckpointFit& fit, const std::string& model) {
   return text;
 }
 
-/// What keeps a piece from fitting, if anything does.
+/// Why a piece does not fit, if it does not.
 std::optional<std::string> misfit_of(const Piece& piece, const CheckpointNames& names) {
   const TensorView* tensor = names.find(piece.name);
   if (tensor == nullptr) {

@@ -1,5 +1,5 @@
-// Model configurations in JSON. A config is checked here once, so that nothing after it meets sizes
-// that do not go together.
+// Model configurations in JSON. A config is checked here once, so that all other code can rely on
+// sizes that go together.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -131,7 +131,7 @@ std::string of_unit_range(const char* key, const Channels& values) {
 }
 
 /// Mean and standard deviation are of pixels from 0 to 1; many configurations have them of 0 to
-/// 255, with which no image would be classified right.
+/// 255, with which images would be classified wrongly.
 void check_range(const ConfigReader& reader, const Preprocessing& preprocessing) {
   const bool mean = is_of_bytes(preprocessing.mean);
   const bool std = is_of_bytes(preprocessing.std);
@@ -309,7 +309,7 @@ ModelConfig parse_config(std::string_view json_text, const std::string& where) {
 
 namespace {
 
-/// What is not as in most models of the family.
+/// Writes the features that differ from most models of the family.
 void write_variant(const ModelConfig& config, nlohmann::ordered_json& object) {
   const ModelConfig usual = config_of(config.family);
   if (config.activation != usual.activation) {
@@ -335,7 +335,8 @@ void write_variant(const ModelConfig& config, nlohmann::ordered_json& object) {
   }
 }
 
-/// The resize, where it is not the usual one: files of before these keys keep their bytes.
+/// Writes the resize only where it is not the default, so that files from before these keys keep
+/// their bytes.
 void write_resize(const Preprocessing& preprocessing, nlohmann::ordered_json& object) {
   const Preprocessing usual;
   if (preprocessing.filter != usual.filter) {

@@ -184,7 +184,8 @@ ModelConfig at_size(ModelConfig config, std::size_t size) {
   return config;
 }
 
-/// What a file called like one of timm's models was trained with, where nothing else says it.
+/// Sets the preprocessing of a file that has the name of one of timm's models, if no other file
+/// says it.
 void prepare_by_name(const fs::path& weights, InferredConfig& inferred) {
   const std::string name = weights.stem().string();
   const bool is_plain_vit = name.starts_with("vit_") &&
@@ -217,7 +218,7 @@ std::optional<LibraryConfig> read_library_config(const ModelFiles& files) {
                               files.library_config.parent_path().string());
 }
 
-/// Of a model that nothing describes but its own files.
+/// Describes a model by its own files alone.
 ModelDescription describe_files(const ModelFiles& files, const ModelSource& source,
                                 const TensorFile& weights, const nlohmann::json& additions) {
   const std::optional<LibraryConfig> said = read_library_config(files);
@@ -267,7 +268,7 @@ ModelDescription describe(const ModelFiles& files, const ModelSource& source,
   if (own != weights.metadata().end()) {
     return strictly(parse_config(own->second, weights.name()));
   }
-  // A file of another kind is told as such.
+  // A file of another kind gives an error that names the kind.
   const CheckpointFit fit = fit_checkpoint(weights, named_models().front().config);
   if (!fit.obstacle.empty()) {
     throw Error(fmt::format("{}: {}", weights.name(), fit.obstacle));

@@ -1,5 +1,5 @@
 // Building a model's structure from its config: names, sizes, token groups. No weights
-// are read or allocated here: a config may come from a file that nobody checked yet.
+// are read or allocated here: a config may come from a file that has not been checked yet.
 #include "bitlog2/model.h"
 
 #include <fmt/format.h>

@@ -49,7 +49,7 @@ std::vector<double> scaled(std::span<const std::int16_t> levels, double scale) {
   return points;
 }
 
-/// Below which value a share of all weight lies.
+/// The value below which a share of the total weight lies.
 double quantile_of(const Histogram& histogram, double share) {
   const double total = histogram.total();
   double sum = 0;
@@ -120,8 +120,9 @@ class Steps {
 };
 
 /// Optimal one-dimensional k-means by divide-and-conquer dynamic programming: divides steps among
-/// levels with the lowest squared error, one level after the other. The more of the first steps are
-/// divided, the later the best division's last level begins, so that halving finds all divisions.
+/// levels with the lowest squared error, one level after the other. The last level of the best
+/// division begins later if more of the first steps are divided, so all divisions are found by
+/// halving.
 class Division {
  public:
   Division(const Steps& steps, std::size_t levels)
@@ -203,7 +204,7 @@ std::vector<std::int16_t> consecutive(double first, std::size_t count) {
   return levels;
 }
 
-/// A codebook that has `constant` exactly.
+/// A codebook that represents `constant` exactly.
 Codebook constant_codebook(float constant, std::size_t count) {
   const float scale = constant == 0.0F ? 1.0F : std::fabs(constant);
   const auto levels = consecutive(std::copysign(constant == 0.0F ? 0.0 : 1.0, constant), count);
@@ -277,7 +278,7 @@ Codebook quant::fit_codebook(const Histogram& histogram, int bits, int span) {
   if (histogram.low() == histogram.high()) {
     return constant_codebook(histogram.low(), count);
   }
-  // Outliers may cost more if all levels are to reach them than if they are cut off.
+  // The error may be larger with levels that reach all outliers than with outliers cut off.
   constexpr std::array kCutShares = {0.0, 1e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3};
   Codebook best;
   double lowest = std::numeric_limits<double>::infinity();

@@ -1,4 +1,4 @@
-// Quantizers by place, and what turns a model into a quantized one.
+// Quantizers by place, scale reparameterization and rounding of weights.
 #include "bitlog2/quantized_model.h"
 
 #include <fmt/format.h>

@@ -32,7 +32,8 @@ void Tails::add_to(End& end, std::span<const float> values, Before before, Threa
   for (std::size_t start = 0; start < values.size(); start += kBlock) {
     const auto block = values.subspan(start, std::min(kBlock, values.size() - start));
     std::vector<std::vector<float>> parts((block.size() + kPart - 1) / kPart);
-    // Until a cut sets the limit, infinities do not come before it and would be lost.
+    // Before the first cut the limit is infinite, and infinities, which do not come before it,
+    // would be lost.
     const bool takes_all = end.kept.size() < length_;
     pool.parallel_for(block.size(), kPart, [&](std::size_t first, std::size_t last) {
       std::vector<float>& part = parts[first / kPart];

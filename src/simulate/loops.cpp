@@ -12,7 +12,7 @@
 namespace bitlog2::simulate {
 namespace {
 
-/// By way of integers in the same order, whose maximum the compiler knows how to vectorize.
+/// By integers in the same order, since the compiler can vectorize their maximum.
 inline float maximum(std::span<const float> row) {
   constexpr std::int32_t kAllButSign = 0x7FFFFFFF;
   const auto ordered = [](std::int32_t bits) { return bits ^ ((bits >> 31) & kAllButSign); };

@@ -6,11 +6,11 @@ namespace bitlog2::products {
 namespace {
 
 // How much of the matrices is packed at a time. A panel of the right one, of depth kDepth, stays in
-// a first-level cache while the left ones go past it; these, the block of right ones and what they
-// give stay in a second-level cache.
+// a first-level cache while the left panels are multiplied by it; the left panels, the block of
+// right panels and their products stay in a second-level cache.
 constexpr std::size_t kDepth = 256;
 constexpr std::size_t kColumns = 256;
-constexpr std::size_t kLeftDepth = 4096;  // bounds memory, nothing else
+constexpr std::size_t kLeftDepth = 4096;  // only bounds memory
 
 /// Packs `lines`, each a row of a left or a column of a right matrix, as panels side by side:
 /// `panels` says where panel p begins, p = 0, 1, .., and how wide it is.
@@ -18,8 +18,8 @@ template <class Real, class Panels>
 void pack_panels(const ProductKernels<Real>& kernels, const MatrixView<Real>& lines,
                  std::size_t first_panel, std::size_t last_panel, const Panels& panels,
                  std::size_t k, std::size_t depth, Real* target) {
-  // What stands side by side in memory is read together: a panel after the other along k, or a
-  // few k of all panels.
+  // Elements that are neighbours in memory are read together: one panel after the other along k, or
+  // a few k of all panels.
   const std::size_t chunk = lines.column_step == 1 ? depth : 16;
   for (std::size_t done = 0; done < depth; done += chunk) {
     const std::size_t here = std::min(chunk, depth - done);
@@ -34,11 +34,11 @@ void pack_panels(const ProductKernels<Real>& kernels, const MatrixView<Real>& li
   }
 }
 
-/// Where a panel stands among the lines of its matrix.
+/// The lines of a matrix that a panel holds.
 struct PanelPlace {
   std::size_t line;
-  std::size_t count;  // of lines that it holds
-  std::size_t width;  // with what is empty
+  std::size_t count;  // number of lines in it
+  std::size_t width;  // width, empty lines included
 };
 
 template <class Real>
@@ -185,7 +185,7 @@ template <class Real>
 PackedRight<Real>::PackedRight(const ProductKernels<Real>& kernels, const MatrixView<Real>& b,
                                ThreadPool& pool)
     : panel_columns_(kernels.width * kernels.vectors),
-      // Packing may write over less than a vector behind a block.
+      // Packing may overwrite up to a vector of memory behind a block.
       block_(divide_up(b.columns, kernels.width) * kernels.width * std::min(kDepth, b.rows) +
              kernels.width),
       rows_(b.rows),

@@ -1,4 +1,4 @@
-// Plain C++, for CPUs without fused multiply-adds on vectors, and as what the others must equal.
+// Plain C++: for CPUs without fused multiply-adds on vectors, and as the reference for the others.
 #include <cmath>
 
 #include "base/products/includes.h"

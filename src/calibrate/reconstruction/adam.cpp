@@ -8,15 +8,15 @@
 namespace bitlog2::calibration {
 namespace {
 
-// What running means keep of themselves in a step.
+// The share of the running means that is kept in a step.
 constexpr float kKeepFirst = 0.9F;
 constexpr float kKeepSecond = 0.99F;
 constexpr std::size_t kGrain = 1 << 14;
 
-/// What all values of a step share.
+/// The factors that are the same for all values in a step.
 struct Step {
   float rate;
-  float first_share;  // of the running means that is there yet
+  float first_share;  // sum of the running means' weights so far
   float second_share;
   float relative;  // 1 or 0
 };

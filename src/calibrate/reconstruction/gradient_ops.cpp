@@ -215,7 +215,7 @@ void GradientOps::unquantize(const QuantizerKey& key, std::size_t channels, cons
   if (quantizer == nullptr) {
     return;
   }
-  // Of what attention multiplies, [images * groups * heads, tokens, head_dim].
+  // For operands of attention, [images * groups * heads, tokens, head_dim].
   const std::size_t own = channel_count(*quantizer);
   const auto channel_of = [&](std::size_t row) {
     return own == 1 ? 0 : row / x.tokens() % channels;
@@ -235,8 +235,8 @@ void GradientOps::unquantize(const QuantizerKey& key, std::size_t channels, cons
 GradientOps::Tensor GradientOps::attention(const Attention& attn, const Tensor& qkv) {
   struct Operands {
     simulate::Heads heads;
-    FloatTensor map;            // the probabilities
-    FloatTensor quantized_map;  // and what their quantizer makes of them
+    FloatTensor map;            // the attention map
+    FloatTensor quantized_map;  // the attention map after its quantizer
   };
   const auto operands = std::make_shared<Operands>();
   operands->heads = float_ops_.split_heads(attn, qkv->value);

@@ -38,7 +38,7 @@ std::span<float> Learner::Weights::row(std::size_t r) {
 Learner::Learner(QuantizedModel& quantized, ThreadPool& pool) : pool_(pool), gradients_(quantized) {
   Model& model = quantized.model;
   for_each_linear(model, [&](Linear& layer) {
-    // The query of attention pooling is a constant: no weights of it may become other than 0.
+    // The query of attention pooling is constant: its weights must stay 0.
     const bool is_constant =
         model.attention_pooling && &layer == &model.attention_pooling->attn.qkv;
     const auto quantizer = quantized.quantizers.find({layer.name, Slot::weight});
@@ -121,7 +121,7 @@ void Learner::round_weights(Weights& weights) {
       const quant::AffineStep<> step = {1.0F, zero_point, quant::qmax_of(quantizer.bits)};
       float* rounded = layer.weight.data() + r * layer.in_features;
       for (float& value : weights.row(r)) {
-        // No further than where the outermost codes begin: there is nothing to learn beyond.
+        // Not beyond the outermost codes, where nothing can be learned.
         value = std::clamp(value, -zero_point - 0.5F, step.qmax - zero_point + 0.5F);
         *rounded++ = step(value) * quantizer.scale[r];
       }

@@ -18,16 +18,16 @@
 namespace bitlog2::calibration {
 namespace {
 
-constexpr std::size_t kBatch = 16;        // images of a step
-constexpr std::size_t kImagesAtOnce = 4;  // as many are in memory
-constexpr std::size_t kWarmUp = 20;       // steps until they have their full size
-/// Of a block's relative squared error, where the divergence of the logits has 1: much, since a
-/// few hundred images' logits are soon learned by heart.
+constexpr std::size_t kBatch = 16;        // images in a step
+constexpr std::size_t kImagesAtOnce = 4;  // of them with activations in memory
+constexpr std::size_t kWarmUp = 20;       // steps until the step size reaches its maximum
+/// The weight of a block's relative squared error, relative to the divergence of the logits. It is
+/// large, since the logits of a few hundred images are soon overfitted.
 constexpr float kStreamWeight = 4.0F;
 
-constexpr std::size_t kChecks = 8;  // on the images that are kept back
+constexpr std::size_t kChecks = 8;  // evaluations on the held-out images
 constexpr std::size_t kEnoughToKeepSomeBack = 64;
-constexpr std::size_t kKeptBackShare = 8;  // one in so many
+constexpr std::size_t kKeptBackShare = 8;  // one of so many images is held out
 constexpr std::size_t kMostKeptBack = 32;
 
 using FloatTensor = simulate::Tensor;
@@ -43,7 +43,7 @@ class StreamOps : public simulate::FloatOps<Quantization> {
   std::vector<FloatTensor> streams;
 };
 
-/// What a network makes of a few images.
+/// A network's results for a few images.
 struct Outcome {
   std::vector<FloatTensor> streams;
   FloatTensor output;
@@ -58,7 +58,7 @@ Outcome run(const Model& model, std::span<const float> images, Quantization quan
   return {std::move(ops.streams), std::move(output)};
 }
 
-/// A loss, and its gradient with respect to what it is the loss of.
+/// A loss, and its gradient with respect to its argument.
 struct Loss {
   double value = 0;
   FloatTensor gradient;
@@ -81,7 +81,7 @@ Loss relative_error(const FloatTensor& x, const FloatTensor& wanted, float share
 
 /// share * sum over images of KL(softmax(wanted) || softmax(logits)).
 Loss divergence(const FloatTensor& logits, const FloatTensor& wanted, float share) {
-  constexpr float kSmallest = 1e-30F;  // whose logarithm is taken
+  constexpr float kSmallest = 1e-30F;  // the least argument of a logarithm
   Loss loss = {0, copy(logits)};
   for (std::size_t image = 0; image < logits.rows(); ++image) {
     const std::span<float> found = loss.gradient.row(image);
@@ -104,7 +104,7 @@ Loss stream_loss(const FloatTensor& x, const FloatTensor& wanted, float share) {
   return relative_error(x, wanted, kStreamWeight * share);
 }
 
-/// An embedding is compared by its direction and size, logits by the choice that they make.
+/// Embeddings are compared by their relative error, logits by the divergence of their softmax.
 Loss output_loss(const ModelConfig& config, const FloatTensor& x, const FloatTensor& wanted,
                  float share) {
   return config.num_classes > 0 ? divergence(x, wanted, share) : relative_error(x, wanted, share);
@@ -143,11 +143,11 @@ class Batches {
 
  private:
   std::span<const RgbImage> crops_;
-  std::vector<std::size_t> order_;  // of those to come
-  std::mt19937_64 random_;          // by default always the same
+  std::vector<std::size_t> order_;  // order of the next images
+  std::mt19937_64 random_;          // default seed: the same in every run
 };
 
-/// Calls visit(some, share), `share` one part in all, for a few images at a time.
+/// Calls visit(some, share) for a few images at a time; `share` is 1 / the number of all images.
 template <class Visit>
 void for_each_part(std::span<const RgbImage> crops, Visit visit) {
   const float share = 1.0F / static_cast<float>(crops.size());

@@ -65,7 +65,7 @@ class SummingOps : public simulate::FloatOps<simulate::NoQuantization> {
     return context;
   }
 
-  /// The moments are those of all tokens.
+  /// The moments are taken over all tokens.
   static bool drops_unread_tokens() { return false; }
 
  private:
@@ -79,7 +79,7 @@ Matrix balancing_basis(const Matrix& a, const Matrix& b) {
   const auto [root, inverse] = square_roots(a);
   const Matrix product = root * square_roots(b).root;                                 // U S V^T
   const Eigen::SelfAdjointEigenSolver<Matrix> solver(product * product.transpose());  // U S^2 U^T
-  // The largest first: where the entries of H have no one magnitude, their order counts.
+  // The largest first: the order matters where the entries of H differ in magnitude.
   const Vector roots = solver.eigenvalues().reverse().cwiseMax(1e-24).cwiseSqrt().cwiseSqrt();
   const Matrix vectors = solver.eigenvectors().rowwise().reverse();
   return inverse * vectors * roots.asDiagonal() * hadamard(a.rows());
@@ -132,12 +132,12 @@ void equalize_heads(Attention& attn, const HeadMoments& moments) {
 
     auto weights = projection.middleCols(index(first), index(head_dim));
     bias += weights * values.input_mean;
-    // The values' errors are averaged by attention as the values are.
+    // Attention averages the errors of values as it averages values.
     const Matrix context = second_moment(moments.of(head, HeadMoments::context), values.input_mean);
     const double averaging = context.trace() / std::max(values.gram.trace(), 1e-30);
     Matrix basis =
         balancing_basis(context + averaging * values.gram, weights.transpose() * weights);
-    // Contexts of one size in all heads, since proj's input has one quantizer.
+    // All heads get contexts of one size, since proj's input has one quantizer.
     const double size =
         (basis.transpose() * context * basis).trace() / static_cast<double>(head_dim);
     basis /= std::sqrt(std::max(size, 1e-30));
@@ -153,7 +153,7 @@ void equalize_heads(Model& model, const Images& images, ThreadPool& pool,
   const LayerObserver nobody;
   simulate::NoQuantization none;
   std::map<std::string, HeadMoments> moments;
-  // So many images say all about matrices of a head's size; they are spread over all.
+  // So many images are enough for matrices of a head's size; they are spread over all images.
   constexpr std::size_t kEnough = 128;
   const std::size_t step = kImagesPerChunk * std::max<std::size_t>(1, images.count / kEnough);
   for (std::size_t first = 0; first < images.count; first += step) {

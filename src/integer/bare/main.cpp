@@ -1,7 +1,7 @@
-// The smallest program around the runtime, for scripts/prove_integer_only: no C library, no
-// heap, the kernel alone. `program NETWORK CROPS` runs every crop ([S, S, 3] bytes each) of
-// CROPS through NETWORK and prints the logits, one a line. It stands for firmware: it must
-// never use a floating-point type, and must call the runtime through its C interface only.
+// The smallest program around the runtime, for scripts/prove_integer_only: it uses no C library and
+// no heap, only system calls. `program NETWORK CROPS` runs every crop ([S, S, 3] bytes each) of
+// CROPS through NETWORK and prints the logits, one a line. It stands for firmware: it must never
+// use a floating-point type, and must call the runtime through its C interface only.
 #include "bitlog2_runtime.h"
 #include "system.h"
 

@@ -1,7 +1,7 @@
-// What a compiler may call behind the program's back where there is no C library and no
-// libgcc: block copies, and counting zeros on a CPU without an instruction for it. Plain loops
-// on bytes; must never use a floating-point type, and this list must never grow by a routine
-// of soft floating point.
+// The functions that a compiler may call by itself, for a program without a C library and libgcc:
+// block copies, and counting zeros on a CPU without an instruction for it. Plain loops on bytes;
+// must never use a floating-point type, and this list must never grow by a routine of soft floating
+// point.
 #include <cstddef>
 #include <cstdint>
 

@@ -31,7 +31,7 @@ ActivationCodes codes_of(const Affine& quantizer, std::size_t head) {
   const double scale = quantizer.scale[i];
   const double zero_point = quantizer.zero_point[i];
   const std::uint32_t qmax = (1U << quantizer.bits) - 1U;
-  constexpr std::uint32_t kSpan = 255;  // of levels, that the runtime takes
+  constexpr std::uint32_t kSpan = 255;  // the largest span of levels in the runtime
   const std::uint32_t levels_per_step = kSpan / qmax;
   // Codes of 8 bits leave no room for finer levels.
   const bool has_ends =
@@ -46,7 +46,7 @@ ActivationCodes codes_of(const Codebook& quantizer) {
     return {quantizer.scale, 0, static_cast<std::uint32_t>(quantizer.levels.size() - 1),
             quantizer.levels, quantizer.scale};
   }
-  // Codes are the bytes with which weights are multiplied: steps from the first level on.
+  // Codes are the bytes by which weights are multiplied: steps counted from the first level.
   const std::int16_t first = quantizer.levels.front();
   const std::vector<std::int16_t> levels = levels_of_steps(quantizer);
   ActivationCodes codes = {quantizer.scale, -static_cast<double>(first),

@@ -11,7 +11,7 @@ namespace bitlog2::integer {
 namespace {
 
 constexpr std::size_t kTableSize = 4096;
-constexpr std::size_t kFineTableSize = 32768;  // where there are more codes than:
+constexpr std::size_t kFineTableSize = 32768;  // for more than kMostCoarseCodes codes
 constexpr std::size_t kMostCoarseCodes = 64;
 
 double value_of(Activation function, double x) {
@@ -43,8 +43,8 @@ Interval tanh_range(const ActivationCodes& output) {
   return {low, std::max(high, low + kLeastWidth)};
 }
 
-/// Below its low end the function is 0 to 4e-7, GELU to 1e-8. It lies at most 0.17 below x, so
-/// that the high end reaches every code.
+/// Below the low end, quick GELU differs from 0 by less than 4e-7, GELU by less than 1e-8. Both are
+/// at most 0.17 below x, so the table reaches every code.
 Interval range_of(Activation function, const ActivationCodes& output) {
   if (function == Activation::tanh) {
     return tanh_range(output);

@@ -71,8 +71,8 @@ void Emitter::set_weights(Op& op, const Linear& layer, const ActivationCodes& in
       sum += code - zero_point;
       is_zero = is_zero && row[i] == 0.0F;
     }
-    // What one step of the integer sum is worth. A row of zeros, whose scale says nothing, must
-    // not take bits from the others.
+    // The real value of 1 in the integer sum. A row of zeros has an arbitrary scale, which must not
+    // take bits from the other rows.
     const double unit = is_zero ? 0.0 : input.decoded_scale() * weights.scale[c];
     const double bias = layer.bias.empty() ? 0.0 : layer.bias[c];
     zero_points.push_back(static_cast<std::int16_t>(zero_point));
@@ -97,7 +97,7 @@ void Emitter::set_weights(Op& op, const Linear& layer, const ActivationCodes& in
   op.decode_size = input.qmax + 1;
 }
 
-/// The codes' own values, shared by all layers of the same width.
+/// A decode table of the codes' own values, shared by all layers with this qmax.
 std::uint32_t Emitter::identity_decode(std::uint32_t qmax) {
   std::uint32_t& tensor = decode_tables_[qmax];
   if (tensor == 0) {
@@ -149,7 +149,7 @@ void Emitter::set_positions(Op& op, std::span<const double> positions) {
   constexpr int kMostShift = 16;
   const std::string name = "pos_embed";
   const double largest = largest_magnitude(positions, name, "it is") * kResidualScale;
-  // 16 bits each; the shift brings them to the residual stream's fraction.
+  // 16 bits each; the shift gives them the residual stream's fraction bits.
   const int excess = largest > 0 ? std::ilogb(largest) - 14 : 0;
   if (excess > kMostShift) {
     throw too_large(name, "it is");
@@ -227,7 +227,7 @@ void Emitter::linear(const LinearStep& step, Buffer destination) {
   program_.add_op(linear_op(step, destination, forms), step.layer->name);
 }
 
-/// The layer's sums index a table of the next layer's codes of the activation.
+/// The layer's rescaled sums index a table that has the next layer's input codes.
 void Emitter::linear_and_activation(const LinearStep& step, Activation function,
                                     const ActivationCodes& output) {
   const ActivationTable table = activation_table(function, output);

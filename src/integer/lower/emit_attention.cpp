@@ -1,4 +1,4 @@
-// Attention's operations: q, k and v as codes, and what each head makes of them.
+// Attention's operations: q, k and v as codes, and the attention of each head.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -45,13 +45,13 @@ bool has_windows(const Attention& attention) {
          side * side == attention.groups.tokens;
 }
 
-/// Of one head. They share one table.
+/// The codes of q, k and v of one head. They share one table.
 Emitter::OperandCodes Emitter::operand_codes(const Attention& attention, std::size_t head) const {
   return {codes_at(attention.name, Slot::query, head), codes_at(attention.name, Slot::key, head),
           codes_at(attention.name, Slot::value, head)};
 }
 
-/// Swin's scale of q goes into q's factor.
+/// q's factor includes Swin's scale of q.
 void Emitter::qkv(const LinearStep& step, const Attention& attention) {
   const std::size_t channels = step.layer->out_features / 3;
   const std::size_t head_dim = channels / attention.num_heads;

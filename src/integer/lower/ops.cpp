@@ -104,7 +104,7 @@ void LoweringOps::set_stream(const Tensor& x) {
   pending_tensor_ = {};
 }
 
-/// Makes `x` what the residual stream holds, for `reader`. Afterwards nothing is held back.
+/// Writes `x` to the residual stream, for `reader`. Afterwards nothing is held back.
 void LoweringOps::bring_to_stream(const Tensor& x, std::string_view reader) {
   if (is_stream(x) && pending_tensor_.id == 0) {
     return;
@@ -262,7 +262,7 @@ LoweringOps::Tensor LoweringOps::first_and_mean(std::size_t first, const Tensor&
   return hold_mean(first, x, 2);
 }
 
-/// Rows of codes lie one behind the other: what reads them need only know that they are one.
+/// Rows of codes lie one behind the other, so that only the shape changes.
 LoweringOps::Tensor LoweringOps::join_tokens(const Tensor& x) {
   pending_step<NormStep>(x, kJoining);
   pending_tensor_ = new_tensor(1, x.tokens * x.channels);

@@ -6,8 +6,8 @@
 namespace bitlog2::runtime {
 namespace {
 
-/// Where the tokens of a shifted window are, and which of them see each other: not those that
-/// the roll has brought together from both edges.
+/// The positions of a window's tokens, and their regions: in a shifted window, tokens from both
+/// edges of the image do not attend to each other.
 void find_window(const Op& op, std::size_t index, const AttentionScratch& scratch) {
   const std::size_t grid = window_grid(op);
   const std::size_t across = grid / op.window;
@@ -42,7 +42,7 @@ void add_bias_and_mask(const Op& op, std::size_t i, const AttentionScratch& scra
 }
 
 /// The relative position bias of one query, token i of the class token and a square of patches.
-/// It is read where it lies: spread over all pairs it could be a hundred times as large.
+/// It is read from the file: expanded to all pairs of tokens it could be a hundred times as large.
 void add_bias_with_class(const std::int32_t* bias, std::size_t side, std::size_t i,
                          std::int32_t* __restrict scores) {
   const std::size_t across = 2 * side - 1;
@@ -225,7 +225,7 @@ void Runner::score(const Op& op, const HeadRecord& head, const HeadCodes& parts,
                       scratch.scores + first, scratch.score_width);
   }
   Rescale rescale = rescale_of(scratch.score_rescale, op.score_shift, kLowest, kHighest);
-  rescale.fits = true;  // open() has shown that scores are below 2^29
+  rescale.fits = true;  // open() has checked that scores are below 2^29
   if (scratch.score_rescale.zeros[0] != 0) {
     rescale.zeros = scratch.score_rescale.zeros;
     kernels_.sum_rows(inputs, queries.size(), scratch.head_dim, scratch.query_sums);
@@ -249,7 +249,7 @@ void Runner::add_biases(const Op& op, std::size_t h, Range queries,
 
 void Runner::show_first_row(const HeadRecord& head, std::size_t h,
                             const AttentionScratch& scratch) const {
-  // All bits kept, BitLog2's weights are softmax itself.
+  // With all bits kept, BitLog2's weights are the probabilities of softmax.
   constexpr AttentionRule kExact = {AttentionKind::bitlog2, 1 << 16, 0, 16, false};
   const std::size_t first = h * scratch.tokens;
   portable::bitlog2_weights(kExact, scratch.scores, scratch.tokens, view_->exact + first);

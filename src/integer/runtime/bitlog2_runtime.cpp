@@ -1,4 +1,4 @@
-// The C interface: a thin skin over the runtime.
+// The C interface: thin wrappers of the runtime.
 #include "bitlog2_runtime.h"
 
 #include <new>
@@ -16,7 +16,7 @@ using runtime::Status;
 
 constexpr std::size_t kMostThreads = 1 << 16;
 
-/// What a bitlog2_network is.
+/// The content of a bitlog2_network.
 struct OpenedNetwork {
   runtime::Network network;
   std::span<const std::byte> json;
@@ -61,7 +61,7 @@ runtime::ImageCrop image_crop(const bitlog2_preprocessing* preprocessing) {
           static_cast<runtime::CropRounding>(preprocessing->crop_rounding)};
 }
 
-/// `options` completed by what was opened.
+/// Runs an opened network; its kernels and packed weights are added to `options`.
 Status run_opened(const OpenedNetwork& opened, const uint8_t* rgb, void* arena, size_t arena_size,
                   int32_t* logits, runtime::RunOptions options) {
   options.kernels = opened.kernels;

@@ -1,5 +1,5 @@
-// What reads the residual stream: LayerNorm, over single tokens or merged ones, and the mean
-// over tokens.
+// The operations that read the residual stream: LayerNorm, over single or merged tokens, and the
+// mean over tokens.
 #include "runner.h"
 
 namespace bitlog2::runtime {
@@ -75,7 +75,7 @@ void Runner::mean_of(const Op& op, Range tokens, std::size_t row) {
     const std::int64_t average = (2 * sum + (sum < 0 ? -count : count)) / (2 * count);
     const std::int64_t value =
         rescaled(static_cast<std::int32_t>(average), multiplier, offset, op.shift);
-    if (!writes_codes(op)) {  // of one row, of which the channel has been read
+    if (!writes_codes(op)) {  // there is one row, whose channel c has been read already
       residual_[row * op.in_features + c] = saturate(value, statistics_.saturations);
       continue;
     }

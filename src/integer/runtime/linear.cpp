@@ -14,9 +14,9 @@ WeightPanel Runner::weight_panel(const Op& op, const InputBytes& bytes, std::siz
   return scratch.weights;
 }
 
-/// Multiplies a share of input rows by all weights. `fill(row, count, inputs)` gives rows as
-/// bytes [count, in], either in `inputs` or wherever it says; `finish(row, channel, rescale,
-/// sums)` stores what sums from that row and channel on stand for.
+/// Multiplies a share of input rows by all weights. `fill(row, count, inputs)` gives rows as bytes
+/// [count, in], in `inputs` or in other memory that it returns; `finish(row, channel, rescale,
+/// sums)` rescales and stores the sums from that row and channel on.
 template <class Fill, class Finish>
 void Runner::multiply(const Op& op, const ProductScratch& scratch, const InputBytes& bytes,
                       Range rows, std::byte* packed_panels, Fill fill, Finish finish) {

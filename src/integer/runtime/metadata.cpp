@@ -55,7 +55,7 @@ bool to_millionths(const Decimal& number, std::int32_t& result) {
   return true;
 }
 
-/// floor(crop / share), as of numbers of 64 bits: what the shorter side becomes.
+/// floor(crop / share), as of numbers of 64 bits: the size of the shorter side after the resize.
 bool resize_of(std::uint32_t crop, const Decimal& share, std::uint32_t& resize) {
   if (share.negative || share.digits == 0 || share.exponent > 0 || share.exponent < -19) {
     return false;
@@ -142,7 +142,7 @@ std::size_t read_class_name(std::span<const std::byte> json, std::size_t index, 
 
 bool read_preparation(std::span<const std::byte> json, std::uint32_t image_size,
                       ImagePreparation& preparation) {
-  // What a config that does not say it means.
+  // The default of crop_pct.
   constexpr Decimal kCropShare = {875, -3, false};
   ImagePreparation result = {
       {.resize = 0, .crop = image_size}, {485000, 456000, 406000}, {229000, 224000, 225000}};

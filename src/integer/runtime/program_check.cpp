@@ -89,7 +89,7 @@ class Checker {
     return Status::bad_program;
   }
 
-  /// The table from outputs to codes, if there is one.
+  /// Checks the table from outputs to codes, if there is one.
   Status check_table(const Op& op) {
     const auto kind = static_cast<OpKind>(op.kind);
     if (!has_code_table(op)) {
@@ -273,7 +273,7 @@ class Checker {
   }
 
   /// Weights, zero points, biases and multipliers of an embed or linear operation whose input
-  /// codes are at most `qmax`: that no sum can overflow.
+  /// codes are at most `qmax`: checks that no sum can overflow.
   Status check_weights(const Op& op, std::uint32_t qmax) const {
     const std::uint64_t in = op.in_features;
     const std::uint64_t out = op.out_features;
@@ -313,7 +313,7 @@ class Checker {
     return Status::ok;
   }
 
-  /// Notes what an operation leaves in its destination.
+  /// Records the shape that an operation writes to its destination.
   Status write(const Op& op, std::uint64_t features) {
     const Shape shape = {op.rows, features, op.output_qmax};
     if (Shape* target = codes(op.destination)) {

@@ -63,7 +63,7 @@ class PickleMachine : private PickleStack {
     return place;
   }
 
-  // ---- Operations: each of these knows some, and says whether it was one ----
+  // ---- Operations: each function handles some, and returns whether it did ----
 
   bool step_atom(Op op) {
     switch (op) {
@@ -331,7 +331,7 @@ class PickleMachine : private PickleStack {
         push(call(items.front(), arguments));
         break;
       }
-      case Op::build:  // an object's attributes, which nobody here asks for
+      case Op::build:  // an object's attributes, which are not needed
         pop();
         top();
         break;

@@ -62,7 +62,7 @@ constexpr std::array kElementTypes = {
     ElementType{"", "float8_e5m2fnuz", "F8_E5M2FNUZ", 1},
 };
 
-/// The name of what a call calls; empty if `id` is no call of a global.
+/// The name of the function that a call calls; empty if `id` is no call of a global.
 std::string called(const PickleGraph& graph, ValueId id) {
   return graph[id].kind == ValueKind::call ? graph.global_name(graph[id].first) : "";
 }
@@ -138,7 +138,7 @@ struct Constructor {
   std::span<const ValueId> arguments;
 };
 
-/// The one in the middle of a tensor's wrappers.
+/// The constructor inside a tensor's wrappers.
 std::optional<Constructor> tensor_constructor(const PickleGraph& graph, ValueId id) {
   constexpr int kMostWrappers = 8;
   for (int i = 0; i < kMostWrappers; ++i) {

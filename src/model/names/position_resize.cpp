@@ -14,13 +14,13 @@ double cubic(double x, double a) {
                  : 0;
 }
 
-/// What a place of the result is made of: weights of places from `first` on.
+/// The weights of the inputs from `first` on for one element of the result.
 struct Taps {
   std::size_t first = 0;
   std::vector<double> weights;
 };
 
-/// torch's kernel has a = -0.75; places beyond the ends are the ends.
+/// torch's kernel has a = -0.75; inputs beyond the ends repeat the ends.
 Taps plain_taps(double at, std::size_t from) {
   const double floor = std::floor(at);
   const auto last = static_cast<std::ptrdiff_t>(from) - 1;
@@ -34,7 +34,8 @@ Taps plain_taps(double at, std::size_t from) {
   return taps;
 }
 
-/// As Pillow: a = -0.5, the kernel as wide as what becomes one place, cut off at the ends.
+/// As Pillow: a = -0.5, the kernel is as wide as the inputs of one result, and is cut off at the
+/// ends.
 Taps antialiased_taps(std::size_t index, std::size_t from, std::size_t to) {
   const double scale = static_cast<double>(from) / static_cast<double>(to);
   const double width = std::max(scale, 1.0);

@@ -10,9 +10,9 @@
 namespace bitlog2::quant {
 namespace {
 
-/// An integer below 2^24 is exact as a float, whose exponent is the position of the highest
-/// set bit: masking the fraction away is all that BitLog2 needs. Half a kept step, added before,
-/// carries into the exponent where it must.
+/// An integer below 2^24 is exact as a float, whose exponent is the position of the highest set
+/// bit: so BitLog2 only masks the lower bits of the fraction. Half of the last kept bit, added
+/// before, carries into the exponent where necessary.
 struct BitLog2Step {
   float delta;
   float multiplier;
@@ -36,7 +36,7 @@ struct BitLog2Step {
   float operator()(float x) const { return level(x) / delta; }
 };
 
-/// What the closed form needs of a tensor.
+/// The sums of the closed form.
 struct Sums {
   double levels_squared = 0;     // sum of m^ * m^
   double value_times_level = 0;  // sum of x * m^

@@ -15,8 +15,8 @@ BITLOG2_BEGIN_TARGET("avx2")
 namespace bitlog2::runtime {
 namespace {
 
-/// totals = _mm256_add_epi16(totals, pairs), of which GCC makes a sum in another register and a
-/// copy, where it does not run out of registers.
+/// totals = _mm256_add_epi16(totals, pairs), for which GCC would use a second register and a copy
+/// where it has registers left.
 inline void add_in_place(__m256i& totals, __m256i pairs) {
   if constexpr (kEmulated) {
     totals = _mm256_add_epi16(totals, pairs);
@@ -81,7 +81,8 @@ void multiply_tile(const std::uint8_t* first, std::size_t input_stride, const Pa
   }
 }
 
-/// Where a pair of products may not fit 16 bits: inputs in two parts, below 128 and 128.
+/// For pairs of products that may not fit in 16 bits: each input is split into a part below 128 and
+/// a part that is 0 or 128.
 void multiply_bytes(const Inputs& inputs, std::size_t r, const Panel& panel, std::size_t c,
                     std::int32_t* sums, std::size_t stride) {
   const __m256i low_bits = _mm256_set1_epi8(127);

@@ -1,10 +1,11 @@
-// AVX-512 with VNNI and VBMI (Ice Lake, Zen 4 and later), which looks bytes up in tables of 128:
-// tables of codes, of weights and of pixels. All else is the table's without. Compiled into any
-// x86-64 build; select.cpp asks the CPU before it hands this table out.
+// AVX-512 with VNNI and VBMI (Ice Lake, Zen 4 and later), which looks bytes up in tables of 128
+// entries: tables of codes, of weights and of pixels. All other kernels are those of
+// avx512_vnni.cpp. Compiled into any x86-64 build; select.cpp asks the CPU before it hands this
+// table out.
 #if defined(__x86_64__)
 
 #if !defined(__clang__)
-// GCC 12 takes its own header's "undefined" registers for mistakes (GCC bug 105593).
+// GCC 12 warns of its own header's "undefined" registers (GCC bug 105593).
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif

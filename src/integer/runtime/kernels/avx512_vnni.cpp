@@ -3,7 +3,7 @@
 #if defined(__x86_64__)
 
 #if !defined(__clang__)
-// GCC 12 takes its own header's "undefined" registers for mistakes (GCC bug 105593).
+// GCC 12 warns of its own header's "undefined" registers (GCC bug 105593).
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif

@@ -1,5 +1,5 @@
 // AVX-VNNI: the dot product of bytes without AVX-512, as Intel's client CPUs have it from Alder
-// Lake on, and Zen 5. All that is no product is AVX2's. Compiled into any x86-64 build; select.cpp
+// Lake on, and Zen 5. All other kernels are AVX2's. Compiled into any x86-64 build; select.cpp
 // asks the CPU before it hands this table out.
 #if defined(__x86_64__)
 

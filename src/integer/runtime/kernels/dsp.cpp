@@ -1,6 +1,6 @@
 // The DSP instructions of Arm's Cortex-M4, M7, M33 and others: two products of 16 bits and their
 // sum at a time (smlad). Bytes become halves of registers on the way. A build is for one processor,
-// so that nothing asks whether it has them.
+// so it is not asked at run time whether it has them.
 #if defined(__arm__) && defined(__ARM_FEATURE_DSP)
 
 #include "dsp.h"
@@ -51,7 +51,8 @@ inline std::int32_t odd_unsigned(std::uint32_t bytes) {
   return halves;
 }
 
-/// sum + the products of both halves. GCC's __smlad minds a flag, which nobody reads.
+/// sum + the products of both halves. GCC's __smlad also handles the overflow flag, which is not
+/// needed.
 inline std::int32_t add_products(std::int32_t sum, std::int32_t a, std::int32_t b) {
   asm("smlad %0, %1, %2, %0" : "+r"(sum) : "r"(a), "r"(b));
   return sum;
@@ -68,7 +69,8 @@ struct Tile {
   std::size_t stride;
 };
 
-/// Two rows by two channels: what registers hold. Apart, so that the caller's are not among them.
+/// Two rows by two channels, as many as registers hold. A function of its own, so that the caller's
+/// values take none of the registers.
 [[gnu::noinline]] void multiply_two(const Tile& tile) {
   std::int32_t a = 0;
   std::int32_t b = 0;
@@ -110,7 +112,7 @@ struct Tile {
   tile.sums[tile.stride + 1] = d;
 }
 
-/// The same of one row.
+/// The same for one row.
 [[gnu::noinline]] void multiply_one(const Tile& tile) {
   std::int32_t a = 0;
   std::int32_t b = 0;
@@ -244,8 +246,8 @@ namespace {
 
 // --- requantization ---
 
-/// (a * b + c) >> shift as an int32, cut off at its ends. kUpper: the shift is 32 or more, behind
-/// which it always is one.
+/// (a * b + c) >> shift as an int32, clamped to its ends. kUpper: the shift is 32 or more, after
+/// which the value always is an int32.
 template <bool kUpper>
 inline std::int32_t narrowed(std::int32_t a, std::int32_t b, std::int64_t c, unsigned shift) {
   const std::int64_t sum = c + std::int64_t{a} * b;
@@ -256,7 +258,7 @@ inline std::int32_t narrowed(std::int32_t a, std::int32_t b, std::int64_t c, uns
   const std::uint32_t lower = static_cast<std::uint32_t>(sum) >> shift;
   const auto value =
       static_cast<std::int32_t>(lower | static_cast<std::uint32_t>(upper) << (32 - shift));
-  // What is shifted out to the left is the sign, or the value is none of 32 bits.
+  // The value is an int32 if all bits above it equal its sign.
   return upper >> shift == value >> 31 ? value
                                        : upper >> 31 ^ std::numeric_limits<std::int32_t>::max();
 }
@@ -266,7 +268,7 @@ void rescale_by(const Rescale& how, const Sums& sums) {
   for (std::size_t r = 0; r < sums.rows; ++r) {
     std::int32_t* row = sums.values + r * sums.stride;
     const auto row_sum = how.zeros == nullptr ? 0U : static_cast<std::uint32_t>(sums.row_sums[r]);
-    // Where there are none, anything times 0.
+    // Without zeros, any array is read and multiplied by 0.
     const std::int32_t* zeros = how.zeros == nullptr ? how.constants : how.zeros;
     for (std::size_t c = 0; c < sums.channels; ++c) {
       const std::uint32_t sum = static_cast<std::uint32_t>(row[c]) +

@@ -1,6 +1,7 @@
 // Helium, the vectors of integers (MVE) of Arm's Cortex-M55 and M85: sixteen products of bytes and
-// their sum at a time. Of a panel, which is four deep, four steps of a channel are gathered. What
-// is no product is the DSP instructions' (dsp.cpp), which every processor with vectors has.
+// their sum at a time. Of a panel, which is four deep, four steps of a channel are gathered. All
+// kernels without products of bytes are those of the DSP instructions (dsp.cpp), which every
+// processor with Helium has.
 #if defined(__ARM_FEATURE_MVE)
 
 #include <arm_mve.h>
@@ -32,7 +33,7 @@ class Channel {
   int8x16_t load(std::size_t offset) const {
     return vreinterpretq_s8_s32(vldrwq_gather_shifted_offset_s32(first_ + offset, places_));
   }
-  /// The same of what `exists`; 0 behind it.
+  /// The same for the bytes that exist; 0 for the others.
   int8x16_t load(std::size_t offset, mve_pred16_t exists) const {
     return vreinterpretq_s8_s32(
         vldrwq_gather_shifted_offset_z_s32(first_ + offset, places_, exists));
@@ -90,7 +91,7 @@ template <std::size_t kRows, bool kFlips>
   }
 }
 
-/// 128 times what a channel's values add up to: what flipping takes off.
+/// 128 times the sum of a channel's values, which flipping has subtracted.
 std::int32_t flipped(const Panel& panel, std::size_t c) {
   const Channel channel(panel, c);
   std::int32_t sum = 0;
@@ -178,7 +179,7 @@ inline int32x4_t narrowed(int32x4_t sum, const Lanes& lanes, std::int32_t shift)
   }
   const int32x4_t value =
       vorrq_s32(vreinterpretq_s32_u32(vshlq_r_u32(lower, -shift)), vshlq_r_s32(upper, 32 - shift));
-  // What is shifted out to the left is the sign, or the value is none of 32 bits.
+  // The value is an int32 if all bits above it equal its sign.
   const mve_pred16_t fits = vcmpeqq_s32(vshlq_r_s32(upper, -shift), vshrq_n_s32(value, 31));
   const int32x4_t end =
       veorq_s32(vshrq_n_s32(upper, 31), vdupq_n_s32(std::numeric_limits<std::int32_t>::max()));

@@ -20,7 +20,8 @@ BITLOG2_BEGIN_TARGET("arch=armv8.2-a+dotprod")
 namespace bitlog2::runtime {
 namespace {
 
-/// Of a row's bytes as signed ones: those above 127 become so by taking 128 off.
+/// Dot products with a row's bytes as signed ones: with bytes above 127, 128 is subtracted from
+/// each byte.
 struct Dot {
   I32 operator()(I32 sums, I32 row, U8 values) const {
     const uint8x16_t bytes = veorq_u8(vreinterpretq_u8_s32(row.v), flip);
@@ -30,7 +31,7 @@ struct Dot {
   uint8x16_t flip;
 };
 
-/// sums += 128 times what the values of kValues channels add up to: what flipping took off.
+/// Adds 128 times the sum of the values of kValues channels, which flipping has subtracted.
 void add_flips(const Panel& panel, std::size_t c, std::size_t rows, std::int32_t* sums,
                std::size_t stride) {
   I32 total = I32::all(0);

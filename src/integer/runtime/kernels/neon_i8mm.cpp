@@ -1,5 +1,5 @@
 // NEON with matrix products of bytes (Armv8.6, or i8mm before it): two rows by two channels, eight
-// deep. All else is the table of dot products'. Compiled into any AArch64 build; select.cpp asks
+// deep. All other kernels are those of neon.cpp. Compiled into any AArch64 build; select.cpp asks
 // the CPU before it hands this table out.
 #if defined(__aarch64__)
 
@@ -39,8 +39,8 @@ struct Values {
   int8x16_t pairs[kPairs];
 };
 
-/// kRowPairs pairs of rows by eight channels from c on. Of an odd number of rows the last one
-/// stands for two.
+/// kRowPairs pairs of rows by eight channels from c on. If the number of rows is odd, the last row
+/// is taken twice.
 template <std::size_t kRowPairs>
 inline void multiply_tile(const Inputs& inputs, std::size_t r, std::size_t rows, const Panel& panel,
                           std::size_t c, std::int32_t* sums, std::size_t stride) {

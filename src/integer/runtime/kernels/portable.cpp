@@ -48,7 +48,7 @@ std::int32_t* weights_row(const Weights& weights, std::size_t row) {
   return reinterpret_cast<std::int32_t*>(weights.memory) + row * weights.tokens;
 }
 
-/// t = round(-2 log2(p / delta)) straight from the scores, without p itself.
+/// t = round(-2 log2(p / delta)) directly from the scores, without computing p.
 void codes_of_sqrt2(const AttentionRule& rule, std::int32_t log2_delta, const std::int32_t* scores,
                     std::size_t tokens, std::int32_t* row) {
   const std::int32_t top_score = largest_of(scores, tokens);
@@ -94,7 +94,7 @@ void attend_bitlog2(const std::int32_t* row, const Panel& values, std::size_t fi
   }
 }
 
-/// Even codes are shifts; odd ones are gathered apart and multiplied by sqrt(2) once at the end.
+/// Even codes are shifts. Odd ones are summed separately and multiplied by sqrt(2) once at the end.
 void attend_sqrt2(const std::int32_t* row, const Panel& values, std::size_t first,
                   std::int32_t zero, std::int32_t* context) {
   // 16 bits: tokens < 2^16 of |values| < 2^10, shifted by 20, leave no more room.
@@ -313,7 +313,8 @@ void normalise(const std::int32_t* x, std::size_t rows, std::size_t count, std::
 }
 
 std::uint64_t reciprocal_of(const AttentionRule& rule, std::uint64_t total) {
-  constexpr std::uint64_t kLargest = 0xFFFFFFFF;  // M is 2^16 and one token has it all
+  constexpr std::uint64_t kLargest =
+      0xFFFFFFFF;  // reached if M is 2^16 and one token has the probability 1
   // NOLINTNEXTLINE(clang-analyzer-core.DivideZero)
   const std::uint64_t reciprocal = (std::uint64_t{rule.multiplier} << 46) / total;
   return reciprocal < kLargest ? reciprocal : kLargest;

@@ -1,5 +1,6 @@
-// WebAssembly's vectors of 128 bits: four channels to a register, products of 16 bits. For modules
-// that are built for them as a whole (built_for.h); a page chooses the module.
+// WebAssembly's vectors of 128 bits: four channels to a register, products of 16 bits. For
+// WebAssembly modules that are built for them as a whole (built_for.h); a page chooses the
+// WebAssembly module.
 #if defined(__wasm_simd128__)
 
 #include "simd/wasm.h"
