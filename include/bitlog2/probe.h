@@ -124,7 +124,7 @@ struct ProbeProgress {
 struct ProbingOptions {
   std::size_t batch_size = 64;              ///< images between two reports
   bool strict = false;                      ///< an image that cannot be read is fatal, not skipped
-  const std::atomic<bool>* stop = nullptr;  ///< looked at often; ends the work early
+  const std::atomic<bool>* stop = nullptr;  ///< checked often; true ends the work early
   std::function<void(const ProbeProgress&)> report = {};
 };
 

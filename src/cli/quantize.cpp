@@ -29,7 +29,7 @@ struct QuantizeOptions {
   std::string pool;
   Output output;
   Output json;
-  bool default_bits = true;  // nobody said how many
+  bool default_bits = true;  // whether no option sets the bits
 };
 
 /// `best` fits weights and codebooks to its images; fewer images than these are too few for it.

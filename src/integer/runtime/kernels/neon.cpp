@@ -20,8 +20,8 @@ BITLOG2_BEGIN_TARGET("arch=armv8.2-a+dotprod")
 namespace bitlog2::runtime {
 namespace {
 
-/// Dot products with a row's bytes as signed ones: with bytes above 127, 128 is subtracted from
-/// each byte.
+/// Dot products with a row's bytes as signed ones: where inputs may be above 127, `flip` subtracts
+/// 128 from each byte.
 struct Dot {
   I32 operator()(I32 sums, I32 row, U8 values) const {
     const uint8x16_t bytes = veorq_u8(vreinterpretq_u8_s32(row.v), flip);

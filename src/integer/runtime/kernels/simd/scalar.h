@@ -24,7 +24,7 @@
 namespace bitlog2::runtime {
 namespace {
 
-inline constexpr std::size_t kValues = kScalarValues;  // of whoever includes this: 4, 8 or 16
+inline constexpr std::size_t kValues = kScalarValues;  // set by the including file: 4, 8 or 16
 inline constexpr std::size_t kBytes = 4 * kValues;
 inline constexpr bool kTablesAreFast = kValues == 16;
 inline constexpr std::size_t kMostLookUps = kValues == 4 ? 3 : 16;
