@@ -34,12 +34,17 @@ struct Interval {
   double high;
 };
 
+/// For |x| < 1.
+double atanh(double x) {
+  return elementary::log((1 + x) / (1 - x)) / 2;
+}
+
 /// Where the codes of tanh change: from the smallest value that a code stands for to the largest.
 Interval tanh_range(const ActivationCodes& output) {
   constexpr double kSaturated = 0.99999;
   constexpr double kLeastWidth = 0x1p-10;
-  const double low = std::atanh(std::clamp(output.smallest(), -kSaturated, kSaturated));
-  const double high = std::atanh(std::clamp(output.largest(), -kSaturated, kSaturated));
+  const double low = atanh(std::clamp(output.smallest(), -kSaturated, kSaturated));
+  const double high = atanh(std::clamp(output.largest(), -kSaturated, kSaturated));
   return {low, std::max(high, low + kLeastWidth)};
 }
 
