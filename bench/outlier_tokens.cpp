@@ -4,8 +4,8 @@
 // A token is far if its norm is more than kFar times the median norm of its image's tokens. After
 // each block, over N images (32) of the folder IMAGES: the mean of the median norms, the largest
 // norm as a multiple of the median, how often the first token is far, and how many other tokens of
-// an image are. Then, for the far tokens and for the others, the float stream's signal-to-noise
-// ratio in the simulated network (`best`, calibrated on 32 images of the folder CALIBRATION).
+// an image are. Then, for the far tokens and for the others, the signal-to-noise ratio of the
+// stream in the simulated network (`best`, calibrated on 32 images of the folder CALIBRATION).
 #include <fmt/format.h>
 
 #include <algorithm>
