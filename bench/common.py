@@ -1,4 +1,4 @@
-"""What the measuring scripts share: where things are, and running one program."""
+"""What the measuring scripts share: the paths of files, and how a program is run."""
 import hashlib
 import os
 import pathlib
@@ -26,7 +26,8 @@ def digest(path):
 
 
 def link_unseen(photographs, folder):
-    """Fills `folder` with links to `photographs`: train whole, of val what is not in train."""
+    """Fills `folder` with links to `photographs`: to all of train, and to those of val that are not
+    also in train. Returns the number of the latter."""
     shutil.rmtree(folder, ignore_errors=True)
     seen = {digest(path) for path in (photographs / "train").rglob("*") if path.is_file()}
     count = 0

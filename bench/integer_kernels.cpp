@@ -1,5 +1,6 @@
-// The integer engine's attention, timed with Google Benchmark on DeiT-Tiny's sizes: BitLog2's
-// maps beside a uniform one of 8 bits, in the same kernels. `./dev bench kernels` runs them.
+// The integer engine's attention, timed with Google Benchmark in DeiT-Tiny's sizes: the same
+// kernels with BitLog2's attention maps and with a uniform one of 8 bits. `./dev bench kernels`
+// runs these benchmarks.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -28,7 +29,7 @@ std::vector<T> draw(std::size_t count, std::int32_t low, std::int32_t high) {
   return values;
 }
 
-/// Softmax, codes and times V of kRowChunk queries.
+/// The softmax, the codes and the product with V of kRowChunk queries.
 void attend(benchmark::State& state, const Kernels* kernels, const AttentionRule& rule) {
   const auto scores = draw<std::int32_t>(kRowChunk * kStride, -(4 << 16), 4 << 16);
   auto work = scores;

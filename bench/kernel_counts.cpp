@@ -1,7 +1,7 @@
-// kernel_counts --list | ISA: calls every kernel of an instruction set once, on the shapes that
-// DeiT-Tiny gives it, under valgrind --tool=callgrind --collect-atstart=no. Only the calls
-// themselves are counted, and each ends in a dump that bears the kernel's name. bench/count runs
-// this and reads the dumps.
+// kernel_counts --list | ISA: calls every kernel of an instruction set, in the shapes that
+// DeiT-Tiny has, under valgrind --tool=callgrind --collect-atstart=no. Only one call of each is
+// counted, and it ends in a dump with the kernel's name. bench/count runs this and reads the
+// dumps.
 #include <fmt/format.h>
 #include <valgrind/callgrind.h>
 
@@ -32,7 +32,7 @@ constexpr std::int32_t kGeluTableSize = 4096;
 constexpr AttentionRule kRule = {AttentionKind::bitlog2, 256, 0, 1, false};
 constexpr std::size_t kScoreWidth = round_up(kTokens, kPanelWidth);
 
-// Instructions may depend on where memory lies.
+// The number of instructions may depend on the alignment of memory.
 constexpr std::align_val_t kAlignment{64};
 
 struct Free {
@@ -47,7 +47,7 @@ class Memory {
     std::fill_n(values_.get(), count, T{});
   }
 
-  /// The same numbers in every run, in [low, high].
+  /// Random numbers in [low, high], the same in every run.
   Memory(std::size_t count, std::int64_t low, std::int64_t high) : Memory(count) {
     std::mt19937 random(1);
     const auto range = static_cast<std::uint64_t>(high - low) + 1;
@@ -64,13 +64,13 @@ class Memory {
   std::size_t count_;
 };
 
-/// A line of the table: `work` is what one call does, in units that make kernels comparable;
-/// `prepare` comes before every call and is not counted.
+/// Counts one line of the table. `work` is the work of one call, in units by which kernels can be
+/// compared. `prepare` is called before every call and is not counted.
 template <class Call, class Prepare>
 void count(std::string_view kernel, std::string_view shape, std::string_view unit, std::size_t work,
            Call call, Prepare prepare) {
   prepare();
-  call();  // not counted: what is looked up or written once
+  call();  // not counted: the first call may look up or write something once
   prepare();
   CALLGRIND_ZERO_STATS;
   CALLGRIND_TOGGLE_COLLECT;
@@ -86,7 +86,7 @@ void count(std::string_view kernel, std::string_view shape, std::string_view uni
   count(kernel, shape, unit, work, call, [] {});
 }
 
-/// A copy of what a kernel overwrites.
+/// Restores the memory that a kernel overwrites.
 void copy(const Memory<std::int32_t>& from, const Memory<std::int32_t>& to) {
   std::copy_n(from.data(), from.size(), to.data());
 }
@@ -95,7 +95,7 @@ struct OwnPanel {
   OwnPanel(std::size_t depth, std::size_t width, std::int32_t largest)
       : memory(round_up(depth, kDepthStep) * width, -largest, std::min(largest, 127)),
         panel{memory.data(), depth, width, largest} {
-    // the padding is zeros
+    // The padding is zeros.
     for (std::size_t k = depth; k < round_up(depth, kDepthStep); ++k) {
       for (std::size_t c = 0; c < width; ++c) {
         memory.data()[(k / kDepthStep * width + c) * kDepthStep + k % kDepthStep] = 0;

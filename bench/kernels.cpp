@@ -1,5 +1,6 @@
 // Single loops, timed with Google Benchmark: quantizers, the float engines' row-wise loops,
-// matrix products and preprocessing, on DeiT-Tiny's sizes. `./dev bench kernels` runs them.
+// matrix products and preprocessing, in DeiT-Tiny's sizes. `./dev bench kernels` runs these
+// benchmarks.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -14,7 +15,7 @@
 #include <string>
 #include <vector>
 
-// needs FILE and std::size_t to be declared before it
+// This header needs earlier declarations of FILE and std::size_t.
 #include <jpeglib.h>
 
 #include "base/matrix_product.h"
@@ -43,7 +44,7 @@ std::vector<float> normal_values(std::size_t count) {
   return values;
 }
 
-/// Rows as a softmax leaves them: mostly small, a few large.
+/// Rows like a softmax's outputs: most values are small, a few are large.
 std::vector<float> attention_map() {
   std::vector<float> values = normal_values(kHeads * kTokens * kTokens);
   for (std::size_t start = 0; start < values.size(); start += kTokens) {
@@ -58,8 +59,9 @@ void count_values(benchmark::State& state, std::size_t values) {
   state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(values));
 }
 
-/// Times `change` on a fresh copy of `source` each round: most of these loops would end up
-/// on values that no network shows them. The copy is in the time; it is small beside it.
+/// Times `change` on a fresh copy of `source` in each round. Without the copy, repeated changes
+/// would soon give values that do not occur in a network. The time includes the copy, which is a
+/// small part of it.
 template <class Change>
 void time_in_place(benchmark::State& state, const std::vector<float>& source, Change change) {
   std::vector<float> values(source.size());
@@ -166,7 +168,7 @@ void gemm(benchmark::State& state) {
 
 // --- preprocessing ------------------------------------------------------------------
 
-/// A JPEG of ImageNet's usual size: smooth waves with a little noise on them.
+/// A JPEG file of smooth waves with a little noise.
 std::vector<std::byte> synthetic_jpeg(std::size_t width, std::size_t height) {
   std::mt19937 generator(1);
   std::vector<std::uint8_t> row(3 * width);

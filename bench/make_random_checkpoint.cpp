@@ -1,6 +1,6 @@
-// make_random_checkpoint MODEL|CONFIG FILE: writes a published model, or one of a config file
-// (*.json), with random F32 weights, so that time and memory can be measured where its checkpoint
-// is not at hand.
+// make_random_checkpoint MODEL|CONFIG FILE: writes a published model, or the model of a config file
+// (*.json), with random F32 weights. With them time and memory can be measured without the model's
+// checkpoint.
 #include <fmt/format.h>
 
 #include <cstddef>

@@ -1,10 +1,11 @@
 // bench_outlier_tokens MODEL SIDE IMAGES CALIBRATION [N]: which tokens of the residual stream are
-// far larger than the others (attention sinks), and what quantization makes of them.
+// far larger than the others (attention sinks), and how quantization changes them.
 //
-// Behind each block, over N images (32) of a folder: the median norm of a token, how often a norm
-// is kFar times that, whether the first token is such a one, how many others are, and how large.
-// Then the error of the simulated network (`best`, calibrated on 32 images of another folder)
-// relative to the float network's stream, of these tokens and of the others.
+// A token is far if its norm is more than kFar times the median norm of its image's tokens. After
+// each block, over N images (32) of the folder IMAGES: the mean of the median norms, the largest
+// norm as a multiple of the median, how often the first token is far, and how many other tokens of
+// an image are. Then, for the far tokens and for the others, the signal-to-noise ratio of the
+// stream in the simulated network (`best`, calibrated on 32 images of the folder CALIBRATION).
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -47,14 +48,14 @@ struct Error2 {
   }
 };
 
-/// What was seen behind one block.
+/// Sums over all images after one block.
 struct BlockTokens {
   std::size_t images = 0;
   std::size_t first_is_far = 0;
-  std::size_t far = 0;  // of the other tokens
-  double median = 0;    // sums over images
-  double largest = 0;   // of a norm in medians, over all
-  std::vector<std::pair<Error2, Error2>> errors{std::size(kSettings)};  // far, others
+  std::size_t far = 0;  // number of other far tokens
+  double median = 0;    // sum of the images' median norms
+  double largest = 0;   // largest norm, as a multiple of its image's median
+  std::vector<std::pair<Error2, Error2>> errors{std::size(kSettings)};  // far tokens, others
 };
 
 std::vector<double> norms_of(std::span<const float> stream, std::size_t channels) {
@@ -85,7 +86,7 @@ LayerObserver keep_streams(Streams& streams) {
   };
 }
 
-/// One image's stream behind a block, in float and as each setting has it.
+/// Adds one image's stream after a block, in float and with each setting.
 void add(BlockTokens& block, std::span<const float> exact,
          const std::vector<std::span<const float>>& quantized, std::size_t channels) {
   const std::vector<double> norms = norms_of(exact, channels);

@@ -1,5 +1,5 @@
 // bench_preprocess FOLDER [N]: reads, decodes, resizes and crops the first N images below
-// a folder (all of them) on one thread, as DeiT wants them, and prints images per second.
+// a folder (without N, all) on one thread, as for DeiT, and prints images per second.
 #include <fmt/format.h>
 
 #include <algorithm>

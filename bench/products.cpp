@@ -1,6 +1,6 @@
-// bench_products: float matrix products (base/matrix_product.h) beside OpenBLAS's, on one thread,
-// in the shapes of DeiT-Tiny and ViT-B, as a table. `./dev bench products` runs it for each
-// instruction set, OpenBLAS with the kernels that suit it (OPENBLAS_CORETYPE).
+// bench_products: prints a table that compares float matrix products (base/matrix_product.h) with
+// OpenBLAS's, on one thread, in the shapes of DeiT-Tiny and ViT-B. `./dev bench products` runs it
+// for each instruction set and gives OpenBLAS the kernels of that set (OPENBLAS_CORETYPE).
 #include <cblas.h>
 #include <fmt/format.h>
 
@@ -17,7 +17,7 @@ namespace {
 
 using bitlog2::MatrixView;
 
-constexpr int kRounds = 25;  // of which the best counts
+constexpr int kRounds = 25;  // the best round counts
 constexpr double kOperationsARound = 2e8;
 
 enum class Kind { weights, values, gram };  // a b^T, a b, a^T b
@@ -55,7 +55,7 @@ std::vector<float> normal_values(std::size_t count) {
   return values;
 }
 
-/// Seconds of one call, over `calls`.
+/// The mean seconds of one call, over `calls` calls.
 template <class Body>
 double time_calls(int calls, Body body) {
   const auto start = std::chrono::steady_clock::now();
@@ -91,7 +91,7 @@ void measure(const Shape& shape) {
   const int calls = std::max(1, static_cast<int>(kOperationsARound / operations));
   double best_ours = std::numeric_limits<double>::infinity();
   double best_blas = best_ours;
-  for (int round = 0; round < kRounds; ++round) {  // in turn, so that both meet the same machine
+  for (int round = 0; round < kRounds; ++round) {  // in turns, so that noise affects both alike
     best_ours = std::min(best_ours, time_calls(calls, ours));
     best_blas = std::min(best_blas, time_calls(calls, blas));
   }

@@ -1,5 +1,5 @@
-# What the C++ library is built with. BITLOG2_FILE_LIBRARIES are those that read files of others;
-# bitlog2Config.cmake.in finds them again for who links the static library.
+# The libraries that the C++ library uses. BITLOG2_FILE_LIBRARIES read images and archives;
+# bitlog2Config.cmake.in finds them again for projects that link the static library.
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
 find_package(fmt REQUIRED)

@@ -1,10 +1,10 @@
-# Libraries for other projects, static or, with BUILD_SHARED_LIBS, shared; and their packages for
+# Libraries for other projects, static or (with BUILD_SHARED_LIBS) shared, and their packages for
 # CMake and pkg-config.
 include(CMakePackageConfigHelpers)
 
 # bitlog2_library(NAME MODULES MODULE... LANGUAGE LINKER_LANGUAGE LIBRARIES LIBRARY...)
 #
-# The target bitlog2::NAME, of the objects of these modules.
+# Defines the target bitlog2::NAME, a library of the objects of these modules.
 function(bitlog2_library name)
   cmake_parse_arguments(LIBRARY "" "LANGUAGE" "MODULES;LIBRARIES" ${ARGN})
   set(target bitlog2_library_${name})
@@ -15,14 +15,15 @@ function(bitlog2_library name)
   set(objects)
   foreach(module ${LIBRARY_MODULES})
     list(APPEND objects $<TARGET_OBJECTS:bitlog2_${module}>)
-    # Its own archive is of this build alone, and may be called as the library is.
+    # The module's own archive is only for this build. It is in another folder, because it may have the
+    # library's name.
     set_target_properties(bitlog2_${module} PROPERTIES
       ARCHIVE_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/modules)
   endforeach()
   add_library(${target} ${objects})
   add_library(bitlog2::${name} ALIAS ${target})
   set(exported ${PROJECT_SOURCE_DIR}/cmake/${output}.exports)
-  # While the version is 0.x, each minor one may change the interface.
+  # While the version is 0.x, each minor version may change the interface.
   set_target_properties(${target} PROPERTIES
     OUTPUT_NAME ${output} EXPORT_NAME ${name} LINKER_LANGUAGE ${LIBRARY_LANGUAGE}
     VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR}
@@ -41,8 +42,8 @@ function(bitlog2_library name)
   endif()
 endfunction()
 
-# bitlog2_install_library(NAME PACKAGE): the library bitlog2::NAME with what find_package(PACKAGE)
-# and pkg-config look for, as the install component PACKAGE.
+# bitlog2_install_library(NAME PACKAGE): installs the library bitlog2::NAME and the files that
+# find_package(PACKAGE) and pkg-config read, as the install component PACKAGE.
 function(bitlog2_install_library name package)
   set(folder ${CMAKE_INSTALL_LIBDIR}/cmake/${package})
   install(TARGETS bitlog2_library_${name} EXPORT ${package}
@@ -59,7 +60,8 @@ function(bitlog2_install_library name package)
   install(FILES ${packages}/${package}Config.cmake ${packages}/${package}ConfigVersion.cmake
           DESTINATION ${folder} COMPONENT ${package})
 
-  # pkg-config: a static library asks its users for what it was built with, a shared one does not.
+  # pkg-config: users of a static library must also link the libraries that it uses; users of a shared
+  # one need not.
   set(private)
   if(BUILD_SHARED_LIBS)
     set(private .private)
@@ -69,7 +71,7 @@ function(bitlog2_install_library name package)
     set(gif "-lgif ")
   endif()
   string(REPLACE ">=" " >= " image_modules "${image_modules}")
-  # Where the prefix is, seen from the file, so that the installed tree can be moved.
+  # The path from the file to the prefix, so that the installed tree can be moved.
   file(RELATIVE_PATH prefix ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
   string(REGEX REPLACE "/$" "" prefix ${prefix})
   configure_file(${PROJECT_SOURCE_DIR}/cmake/${package}.pc.in ${packages}/${package}.pc @ONLY)

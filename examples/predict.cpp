@@ -1,4 +1,4 @@
-// Says what is on pictures, by a quantized model, in integers only.
+// Prints the classes of pictures with a quantized model, in integers only.
 //
 //   predict QUANTIZED.safetensors PICTURE...
 #include <bitlog2/dataset.h>

@@ -2,8 +2,8 @@
 //
 //   quantize CHECKPOINT.safetensors DATASET OUTPUT.safetensors
 //
-// CHECKPOINT is timm's, of a model that its metadata describes; instead of it, a published name
-// such as deit_tiny takes the one in the Hugging Face cache. DATASET has the images that calibrate.
+// CHECKPOINT is a checkpoint of timm whose metadata describes the model, or a published name such
+// as deit_tiny, whose checkpoint is in the Hugging Face cache. DATASET has the calibration images.
 #include <bitlog2/calibrate.h>
 #include <bitlog2/dataset.h>
 #include <bitlog2/error.h>
@@ -53,7 +53,7 @@ int main(int argc, char** argv) try {
     return 2;
   }
   quantize(argv[1], argv[2], argv[3]);
-} catch (const std::exception& error) {  // bitlog2::Error says what to do about it
+} catch (const std::exception& error) {  // the message of bitlog2::Error says what to do
   std::cerr << "quantize: " << error.what() << '\n';
   return 1;
 }

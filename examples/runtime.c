@@ -1,4 +1,4 @@
-/* Says what is on a picture, in C: runtime QUANTIZED.safetensors PICTURE.ppm */
+/* Prints the classes of a picture, in C: runtime QUANTIZED.safetensors PICTURE.ppm */
 #include <bitlog2_runtime.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +15,7 @@ static void check_ok(bitlog2_status status) {
 }
 
 static void* allocate(size_t size) {
-  void* memory = malloc(size); /* aligned as bitlog2_open wants it */
+  void* memory = malloc(size); /* aligned as bitlog2_open requires */
   check(memory != NULL, "out of memory");
   return memory;
 }

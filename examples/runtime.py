@@ -1,4 +1,4 @@
-# Says what is on a picture, in Python by the C library:
+# Prints the classes of a picture, in Python with the C library:
 #   python3 runtime.py libbitlog2_runtime.so QUANTIZED.safetensors PICTURE.ppm
 import ctypes, re, sys
 
@@ -12,7 +12,7 @@ def check(status):
         sys.exit("runtime.py: " + library.bitlog2_status_text(status).decode())
 
 content, picture = open(sys.argv[2], "rb").read(), open(sys.argv[3], "rb").read()
-file = (ctypes.c_uint64 * (len(content) // 8 + 1))()  # aligned as bitlog2_open wants it
+file = (ctypes.c_uint64 * (len(content) // 8 + 1))()  # aligned as bitlog2_open requires
 ctypes.memmove(file, content, len(content))
 network = (ctypes.c_uint64 * 32)()  # a bitlog2_network
 check(library.bitlog2_open(network, file, size(len(content))))

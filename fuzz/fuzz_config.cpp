@@ -1,7 +1,8 @@
-// Feeds arbitrary text to the reader of model configurations, which people write by hand.
-// Whatever the text, nothing but Error may come out; what is accepted must survive being written
-// and read again. The same text goes to the reader of other libraries' configurations, up to a zero
-// byte as a config.json and behind it as a preprocessor_config.json. Seeds: fuzz/corpus/config.
+// Feeds arbitrary text to the reader of model configurations, which people write by hand. For any
+// text, it may throw nothing but Error; a configuration that is accepted must be the same after it
+// was written and read again. The same text goes to the reader of other libraries' configurations:
+// the part before a zero byte as config.json, the part after it as preprocessor_config.json. Seeds:
+// fuzz/corpus/config.
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -36,7 +37,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   } catch (const bitlog2::Error&) {
     return 0;
   }
-  // An Error here would be a crash: what was read can be written and read.
+  // An Error here counts as a crash: a configuration that was read can be written and read again.
   const std::string written = bitlog2::config_to_json(config);
   if (bitlog2::config_to_json(bitlog2::parse_config(written, "written")) != written) {
     __builtin_trap();

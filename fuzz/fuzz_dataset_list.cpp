@@ -1,6 +1,6 @@
-// Feeds arbitrary text to the parsers of the files that label images: the first byte says which.
-// Lines that it names as class folders are numbered, too, by a class map and by class names.
-// Whatever the text, nothing but Error may come out. Seeds: fuzz/corpus/dataset_list.
+// Feeds arbitrary text to the parsers of files that label images; the first byte chooses the
+// parser. Two of the choices number class folders: by a class map, or by class names. For any text,
+// nothing but Error may be thrown. Seeds: fuzz/corpus/dataset_list.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -15,7 +15,7 @@
 
 namespace {
 
-/// What a parser promises; broken, the fuzzer stops here.
+/// Stops the fuzzer if a parser does not keep a promise.
 void require(bool promise) {
   if (!promise) {
     std::abort();
@@ -41,7 +41,7 @@ std::vector<std::string> lines_of(std::string_view text) {
   return lines;
 }
 
-/// As many classes as the map has lines, and folders that are called by the same lines.
+/// Reads a class map, and finds the classes of folders that have the lines' names.
 void read_class_map(std::string_view text) {
   std::vector<std::string> lines = lines_of(text);
   bitlog2::ModelClasses model;
@@ -56,7 +56,7 @@ void read_class_map(std::string_view text) {
   bitlog2::number_class_folders(folders, model, "fuzz");
 }
 
-/// Names before a line that is empty, sorted folders behind it.
+/// Class names stand before an empty line, sorted folders after it.
 void match_names(std::string_view text) {
   const std::size_t middle = std::min(text.find("\n\n"), text.size());
   bitlog2::ModelClasses model;

@@ -1,5 +1,5 @@
-// Feeds arbitrary bytes to the image decoders and their output to the resize. Whatever the
-// bytes, nothing but Error may come out. Seeds: fuzz/corpus/image.
+// Feeds arbitrary bytes to the image decoders and their output to the resize. For any bytes,
+// nothing but Error may be thrown. Seeds: fuzz/corpus/image.
 #include <cstddef>
 #include <cstdint>
 #include <span>

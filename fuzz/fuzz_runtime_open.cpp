@@ -1,7 +1,7 @@
-// Feeds arbitrary bytes to the integer runtime, which firmware feeds from flash or a network.
-// The checksum is repaired first, or nothing behind it would ever be reached. Whatever the
+// Feeds arbitrary bytes to the integer runtime, which reads files that may come from anywhere. The
+// checksum is corrected first; otherwise open() would refuse nearly all inputs at once. For any
 // bytes, open() must refuse them, or run() must stay inside the file and the arena and give the
-// same logits with every instruction set; what the metadata says may be anything. Seeds:
+// same logits with every instruction set. The metadata may have any content. Seeds:
 // fuzz/corpus/runtime_open, which make_runtime_seeds writes.
 #include <algorithm>
 #include <cstddef>
@@ -21,9 +21,9 @@ namespace runtime = bitlog2::runtime;
 
 constexpr std::size_t kLargestArena = 1 << 20;
 constexpr std::size_t kMostOps = 64;
-constexpr std::uint64_t kMostWork = 1 << 18;  // multiplications of one run
+constexpr std::uint64_t kMostWork = 1 << 18;  // multiplications in one run
 
-/// Makes the header's checksum right, if there is a header.
+/// Corrects the header's checksum, if there is a header.
 void repair_checksum(std::span<std::byte> file) {
   std::uint64_t json_bytes = 0;
   if (file.size() < sizeof(json_bytes)) {
@@ -47,7 +47,7 @@ std::uint64_t work(const runtime::Op& op) {
   return outputs * (is_attention ? 2 * runtime::group_tokens(op) : op.in_features);
 }
 
-/// Networks that take long are valid, but teach the fuzzer nothing.
+/// Slow networks are valid, but the fuzzer finds nothing new with them.
 bool is_quick(const runtime::Network& network) {
   if (runtime::arena_size(network) > kLargestArena || network.header.op_count > kMostOps ||
       runtime::packed_size(network) > kLargestArena || network.input_bytes() > kLargestArena ||
@@ -64,7 +64,7 @@ bool is_quick(const runtime::Network& network) {
 std::vector<std::int32_t> run_on_zeros(const runtime::Network& network,
                                        const runtime::Kernels& kernels,
                                        std::byte* packed = nullptr) {
-  // One byte behind a multiple of 64, so that aligning takes all the room there is for it.
+  // The arena begins at an odd address, so that run() must align it.
   std::vector<std::byte> arena(runtime::arena_size(network) + 1);
   const std::vector<std::uint8_t> pixels(network.input_bytes());
   std::vector<std::int32_t> logits(network.header.num_classes);
@@ -74,7 +74,7 @@ std::vector<std::int32_t> run_on_zeros(const runtime::Network& network,
   const runtime::Status status =
       runtime::run(network, pixels, std::span(arena).subspan(1), logits, options);
   if (status != runtime::Status::ok) {
-    __builtin_trap();  // an opened network runs
+    __builtin_trap();  // an opened network must run
   }
   return logits;
 }
@@ -86,23 +86,23 @@ void run_with_all_kernels(const runtime::Network& network) {
     runtime::pack_weights(network, *kernels, packed);
     if (run_on_zeros(network, *kernels) != expected ||
         run_on_zeros(network, *kernels, packed.data()) != expected) {
-      __builtin_trap();  // the same bits everywhere
+      __builtin_trap();  // all kernels must give the same bits
     }
   }
 }
 
-/// What C programs read from the JSON part, which no checksum covers.
+/// Reads from the JSON part what C programs read; no checksum covers it.
 void read_metadata(std::span<const std::byte> file) {
   bitlog2_network network;
   if (bitlog2_open(&network, file.data(), file.size()) != BITLOG2_OK) {
-    __builtin_trap();  // both interfaces open the same files
+    __builtin_trap();  // both interfaces must open the same files
   }
   for (const std::size_t index : {0U, 1U, 2U, 1000U}) {
     char name[16];
     const std::size_t length = bitlog2_class_name(&network, index, name, sizeof(name));
     const std::size_t kept = length == BITLOG2_NO_NAME ? 0 : std::min<std::size_t>(length, 15);
     if (name[kept] != '\0') {
-      __builtin_trap();  // every name ends
+      __builtin_trap();  // every name must end with a zero byte
     }
   }
   bitlog2_preprocessing preprocessing = {};
@@ -112,14 +112,14 @@ void read_metadata(std::span<const std::byte> file) {
   if (preprocessing.resize < preprocessing.crop || preprocessing.filter > BITLOG2_LANCZOS ||
       preprocessing.resize_mode > BITLOG2_SQUASH ||
       preprocessing.crop_rounding > BITLOG2_TRANSFORMERS_CROP) {
-    __builtin_trap();  // a crop is never larger than the image that it is cut from
+    __builtin_trap();  // all values must be in range, and the crop must fit the resized image
   }
 }
 
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  const auto memory = std::make_unique<std::byte[]>(size);  // not one byte more
+  const auto memory = std::make_unique<std::byte[]>(size);  // exactly the file's size
   const std::span<std::byte> file(memory.get(), size);
   std::copy_n(reinterpret_cast<const std::byte*>(data), size, file.data());
   repair_checksum(file);

@@ -1,7 +1,8 @@
-// Feeds arbitrary bytes to the safetensors reader, reads every tensor that it lists, compares
-// them with tiny models, loads what their names and shapes alone say, and parses the model config
-// that the metadata may hold. Bytes that are no safetensors file go to what names such files.
-// Whatever the bytes, nothing but Error may come out. Seeds: fuzz/corpus/safetensors.
+// Feeds arbitrary bytes to the safetensors reader, reads every tensor that it lists, compares the
+// tensors with tiny models, loads the model that their names and shapes describe, and parses the
+// model config that the metadata may hold. Bytes that are no safetensors file go to the function
+// that names the kind of such files. For any bytes, nothing but Error may be thrown. Seeds:
+// fuzz/corpus/safetensors.
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -37,7 +38,7 @@ void read_config(const bitlog2::Safetensors& file) {
   }
 }
 
-/// Models whose structure is made anew for every input.
+/// A tiny model of each family.
 const bitlog2::ModelConfig& tiny_model(bitlog2::Family family) {
   const auto tiny = [](bitlog2::Family kind) {
     bitlog2::ModelConfig config = bitlog2::config_of(kind);
@@ -66,7 +67,7 @@ void compare_with_models(const bitlog2::Safetensors& file) {
   }
 }
 
-/// Loads what the names and shapes alone say, if that is small.
+/// Loads the model that the names and shapes describe, if it is small.
 void infer_and_load(const bitlog2::Safetensors& file) {
   constexpr std::size_t kMostPixels = 64;
   constexpr std::size_t kMostChannels = 64;

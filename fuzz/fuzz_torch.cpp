@@ -1,5 +1,5 @@
 // Feeds arbitrary bytes to the readers of torch.save's two formats and reads every tensor that they
-// list. Whatever the bytes, nothing but Error may come out. Seeds: fuzz/corpus/torch, which
+// list. For any bytes, nothing but Error may be thrown. Seeds: fuzz/corpus/torch, which
 // tools/make_torch_files.py writes.
 #include <algorithm>
 #include <cstddef>
@@ -12,7 +12,7 @@
 #include "io/torch/checkpoint.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  const auto memory = std::make_unique<std::byte[]>(size);  // not one byte more
+  const auto memory = std::make_unique<std::byte[]>(size);  // exactly the file's size
   const std::span<std::byte> bytes(memory.get(), size);
   std::copy_n(reinterpret_cast<const std::byte*>(data), size, bytes.data());
   const bool is_zip = size > 0 && data[0] == 'P';

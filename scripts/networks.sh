@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# To be sourced: the networks of the tests on which all machines must agree to the bit.
+# To be sourced: the networks of the tests for which all machines must give the same bits.
 
-# network_inputs MAKER NAME CHECKPOINT SCHEME BITS RECIPE [DATASET]: $networks/NAME/ with
-# network.safetensors, crops.bin and host_logits.txt by make_proof_inputs, unless this MAKER has made
-# them before.
+# network_inputs MAKER NAME CHECKPOINT SCHEME BITS RECIPE [DATASET]: makes network.safetensors,
+# crops.bin and host_logits.txt in $networks/NAME/ with MAKER, which is make_proof_inputs, unless the
+# same MAKER has made them before.
 network_inputs() {
   local make=$1 folder=$networks/$2
   shift 2

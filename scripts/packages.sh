@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# To be sourced: Debian and Ubuntu packages, and commands that say nothing unless they fail.
+# To be sourced: functions that install Debian and Ubuntu packages and run commands without output.
 
-# Runs a command without a word; when it fails, shows what it printed.
+# Runs a command without output; if it fails, prints its output.
 quietly() {
   local log status=0
   log=$(mktemp)
@@ -17,7 +17,7 @@ is_installed() {
   [[ $(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null) == installed ]]
 }
 
-# ensure_packages PACKAGE...: installs those that are missing, or ends the script.
+# ensure_packages PACKAGE...: installs missing packages, or ends the script.
 ensure_packages() {
   local package missing=() as_root=()
   if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then

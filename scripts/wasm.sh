@@ -1,7 +1,7 @@
-# Sourced: the integer runtime as WebAssembly, once with plain instructions and once with vectors of 128
-# bits. The modules need no function from outside.
+# To be sourced: builds the integer runtime as WebAssembly, once with plain instructions and once with
+# 128-bit vectors. The modules import no functions.
 
-# Only headers are used of the C++ library. -Os: a page loads the module before it can do anything.
+# Only headers of the C++ library are used. -Os: a page must load the module before it can run.
 readonly wasm_flags=(--target=wasm32-wasi -Os -ffreestanding -ffunction-sections -fdata-sections -Wall
   -Wextra -Werror -Iinclude -DNDEBUG)
 readonly wasm_cxx_flags=(-std=c++20 -fno-exceptions -fno-rtti -Isrc)
@@ -10,7 +10,8 @@ readonly wasm_exports=(bitlog2_open bitlog2_image_size bitlog2_num_classes bitlo
   bitlog2_run_with_progress bitlog2_top_k bitlog2_class_name bitlog2_get_preprocessing
   bitlog2_crop_memory bitlog2_resize_and_crop bitlog2_num_attentions bitlog2_run_and_look bitlog2_status_text __heap_base)
 
-# build_wasm_module FOLDER CLANG_MAJOR NAME FLAGS...: FOLDER/NAME.wasm, its objects in FOLDER/NAME/
+# build_wasm_module FOLDER CLANG_MAJOR NAME FLAGS...: builds FOLDER/NAME.wasm, its objects in
+# FOLDER/NAME/.
 build_wasm_module() {
   local folder=$1/$3 module=$1/$3.wasm major=$2
   shift 3
@@ -25,7 +26,7 @@ build_wasm_module() {
     -o "$module" "$folder"/*.o
 }
 
-# build_wasm FOLDER CLANG_MAJOR: FOLDER/bitlog2.wasm and FOLDER/bitlog2_simd128.wasm
+# build_wasm FOLDER CLANG_MAJOR: builds FOLDER/bitlog2.wasm and FOLDER/bitlog2_simd128.wasm.
 build_wasm() {
   build_wasm_module "$1" "$2" bitlog2 && build_wasm_module "$1" "$2" bitlog2_simd128 -msimd128
 }

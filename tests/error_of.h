@@ -1,4 +1,4 @@
-// What an action says when it is refused.
+// The text of the Error that an action throws.
 #pragma once
 
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-// The goldens' cases: what the published implementation computed.
+// The cases of the goldens, which the published implementation computed.
 #pragma once
 
 #include <algorithm>
@@ -45,7 +45,7 @@ inline double relative_l2(std::span<const float> a, std::span<const float> b) {
   return std::sqrt(difference / norm);
 }
 
-/// delta of a golden's entry, one or one per channel.
+/// The deltas of a golden's entry: one, or one per channel.
 inline std::vector<double> golden_deltas(const nlohmann::json& entry) {
   const nlohmann::json& delta = entry.at("delta");
   return delta.is_array() ? delta.get<std::vector<double>>()
@@ -94,7 +94,7 @@ inline double delta_difference(const Quantizer& found, const nlohmann::json& gol
   return worst;
 }
 
-/// The same for every quantizer, by its published name.
+/// The difference for every quantizer, by its published name.
 inline std::map<std::string, double> delta_differences(const Quantizers& ours,
                                                        const nlohmann::json& golden) {
   std::map<std::string, double> differences;

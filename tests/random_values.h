@@ -1,4 +1,4 @@
-// Numbers for tests.
+// Random numbers for tests.
 #pragma once
 
 #include <cstddef>
@@ -8,7 +8,7 @@
 
 namespace bitlog2::testing {
 
-/// Drawn from the standard normal distribution.
+/// Values of the standard normal distribution.
 inline std::vector<float> normal_values(std::size_t count, std::uint32_t seed) {
   std::mt19937 random(seed);
   std::normal_distribution<float> normal;

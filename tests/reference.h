@@ -1,5 +1,5 @@
-// Where tests find their data: fixtures in the tree, and the reference data that is
-// not part of the project.
+// Where tests find their data: fixtures in the source tree, and the reference data, which is not
+// part of the project.
 #pragma once
 
 #include <filesystem>
@@ -10,14 +10,14 @@ namespace bitlog2::testing {
 /// tests/data of the source tree.
 std::filesystem::path fixtures();
 
-/// The folder that holds `data/` and `goldens/`: BITLOG2_REFERENCE_DIR, else ../shared
-/// beside the source tree; nothing if absent.
+/// The folder that holds `data/` and `goldens/`: BITLOG2_REFERENCE_DIR, or else `shared` next to
+/// the source tree; nothing if it does not exist.
 std::optional<std::filesystem::path> reference_directory();
 
-/// The built programs' folder.
+/// The folder of the built programs.
 std::filesystem::path programs();
 
-/// A fresh, empty folder that is removed when the object goes.
+/// A new, empty folder, which the destructor removes.
 class TemporaryFolder {
  public:
   TemporaryFolder();

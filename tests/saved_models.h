@@ -11,7 +11,7 @@ namespace bitlog2::testing {
 inline const std::filesystem::path kSavedModels =
     std::filesystem::path(BITLOG2_SOURCE_DIR) / "tests/data/architectures";
 
-/// In order.
+/// The names of the models, sorted.
 inline std::vector<std::string> saved_models() {
   std::vector<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator(kSavedModels)) {
@@ -23,7 +23,7 @@ inline std::vector<std::string> saved_models() {
   return names;
 }
 
-/// What `--model` would be given: the folder, or the file where there is no config.json.
+/// The argument for `--model`: the folder, or the file if there is no config.json.
 inline std::string saved_model(const std::string& name) {
   const std::filesystem::path folder = kSavedModels / name;
   if (std::filesystem::exists(folder / "config.json")) {

@@ -1,4 +1,4 @@
-// Tensors that a test owns, and safetensors files made of them.
+// Tensors that a test owns, and safetensors files of them.
 #pragma once
 
 #include <cstring>
@@ -36,7 +36,7 @@ inline std::vector<OwnedTensor> tensors_of(const Safetensors& file) {
   return tensors;
 }
 
-/// The checkpoint of a model, as F32.
+/// The tensors of a model's checkpoint, in F32.
 inline std::vector<OwnedTensor> tensors_of(Model& model) {
   std::vector<OwnedTensor> tensors;
   for_each_parameter(model, [&](const Parameter& parameter) {

@@ -39,9 +39,10 @@ OUT = ROOT / "tests" / "data" / "architectures"
 
 README = """# Models of many origins
 
-Written by `tools/make_goldens.py`, which says how to make them again. Tests read them without
+`tools/make_goldens.py` wrote these files and says how to make them again. Tests read them without
 Python. Each folder holds a tiny model with random weights, saved as its library saves it, and
-`expected.safetensors`. `pictures.safetensors` holds `images`, U8 [2,40,52,3], which all see.
+`expected.safetensors`. `pictures.safetensors` holds `images`, U8 [2,40,52,3], the input of all
+models.
 
 `expected.safetensors` has, for every image size S that was run:
 
@@ -49,19 +50,19 @@ Python. Each folder holds a tiny model with random weights, saved as its library
 |---|---|
 | `S.pixels` | U8 [2,S,S,3]: the pictures after the library's own resize and crop (Pillow) |
 | `S.logits` | F32 [2,classes] |
-| `S.embedding_class` | F32: the class token behind the last norm |
-| `S.embedding_mean` | F32: the mean of the patch tokens behind the last norm |
+| `S.embedding_class` | F32: the class token after the last norm |
+| `S.embedding_mean` | F32: the mean of the patch tokens after the last norm |
 | `S.embedding_map` | F32: attention pooling (SigLIP) |
 | `S.embedding_projection` | F32: CLIP's projected class token |
 | `S.embedding_pooler` | F32: transformers' pooler |
 | `S.embedding_distillation` | F32: DeiT's second token |
 | `S.embedding_native` | F32: what the library gives as the embedding, or its classifier's input |
 
-Its metadata has library, class, mean, std, the preprocessing in words, and `hints`: what no file
-of the case says. Where `fc_norm` stands behind the pooling, there is no last norm of the tokens.
+Its metadata has library, class, mean, std, the preprocessing in words, and `hints`: facts that no
+file of the case contains. If `fc_norm` follows the pooling, there is no last norm of the tokens.
 At a size other than the file's, resize and crop keep the file's proportion, and positions are
-interpolated as the library does it. Files that hold F16 or BF16 are computed with in F32. Models
-in bare files have one head of width 64, as nothing in the file says how many heads there are.
+interpolated as in the library. The weights of F16 and BF16 files are computed with in F32. Models
+in bare files have one head of width 64, because nothing in the file says how many heads there are.
 
 | case | class | container | special | sizes |
 |---|---|---|---|---|

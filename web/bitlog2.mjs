@@ -1,11 +1,12 @@
-// Quantized vision transformers in a browser: a file that `bitlog2 quantize` made, run in integers
-// only, by the same runtime as on a server and with the same bits. No dependency, no network.
+// Runs quantized vision transformers in a browser: a file of `bitlog2 quantize`, in integers only,
+// with the same runtime and the same bits as on a server. It has no dependencies, and images stay in
+// the browser.
 //
 //   import { loadRuntime, Network } from "./bitlog2.mjs";
 //   const network = await Network.open("model.safetensors", await loadRuntime());
 //   const { classes, milliseconds } = network.classify(imageData);
 
-/** A module of one function that has a vector of 128 bits: where it is valid, so is the fast runtime. */
+/** A module of one function with a 128-bit vector. A browser for which it is valid can run the fast runtime. */
 const SIMD_PROBE = Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1,
   8, 0, 65, 0, 253, 15, 253, 98, 11);
 
@@ -16,16 +17,16 @@ const PREPROCESSING_BYTES = 44; // sizeof(bitlog2_preprocessing)
 const ROW_BYTES = 20; // sizeof(bitlog2_attention_row)
 const SMALL_ARENA = 9;
 const NAME_BYTES = 1024;
-const LOGIT_SCALE = 65536; // logits are integers, 2^16 times the real ones
+const LOGIT_SCALE = 65536; // logits are integers: 2^16 times the real logits
 const MOST_MEMORY = 2 ** 31;
 
-/** What a user can do something about. */
+/** An error whose message is for the user of the page. */
 export class Bitlog2Error extends Error {
   name = "Bitlog2Error";
 }
 
 /**
- * The bytes of a URL, a File or other Blob, an ArrayBuffer or a Uint8Array.
+ * The bytes behind a URL, of a File or another Blob, an ArrayBuffer or a Uint8Array.
  * @param {string | URL | Blob | ArrayBuffer | Uint8Array} source
  * @returns {Promise<Uint8Array>}
  */
@@ -40,14 +41,14 @@ async function bytesOf(source) {
   return new Uint8Array(await response.arrayBuffer());
 }
 
-/** Whether this browser has WebAssembly's vectors of 128 bits. */
+/** Whether this browser has WebAssembly's 128-bit vectors. */
 export function hasSimd() {
   return WebAssembly.validate(SIMD_PROBE);
 }
 
 /**
- * Compiles the runtime: the fastest that the browser can run.
- * @param {object} [modules] where they are, by default beside this file
+ * Compiles the fastest runtime that the browser can run.
+ * @param {object} [modules] the runtimes, by default the files beside this one
  * @param {string | URL | Blob | ArrayBuffer | Uint8Array} [modules.simd128]
  * @param {string | URL | Blob | ArrayBuffer | Uint8Array} [modules.plain]
  * @returns {Promise<WebAssembly.Module>}
@@ -59,11 +60,11 @@ export async function loadRuntime(modules = {}) {
   return WebAssembly.compile(await bytesOf(source));
 }
 
-/** An opened network, with memory of its own. */
+/** An opened network, with its own memory. */
 export class Network {
   /** @type {Record<string, Function>} */ #call;
   /** @type {WebAssembly.Memory} */ #memory;
-  #end; // of the memory in use
+  #end; // the end of the memory in use
   #network;
   #arena;
   #arenaBytes;
@@ -73,11 +74,11 @@ export class Network {
   #preprocessing;
 
   /**
-   * Opens a quantized file. The file is checked whole; a damaged one is refused.
+   * Opens a quantized file. The whole file is checked; a damaged one is refused.
    * @param {string | URL | Blob | ArrayBuffer | Uint8Array} source
-   * @param {WebAssembly.Module} runtime of loadRuntime
+   * @param {WebAssembly.Module} runtime from loadRuntime
    * @param {object} [options]
-   * @param {string[]} [options.names] of the classes, where the file has none
+   * @param {string[]} [options.names] names of the classes, used if the file has none
    * @returns {Promise<Network>}
    */
   static async open(source, runtime, options = {}) {
@@ -108,18 +109,18 @@ export class Network {
     this.#names = this.#readNames() ?? names ?? [];
   }
 
-  /** What the network runs with: "wasm_simd128" or "portable". */
+  /** The name of the kernels: "wasm_simd128" or "portable". */
   get kernels() {
     return this.#textAt(this.#call.bitlog2_kernels_name(0));
   }
 
-  /** Bytes of memory in use. */
+  /** The bytes of the network's memory, including its file and the runtime. */
   get memoryBytes() {
     return this.#memory.buffer.byteLength;
   }
 
   /**
-   * A class's name; "class 7" where nobody gave it one.
+   * A class's name, or for example "class 7" if it has none.
    * @param {number} index
    */
   nameOf(index) {
@@ -151,7 +152,7 @@ export class Network {
   }
 
   /**
-   * The logits of a crop, as integers: 2^16 times the real ones, the same bits as on every machine.
+   * The logits of a crop, as integers: 2^16 times the real logits, the same on every machine.
    * @param {Uint8Array} crop [imageSize, imageSize, 3], rows from the top
    * @returns {Int32Array} [classCount]
    */
@@ -164,12 +165,13 @@ export class Network {
   }
 
   /**
+   * Classifies a picture.
    * @param {ImageData} image
    * @param {object} [options]
-   * @param {number} [options.top] how many classes
+   * @param {number} [options.top] how many classes to return
    * @returns {{classes: {index: number, name: string, probability: number}[], logits: Int32Array,
-   *            crop: Uint8Array, milliseconds: number}} the likeliest class first; milliseconds of
-   *   the network alone
+   *            crop: Uint8Array, milliseconds: number}} the most probable class first; the time of
+   *   the network, without the resize and crop
    */
   classify(image, { top = 5 } = {}) {
     const crop = this.crop(image);
@@ -186,7 +188,7 @@ export class Network {
   }
 
   /**
-   * Of a network without classes.
+   * The embedding of a picture, for a network without classes.
    * @param {ImageData} image
    * @returns {Float32Array} [classCount]
    */
@@ -194,14 +196,15 @@ export class Network {
     return Float32Array.from(this.run(this.crop(image)), (value) => value / LOGIT_SCALE);
   }
 
-  /** How many attentions there are to look at: the blocks of a ViT, none of Swin's. */
+  /** The number of attentions that attention() can show: one for each block of a ViT, 0 for Swin. */
   get attentionCount() {
     return this.#call.bitlog2_num_attentions(this.#network);
   }
 
   /**
-   * How much the class token attends to every token, in one attention: what softmax gives, and what
-   * its 4-bit codes stand for. The patches are the last of the tokens.
+   * How much the first token, which is the class token if there is one, attends to every token, in one
+   * attention: the softmax's outputs (exact), and the values of their codes (quantized). The patches
+   * are the last tokens.
    * @param {Uint8Array} crop [imageSize, imageSize, 3]
    * @param {number} index of the attention, from 0
    * @returns {{heads: number, tokens: number, exact: Float32Array, quantized: Float32Array}}
@@ -230,7 +233,7 @@ export class Network {
     return { heads, tokens, exact: read(exact), quantized: read(quantized) };
   }
 
-  /** Memory, zeros or what lay there. */
+  /** Allocates memory of any content. */
   #allocate(bytes) {
     const start = Math.ceil(this.#end / ALIGNMENT) * ALIGNMENT;
     const end = start + bytes;
@@ -245,7 +248,7 @@ export class Network {
     return start;
   }
 
-  /** What `work` gives, which allocates for itself alone. */
+  /** Returns what `work` returns, and frees all memory that it allocated. */
   #borrow(work) {
     const end = this.#end;
     try {
@@ -264,7 +267,7 @@ export class Network {
     return new TextDecoder().decode(memory.slice(address, memory.indexOf(0, address)));
   }
 
-  /** All names of the file's metadata, or undefined. */
+  /** The names of all classes in the file's metadata, or undefined if one has none. */
   #readNames() {
     return this.#borrow(() => {
       const text = this.#allocate(NAME_BYTES);

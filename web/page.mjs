@@ -1,10 +1,10 @@
-// The page that `bitlog2 export --web` writes: a photograph in, classes out.
+// The page that `bitlog2 export --web` writes: it shows the classes of a photograph.
 import { Bitlog2Error, Network, loadRuntime } from "./bitlog2.mjs";
 
-const SIDE_LIMIT = 4096; // larger photographs are made smaller before they are read
+const SIDE_LIMIT = 4096; // larger photographs are reduced before their pixels are read
 const at = (id) => document.getElementById(id);
 
-/** What `bitlog2 export --web` put into the page, decoded from base64; null if it did not. */
+/** Bytes that `bitlog2 export --web` put into the page as base64; null if there are none. */
 function embedded(id) {
   const element = at(id);
   return element && Uint8Array.from(atob(element.textContent.trim()), (c) => c.charCodeAt(0));
@@ -43,7 +43,10 @@ function showPicture(crop, side, label) {
   at("hint").hidden = true;
 }
 
-/** A picture, dark where weights are small: `weights` of a square of patches, each over the largest. */
+/**
+ * Draws the picture, darker where weights are small. `weights` has one weight for each patch of a
+ * square; they are shown relative to the largest.
+ */
 function showWeights(canvas, crop, side, weights) {
   const grid = Math.round(Math.sqrt(weights.length));
   const largest = weights.reduce((a, b) => Math.max(a, b), 1e-9);
@@ -52,7 +55,7 @@ function showWeights(canvas, crop, side, weights) {
   for (let y = 0; y < side; ++y) {
     for (let x = 0; x < side; ++x) {
       const patch = Math.floor(y * grid / side) * grid + Math.floor(x * grid / side);
-      const share = Math.sqrt(weights[patch] / largest); // else all but the largest would be black
+      const share = Math.sqrt(weights[patch] / largest); // without the root, all patches but the largest would be black
       const from = 3 * (y * side + x);
       const grey = (crop[from] + crop[from + 1] + crop[from + 2]) / 3;
       const glow = [255, 190, 60].map((full) => (0.12 + 0.45 * share) * grey + 0.43 * share * full);
@@ -117,7 +120,7 @@ class Page {
     document.body.dataset.logits = Array.from(result.logits).join(" ");
   }
 
-  /** Shows the chosen block's attention, where the network has such. */
+  /** Shows the chosen block's attention, if the network has attentions to show. */
   #look() {
     at("attention").hidden = !(this.#crop && this.#network.attentionCount);
     if (at("attention").hidden) return;
@@ -127,7 +130,7 @@ class Page {
       at("head").replaceChildren(...Array.from({ length: heads }, (_, h) => new Option(`${h + 1}`, h)));
     }
     const head = Number(at("head").value);
-    const patches = Math.floor(Math.sqrt(tokens)) ** 2; // behind the class token and registers
+    const patches = Math.floor(Math.sqrt(tokens)) ** 2; // they follow the class token and the registers
     for (const kind of ["exact", "quantized"]) {
       const weights = rows[kind].subarray((head + 1) * tokens - patches, (head + 1) * tokens);
       showWeights(at(kind), this.#crop, this.#network.imageSize, weights);

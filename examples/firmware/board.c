@@ -1,4 +1,4 @@
-/* What is the same on every board. */
+/* Functions that are the same on every board. */
 #include "board.h"
 
 #include "start.h"

@@ -1,5 +1,5 @@
-/* Says what is on a picture, by a model that lies in flash: "classify PICTURE.rgb", a file of the
- * host with the picture's bytes, red, green and blue, in the model's size. */
+/* Prints the classes of a picture with a model in flash: "classify PICTURE.rgb". The file of the
+ * host has the picture's bytes, red, green and blue of each pixel, in the model's size. */
 #include "bitlog2_runtime.h"
 #include "board.h"
 #include "model.h"
@@ -10,7 +10,7 @@ static int32_t logits[model_num_logits];
 
 static int serve_watchdog(void* operations, size_t done, size_t total) {
   (void)done;
-  *(size_t*)operations = total; /* a product writes to its watchdog's register here */
+  *(size_t*)operations = total; /* a product would reset its watchdog here */
   return 0;
 }
 

@@ -1,4 +1,4 @@
-/* Reset, the clock and semihosting of Arm's Cortex-M. */
+/* Reset, the clock and semihosting on Arm Cortex-M. */
 #include "board.h"
 #include "semihosting.h"
 #include "start.h"
@@ -13,7 +13,7 @@ enum {
   SYSTICK_RELOAD = 0xE014,
   SYSTICK_VALUE = 0xE018,
   COPROCESSOR_ACCESS = 0xED88,
-  SYSTICK_ON = 7, /* counts the processor's clock, and interrupts when it has reached 0 */
+  SYSTICK_ON = 7, /* counts down with the processor's clock, and interrupts at 0 */
   SYSTICK_PERIOD = 1 << 24
 };
 static const uintptr_t kProcessor = 0xE0000000;
@@ -24,7 +24,7 @@ void on_reset(void);
 void on_fault(void);
 void on_systick(void);
 
-/* What a table of vectors holds: the stack's end, then functions. */
+/* An entry of the vector table: first the stack's end, then functions. */
 typedef union {
   uint32_t* stack;
   void (*function)(void);
@@ -41,7 +41,7 @@ __attribute__((section(".vectors"), used)) static const vector kVectors[16] = {
 
 void on_reset(void) {
 #ifdef __ARM_FEATURE_MVE
-  /* Vectors are the coprocessors 10 and 11, off after a reset. */
+  /* Vector instructions belong to coprocessors 10 and 11, which are off after a reset. */
   *processor_register(kProcessor + COPROCESSOR_ACCESS) |= 0xFU << 20;
   __asm__ volatile("dsb\n\tisb" ::: "memory");
 #endif
@@ -66,7 +66,7 @@ void on_systick(void) {
 uint64_t board_ticks(void) {
   uint32_t periods;
   uint32_t left;
-  do { /* until no period has ended in between */
+  do { /* until both reads are from the same period */
     periods = systick_periods;
     left = *processor_register(kProcessor + SYSTICK_VALUE);
   } while (periods != systick_periods);

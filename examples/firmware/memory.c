@@ -1,11 +1,11 @@
-/* What a C compiler may call by itself where no C library is linked. */
+/* Functions of the C library that a C compiler may call by itself: no C library is linked. */
 #include <stddef.h>
 #include <stdint.h>
 
 void* memcpy(void* restrict target, const void* restrict source, size_t size);
 void* memset(void* target, int value, size_t size);
 
-/* Of words where both are aligned. */
+/* Copies whole words if both addresses are aligned. */
 void* memcpy(void* restrict target, const void* restrict source, size_t size) {
   typedef uint32_t __attribute__((may_alias)) word;
   uint8_t* to = target;

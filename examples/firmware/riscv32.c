@@ -1,4 +1,4 @@
-/* Reset, the count of instructions and semihosting of 32-bit RISC-V. */
+/* Reset, the count of instructions and semihosting on 32-bit RISC-V. */
 #include "board.h"
 #include "semihosting.h"
 #include "start.h"
@@ -6,8 +6,9 @@
 void on_reset(void);
 void on_trap(void);
 
-/* Control registers are an extension by name since 2019, and in every processor before and after.
- * semihosting_call's three instructions mean a call only as they stand here, within one page. */
+/* Since 2019 the instructions of control registers are an extension with its own name, zicsr; the
+ * assembler must be told. The three instructions of semihosting_call are a call only in this order,
+ * uncompressed and within one page. */
 __asm__(
     ".option arch, +zicsr\n"
     ".section .vectors, \"ax\"\n"
@@ -45,7 +46,7 @@ uint64_t board_ticks(void) {
   uint32_t high;
   uint32_t low;
   uint32_t high_again;
-  do { /* until the lower half has not passed its end in between */
+  do { /* until the lower half has not overflowed between the reads */
     __asm__ volatile("csrr %0, minstreth" : "=r"(high));
     __asm__ volatile("csrr %0, minstret" : "=r"(low));
     __asm__ volatile("csrr %0, minstreth" : "=r"(high_again));

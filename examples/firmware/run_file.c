@@ -1,5 +1,5 @@
-/* For tests: "run_file NETWORK PICTURES [KERNELS]" reads a quantized file of the host into memory,
- * and runs all pictures of another one, by kernels of that name, or by the fastest. */
+/* For tests: "run_file NETWORK PICTURES [KERNELS]" reads a quantized file of the host into memory
+ * and runs it on all pictures of another file, with the named kernels or with the fastest. */
 #include "bitlog2_runtime.h"
 #include "board.h"
 
@@ -21,7 +21,7 @@ static void say(const char* what, int32_t value) {
   board_print("\n");
 }
 
-/* Takes memory that starts at a multiple of 8. */
+/* Takes a part of the memory; its size is rounded up to a multiple of 8. */
 static uint8_t* take(uint8_t** memory, size_t* left, size_t size) {
   const size_t whole = (size + 7) & ~(size_t)7;
   require(whole >= size && whole <= *left, "the board has too little memory");

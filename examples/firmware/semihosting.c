@@ -1,4 +1,4 @@
-/* Texts, files and the end of a program through semihosting: the same on Arm and RISC-V. */
+/* Texts, files and the end of a program through semihosting, the same on Arm and RISC-V. */
 #include "semihosting.h"
 
 #include "board.h"
@@ -54,7 +54,7 @@ size_t board_arguments(const char** words, size_t capacity) {
     if (*at != '\0') {
       *at++ = '\0';
     }
-    if (found++ > 0 && count < capacity) { /* the first one is the program */
+    if (found++ > 0 && count < capacity) { /* the first word is the program's name */
       words[count++] = word;
     }
   }

@@ -1,17 +1,18 @@
-/* What happens between reset and main, on any processor. */
+/* The work between reset and main that is the same on every processor. */
 #ifndef START_H
 #define START_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* Of the linker script. */
+/* Addresses from the linker script. */
 extern uint32_t data_begin[], data_end[], data_in_flash[], bss_begin[], bss_end[];
 extern uint32_t stack_begin[], stack_end[], free_begin[], free_end[];
 
 int main(void);
 
-/* Fills variables and the stack's unused part, up to `stack`. */
+/* Gives the variables their initial values, and fills the unused part of the stack, up to `stack`,
+ * with a pattern. */
 static inline void fill_memory(const uint32_t* stack);
 
 enum { STACK_PAINT = 0x5AC3A53C };

@@ -1,4 +1,4 @@
-"""An encoder such as DINOv2 in 8 bits: classes by nearest neighbours, in float32 and quantized.
+"""Find classes by nearest neighbours, with an encoder such as DINOv2 in float32 and in 8 bits.
 
     python dinov2_knn.py facebook/dinov2-small data
 

@@ -1,4 +1,4 @@
-"""A classifier of transformers beside itself in 4 bits: how often both name the same class.
+"""Compare a classifier of transformers with itself in 4 bits: how often both give the same class.
 
 python transformers_classifier.py google/vit-base-patch16-224 photos/
 """

@@ -1,4 +1,4 @@
-"""Models, quantized models, and what is done with both."""
+"""Models, quantized models, and the functions that take them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     import pandas
     from numpy.typing import NDArray
 
-#: How many images of a dataset calibrate, and how many of others at most, where nothing is said.
+#: The default numbers of calibration images: for a dataset, and at most for other images.
 CALIBRATION_IMAGES = 32
 CALIBRATION_IMAGES_GIVEN = 4096
-#: The most that may be asked for, as for the program.
+#: The largest number of calibration images, the same as the program's.
 MAX_CALIBRATION_IMAGES = 1_000_000
-#: The most that networks are compared on.
+#: The largest number of images on which networks are compared.
 MAX_COMPARED_IMAGES = 4096
 
 #: Names of the attention schemes that `quantize` takes.
@@ -41,8 +41,8 @@ class Prediction(TypedDict):
 
 
 class Evaluation(TypedDict):
-    """Accuracy over a dataset; `top1` and `top5` in percent, `loss` the mean cross entropy;
-    `skipped` says of each image that could not be read why."""
+    """Accuracy over a dataset. `top1` and `top5` are in percent; `loss` is the mean cross entropy;
+    `skipped` has a line for each image that could not be read, with the reason."""
 
     model: str
     engine: str
@@ -57,10 +57,10 @@ class Evaluation(TypedDict):
 
 
 class ProbeEvaluation(TypedDict):
-    """Accuracy of what one probe learned from the training images, on the validation images.
+    """Accuracy, on the validation images, of one probe that has learned from the training images.
 
-    `probe` is "knn" or "linear"; `neighbours` are knn's, `penalty` is the linear one's; knn has no
-    `loss`."""
+    `probe` is "knn" or "linear". `neighbours` belongs to knn, `penalty` to the linear probe; knn
+    has no `loss`."""
 
     model: str
     engine: str
@@ -80,8 +80,8 @@ class ProbeEvaluation(TypedDict):
 
 
 class LayerDistance(TypedDict):
-    """How far a layer's output in integers is from that in float32, and, where
-    `quantize(keep_simulation=True)` kept what that takes, both from the simulated one."""
+    """How far a layer's output in integers is from that in float32 and, with
+    `quantize(keep_simulation=True)`, how far both are from the simulated one."""
 
     layer: str
     integer_to_fp32_db: float
@@ -93,7 +93,7 @@ class LayerDistance(TypedDict):
 
 
 class Preprocessing(TypedDict):
-    """How a photograph becomes a crop [S, S, 3], and its pixels what the network computes with."""
+    """How a photograph becomes a crop [S, S, 3], and how the crop's pixels are normalised."""
 
     resize: int
     crop: int
@@ -110,7 +110,7 @@ class Table(list[Row]):
     """A list of dicts that have the same keys."""
 
     def to_pandas(self) -> pandas.DataFrame:
-        """The same as a DataFrame; pandas must be installed."""
+        """The table as a DataFrame; pandas must be installed."""
         import pandas
 
         return pandas.DataFrame(list(self))
@@ -123,8 +123,8 @@ def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
 
 
 class _Network:
-    """What a float model and a quantized one have in common. Calls may come from any number of
-    threads at once; Python's lock is not held while the engine computes."""
+    """The part that a float model and a quantized one have in common. Any number of threads may
+    call it at the same time; Python's lock is not held while the engine computes."""
 
     def __init__(self, core: _core.Network) -> None:
         self._core = core
@@ -174,7 +174,7 @@ class _Network:
 
     def predict(self, images: ImagesLike, top_k: int = 5, errors: str = "raise") -> list[Any]:
         """The `top_k` most probable classes of each image, the best first. With
-        `errors="return"` an image that cannot be read has its Error in the list's place instead.
+        `errors="return"`, an image that cannot be read gets its Error instead of a list.
 
         Raises Error for an encoder, which has no classes."""
         if self._core.is_encoder:
@@ -216,7 +216,7 @@ class _Network:
 
     @property
     def labels(self) -> list[str]:
-        """One name for each class; empty where they are not known."""
+        """One name for each class; empty if they are not known."""
         return self._core.class_names
 
     @property
@@ -242,8 +242,8 @@ class _Network:
 
     @property
     def notes(self) -> list[str]:
-        """Lines on what was assumed or passed over when the model was loaded, or which images could
-        not calibrate and what replaced them."""
+        """Lines that say what was assumed or passed over when the model was loaded; for a quantized
+        model, lines on its calibration images."""
         return self._core.notes
 
     def _batches(self, images: ImagesLike) -> Iterable[_core.Images]:
@@ -251,7 +251,7 @@ class _Network:
 
 
 class Model(_Network):
-    """A model in float32, as it was trained. `from_pretrained` and `from_torch` make one."""
+    """A trained model in float32. `from_pretrained` and `from_torch` make one."""
 
     _source: tuple[str, str, str, int, int] | None = None
 
@@ -265,12 +265,12 @@ class Model(_Network):
         image_size: int = 0,
         threads: int = 0,
     ) -> Model:
-        """A model from files: a folder as timm or transformers save it, a checkpoint
-        (.safetensors, .pth, …), a repository in the Hugging Face cache, or a published name such
-        as "deit_tiny". `weights` and `config` as the program's options; `image_size`: side of the
-        input, pixels, 0: as the files say; `threads`: 0: all.
+        """A model from files: a folder as timm or transformers save it, a checkpoint (.safetensors,
+        .pth, …), a repository in the Hugging Face cache, or a published name such as "deit_tiny".
+        `weights` and `config` are like the program's options. `image_size`: the side of the input
+        in pixels; 0: as the files say. `threads`: 0: all.
 
-        Raises Error that says what is missing, or which tensors do not fit."""
+        Raises Error, which says what is missing or which tensors do not fit."""
         source = (os.fspath(model), os.fspath(weights), os.fspath(config), image_size, threads)
         made = cls(_core.load_model(*source))
         made._source = source
@@ -281,10 +281,10 @@ class Model(_Network):
         cls, module: Any, *, processor: Any = None, image_size: int = 0, threads: int = 0
     ) -> Model:
         """A model from a module of timm, transformers or torchvision: its weights are copied, and
-        the module is not kept. `processor` is an image processor of transformers; without one,
-        that library's default preprocessing is taken (`notes` says so).
+        the module is not kept. `processor` is an image processor of transformers; without one, a
+        module of transformers gets the usual preprocessing of its kind (`notes` says so).
 
-        Raises Error for a module that is no known architecture, and says what differs."""
+        Raises Error for a module that is no known architecture; it says what differs."""
         with tempfile.TemporaryDirectory(prefix="bitlog2-") as folder:
             _torch.write_module(module, folder, processor)
             try:
@@ -294,8 +294,8 @@ class Model(_Network):
                 raise Error(text) from None
 
     def encoder(self, pool: str = "native") -> Model:
-        """The same network without its classes, whose output is an embedding. `pool` says of
-        which tokens: "native", "class", "mean", "map" or "projection"."""
+        """The same network without its classes; its output is an embedding. `pool` says from which
+        tokens: "native", "class", "mean", "map" or "projection"."""
         return Model(self._core.encoder(pool))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -318,11 +318,11 @@ def _reload(model: str, weights: str, config: str, image_size: int, threads: int
 
 
 class QuantizedModel(_Network):
-    """A model that runs in integers. `quantize` makes one, `load` opens one's file."""
+    """A model that runs in integers. `quantize` makes one, `load` opens a file."""
 
     def save(self, path: StrPath) -> None:
-        """Writes the file that `load` and the program read: first under another name beside it, so
-        that no half of it is ever there."""
+        """Writes the file that `load` and the program read. It is first written under another name
+        in the same folder, so that a file of this name is always complete."""
         path = os.fspath(path)
         folder, name = os.path.split(os.path.realpath(path))
         try:
@@ -350,7 +350,7 @@ class QuantizedModel(_Network):
 
     @property
     def recipe(self) -> dict[str, str]:
-        """How it was calibrated, part by part."""
+        """How the model was calibrated, part by part."""
         recipe: dict[str, str] = json.loads(self._core.recipe_json)
         return recipe
 
@@ -361,13 +361,13 @@ class QuantizedModel(_Network):
 
     @property
     def file_bytes(self) -> int:
-        """Size of the file."""
+        """Size of the file in bytes."""
         return self._core.file_bytes
 
     @property
     def memory_bytes(self) -> int:
-        """Memory that running takes: the file, weights packed for the kernels, and what each thread
-        works in."""
+        """Memory that a run needs, in bytes: the file, the packed weights, and the arena of each
+        thread."""
         core = self._core
         return core.file_bytes + core.packed_bytes + core.threads * core.arena_bytes
 
@@ -394,8 +394,8 @@ def _core_loads(content: bytes, name: str, threads: int) -> QuantizedModel:
 
 
 def load(path: StrPath, *, threads: int = 0, isa: str = "") -> QuantizedModel:
-    """Opens a quantized file, in place. `threads`: 0: all that this process may run on; `isa`:
-    an instruction set for the kernels, "": the machine's best.
+    """Opens a quantized file without a copy of it in memory. `threads`: 0: all that this process
+    may run on. `isa`: the instruction set of the kernels; "": the machine's best.
 
     Raises Error if the file is damaged, no quantized model, or of another version."""
     return QuantizedModel(_core.open(os.fspath(path), threads, isa))
@@ -404,7 +404,7 @@ def load(path: StrPath, *, threads: int = 0, isa: str = "") -> QuantizedModel:
 def loads(
     content: bytes, *, name: str = "bytes", threads: int = 0, isa: str = ""
 ) -> QuantizedModel:
-    """The same from a file's content; `name` is for messages."""
+    """Opens a quantized file's content; `name` is for messages."""
     return QuantizedModel(_core.from_bytes(content, name, threads, isa))
 
 
@@ -425,26 +425,26 @@ def quantize(
 ) -> QuantizedModel:
     """Calibrates `model` on a few images without labels and lowers it to integers.
 
-    `images`: a dataset's path, of which `calibration_images`, by default 32, are drawn by `seed`,
-    exactly as `bitlog2 quantize --dataset` does it; or images as for a call of the model, of which
-    the first `calibration_images` calibrate, by default the first 4096 (the result's `notes` say if
-    there may have been more). An iterator, such as a DataLoader, is read once and no further; where
-    it gives (images, labels), the labels are left out.
+    `images`: a dataset's path, from which `calibration_images` images (by default 32) are drawn by
+    `seed`, exactly as in `bitlog2 quantize --dataset`; or images as for a call of the model, of
+    which the first `calibration_images` are used, by default the first 4096 (the result's `notes`
+    say if there may have been more). An iterator, such as a DataLoader, is read once and only as
+    far as needed; if it gives (images, labels), the labels are ignored.
 
-    Memory grows by each image's 8-bit crop [S, S, 3] and by what calibration keeps of it, its
-    residual streams, about 8 bytes times tokens times width. `memory_bytes` bounds the latter; a
-    temporary file has the rest, and the result is the same.
+    Each image needs memory for its 8-bit crop [S, S, 3] and for its residual streams: about 8 bytes
+    times tokens times width. `memory_bytes` limits the latter; a temporary file holds the rest, and
+    the result is the same.
 
-    `keep_simulation`: the result also holds the calibrated float model, for `compare`; it is not
-    saved or pickled.
+    `keep_simulation`: the result also holds the calibrated float model, for `compare`; this model
+    is not saved or pickled.
 
-    `scheme`: one of `attention_schemes`; `w_bits`, `a_bits`: 2 to 8; `recipe`: "repq", the
-    published system, "best", or "reconstruct", which takes minutes (docs/accuracy.md); `parts`:
-    changes to the recipe, such as {"weight_rounding": "gptq", "reconstruct": "100"}; `progress`:
-    True: a bar where tqdm is installed and stderr is a terminal, or what is called with (layers
-    and steps done, all of them).
+    `scheme`: one of `attention_schemes`. `w_bits`, `a_bits`: 2 to 8. `recipe`: "repq", the
+    published system, "best", or "reconstruct", which takes minutes (docs/accuracy.md). `parts`:
+    changes to the recipe, such as {"weight_rounding": "gptq", "reconstruct": "100"}. `progress`:
+    True for a bar, if tqdm is installed and stderr is a terminal; or a function, which is called
+    with the layers and steps that are done and the number of all.
 
-    Raises Error for settings that there are not, for no images, and for those that cannot be read.
+    Raises Error for unknown settings, for no images, and for images that cannot be read.
     """
     if not isinstance(model, Model):
         raise Error(f"a {type(model).__name__} cannot be quantized; give a bitlog2.Model")
@@ -476,7 +476,7 @@ def _is_dataset(path: str) -> bool:
 def _calibration_images(
     model: Model, images: ImagesLike, wanted: int | None
 ) -> tuple[_core.Images, list[str]]:
-    """Crops of the first `wanted` images, without a look at more, and lines for people."""
+    """Crops of the first `wanted` images, and notes; later images are not read."""
     crops = _first_images(model, images, wanted or CALIBRATION_IMAGES_GIVEN)
     notes = []
     if wanted is None and len(crops) == CALIBRATION_IMAGES_GIVEN:
@@ -490,7 +490,7 @@ def _calibration_images(
 
 
 def _first_images(model: _Network, images: ImagesLike, most: int) -> _core.Images:
-    """At most `most` images as crops: photographs are not kept."""
+    """At most `most` images, as crops; photographs are not kept in memory."""
     core = model._core
     crops, batch = core.new_images(), core.new_images()
     for item in items_of(images):
@@ -565,16 +565,17 @@ def evaluate(
     strict: bool = False,
     progress: Progress = False,
 ) -> Evaluation | Table[ProbeEvaluation]:
-    """Accuracy over a dataset of labelled images, in the layouts that `bitlog2 eval` reads, and
-    with its numbers. `limit`: the first so many images; `sample`: so many, spread over the classes;
-    `strict`: an image that cannot be read is an Error, not skipped.
+    """Accuracy over a dataset of labelled images, in the layouts that `bitlog2 eval` reads; the
+    numbers are the same. `limit`: only the first `limit` images. `sample`: only `sample` images,
+    spread over the classes. `strict`: an image that cannot be read is an Error; otherwise it is
+    skipped.
 
-    Of an encoder, `knn`: by so many nearest neighbours among the embeddings of `train/`;
-    `linear_probe`: by a linear layer that is fitted to them; both may be asked for. The result is
-    then a table with a row for each.
+    The accuracy of an encoder is measured by probes. `knn`: the number of nearest neighbours among
+    the embeddings of `train/`. `linear_probe`: a linear layer that is fitted to them. Both may be
+    given. The result is then a table with a row for each.
 
     Raises Error for an encoder without a probe, for a probe of a model that has classes, for labels
-    that the model has not, and where no image was read."""
+    that the model does not have, and if no image could be read."""
     probes = bool(knn) or linear_probe
     if model.is_encoder and not probes:
         raise Error(
@@ -610,10 +611,10 @@ def evaluate(
 def compare(
     model: Model, quantized: QuantizedModel, images: ImagesLike, *, progress: Progress = False
 ) -> Table[LayerDistance]:
-    """How far the quantized model is from the float one, layer by layer in order of execution:
+    """How far the quantized model is from the float one, layer by layer in order of execution: the
     signal-to-noise ratio in dB over all images, and the mean cosine similarity of an image's
-    output. Eight images are enough; the first 4096 are taken. A model of
-    `quantize(keep_simulation=True)` is compared with its simulation, too.
+    output. Eight images are enough; at most the first 4096 are used. A model that was made with
+    `keep_simulation=True` is also compared with its simulation.
 
     Raises Error for two different networks."""
     with shown(progress, f"{model.name}: comparing") as show:

@@ -2,8 +2,8 @@
 
 
 class Error(Exception):
-    """Something that a caller can mend, in one line that says what, where and what to do."""
+    """An error that the caller can correct: one line says what is wrong, where, and what to do."""
 
 
-# Where users find it, also in tracebacks and pickles.
+# The module in which users find the class, also in tracebacks and pickles.
 Error.__module__ = "bitlog2"

@@ -1,4 +1,4 @@
-"""Whatever people call images, as the engine takes them."""
+"""Turns all kinds of images into the form that the engine takes."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ ImagesLike: TypeAlias = Union[
     str, "os.PathLike[str]", "numpy.typing.NDArray[Any]", Iterable[Any], Any
 ]
 
-#: Images that one call of the engine has in memory,
+#: The number of images from which a batch is full.
 BATCH = 256
-#: and bytes of photographs, about.
+#: The bytes of images from which a batch is full.
 BATCH_BYTES = 1 << 28
 
 
@@ -71,12 +71,12 @@ def add_image(target: _core.Images, item: Any) -> None:
 
 
 def is_full(batch: _core.Images) -> bool:
-    """Whether this is as much as the engine should be called with."""
+    """Whether the batch is large enough for a call of the engine."""
     return len(batch) >= BATCH or batch.byte_count >= BATCH_BYTES
 
 
 def _parts_of(array: Any) -> Iterator[Any]:
-    """An array of many images as several of at most BATCH, which copy nothing."""
+    """Splits an array of many images into views of at most BATCH images."""
     shape: tuple[int, ...] = tuple(getattr(array, "shape", ()))
     if len(shape) != 4 or shape[0] <= BATCH or not hasattr(array, "__getitem__"):
         yield array
@@ -86,8 +86,8 @@ def _parts_of(array: Any) -> Iterator[Any]:
 
 
 def items_of(images: ImagesLike) -> Iterator[Any]:
-    """Paths, PIL images and arrays, one after the other. What a DataLoader gives may be a tuple or
-    list whose first part are the images; the rest are labels."""
+    """Paths, PIL images and arrays, one after the other. An item of an iterable, such as a
+    DataLoader, may be a tuple or list of images and labels; the labels are ignored."""
     if is_path(images):
         path = os.fspath(images)
         yield from _core.image_files(path) if os.path.isdir(path) else [path]
@@ -115,9 +115,10 @@ def items_of(images: ImagesLike) -> Iterator[Any]:
 
 
 def batches_of(network: _core.Network, images: ImagesLike) -> Iterator[_core.Images]:
-    """All images in lists of at least BATCH or BATCH_BYTES, but for the last; never an empty one.
+    """All images, in lists of at least BATCH images or BATCH_BYTES, except for the last one. No
+    list is empty.
 
-    Raises Error where there is no image at all."""
+    Raises Error if there is no image."""
     batch = network.new_images()
     none = True
     for item in items_of(images):
@@ -135,7 +136,7 @@ def batches_of(network: _core.Network, images: ImagesLike) -> Iterator[_core.Ima
 def encoded_images(
     network: _core.Network, contents: Iterable[bytes], names: Iterable[str]
 ) -> _core.Images:
-    """Images from the content of their files."""
+    """Images from the contents of their files."""
     images = network.new_images()
     for content, name in zip(contents, names):
         images.add_encoded(content, name)

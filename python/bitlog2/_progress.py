@@ -1,4 +1,4 @@
-"""A line that says how far long work is: tqdm's where it is installed and stderr is a terminal."""
+"""Shows the progress of long work with tqdm, if it is installed and stderr is a terminal."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
-#: True: tqdm's bar, if there is one; False: nothing; or what is called with (done, total).
+#: True: tqdm's bar, if possible; False: nothing; or a function that is called with (done, total).
 Progress: TypeAlias = bool | Callable[[int, int], Any]
 
 
 @contextmanager
 def shown(progress: Progress, what: str) -> Iterator[Callable[[int, int], Any] | None]:
-    """What the engine is to call with (done, total), or None."""
+    """The function that the engine calls with (done, total), or None."""
     if callable(progress):
         yield progress
         return

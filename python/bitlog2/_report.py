@@ -39,15 +39,14 @@ def report(
     seed: int = 0,
     threads: int = 0,
 ) -> dict[str, Any]:
-    """Quantizes a model and writes a page of what that does to it: accuracy before and after, an
-    attention map under every scheme, noise layer by layer, where time goes, every quantizer, and the
-    images whose answer changed. Returns the page's numbers.
+    """Quantizes a model and writes a page that shows how this changes it: the accuracy before and
+    after, an attention map with every scheme, the noise and the time of each layer, every
+    quantizer, and the images whose first class changed. Returns the page's numbers.
 
-    `output`: the page, .html; `dataset`, `calibration`, `model`, `weights`, `scheme` and the others:
-    as the program's options. A model is named by its folder, file, repository or published name, since
-    another process makes the page.
+    `output` is the page, .html. The other arguments are like the program's options. The model is
+    given as a folder, file, repository or published name, because another process makes the page.
 
-    Raises Error for what the program refuses."""
+    Raises Error if the program refuses something."""
     with tempfile.TemporaryDirectory() as folder:
         numbers = Path(folder) / "report.json"
         options: dict[str, StrPath | int] = {

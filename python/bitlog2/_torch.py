@@ -1,5 +1,5 @@
-"""PyTorch modules of timm, transformers and torchvision as files that the engine reads. Nothing is
-imported: whoever has a module has its library loaded."""
+"""Writes PyTorch modules of timm, transformers and torchvision as files that the engine reads. It
+imports no library: the library of a module is loaded already."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _DTYPES = {
 
 
 def write_state_dict(state: Mapping[str, Any], path: str) -> None:
-    """A state_dict as a safetensors file, tensor by tensor: no second copy of all is in memory."""
+    """Writes a state_dict as a safetensors file, tensor by tensor, without a copy of the whole."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     tensors = []
     offset = 0
     for name, tensor in state.items():
         dtype = _DTYPES.get(str(getattr(tensor, "dtype", None)))
         if dtype is None:
-            continue  # what some modules keep beside their tensors
+            continue  # no tensor: some modules keep other values, too
         size = tensor.numel() * tensor.element_size()
         header[name] = {
             "dtype": dtype,
@@ -52,12 +52,12 @@ def write_state_dict(state: Mapping[str, Any], path: str) -> None:
 
 def _bytes_of(tensor: Any) -> Any:
     plain = tensor.detach().cpu().contiguous().reshape(-1)
-    torch = sys.modules["torch"]  # whose tensor this is
+    torch = sys.modules["torch"]  # loaded, because the tensor is torch's
     return plain.view(torch.uint8).numpy().data if plain.numel() > 0 else b""
 
 
 def _save_by_timm(module: Any, folder: str) -> bool:
-    """Saves a module of timm as timm does it. False: it is none, or timm is too old to save it."""
+    """Saves a module of timm as timm does. False: it is of another library, or timm is too old."""
     models = sys.modules.get("timm.models")
     has_config = hasattr(module, "pretrained_cfg") or hasattr(module, "default_cfg")
     if models is None or not has_config or not hasattr(models, "save_for_hf"):
@@ -67,7 +67,7 @@ def _save_by_timm(module: Any, folder: str) -> bool:
 
 
 def _save_by_transformers(module: Any, folder: str) -> bool:
-    """Saves a module of transformers as it does it itself. False: it is none."""
+    """Saves a module of transformers as transformers does. False: it is of another library."""
     if not callable(getattr(module, "save_pretrained", None)) or not hasattr(module, "config"):
         return False
     module.save_pretrained(folder)
@@ -75,7 +75,7 @@ def _save_by_transformers(module: Any, folder: str) -> bool:
 
 
 def write_module(module: Any, folder: str, processor: Any = None) -> None:
-    """The files of `module` in `folder`, as its library saves them. Raises Error for what is no
+    """Writes the files of `module` to `folder`, as its library saves them. Raises Error if it is no
     module."""
     if not callable(getattr(module, "state_dict", None)):
         raise Error(

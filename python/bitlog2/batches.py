@@ -1,5 +1,5 @@
-"""Callable classes for batches of images, as Ray's `map_batches` and Spark's `predict_batch_udf` have
-them: a batch is a dict of columns. Workers make each once. docs/distributed.md has examples.
+"""Callable classes for batches of images, for Ray's `map_batches` and Spark's `predict_batch_udf`.
+A batch is a dict of columns. Each worker makes one object. docs/distributed.md has examples.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from ._error import Error
 
 __all__ = ["Batch", "Classifier", "Decoder", "Embedder", "ModelLike"]
 
-#: A quantized file's path on every machine, its content, or the model itself.
+#: The path of a quantized file, the same on every machine; the file's content; or the model itself.
 ModelLike: TypeAlias = str | bytes | QuantizedModel
 
-#: Columns of a batch.
+#: The columns of a batch, by name.
 Batch = dict[str, Any]
 
 
@@ -31,14 +31,14 @@ def opened(model: ModelLike, threads: int) -> QuantizedModel:
 
 
 def objects(values: Sequence[Any]) -> numpy.ndarray[Any, Any]:
-    """A column of any objects, None among them."""
+    """A column of any objects, also None."""
     column = numpy.empty(len(values), dtype=object)
     column[:] = list(values)
     return column
 
 
 def decoded(network: QuantizedModel, batch: Batch) -> tuple[Any, list[str | None]]:
-    """Crops of the files' contents in column "bytes", and why some are none."""
+    """Crops of the files' contents in the column "bytes", and for each None or its error."""
     contents = batch["bytes"]
     names = batch.get("path", [f"image {i} of a batch" for i in range(len(contents))])
     images = network._core.new_images()
@@ -48,10 +48,11 @@ def decoded(network: QuantizedModel, batch: Batch) -> tuple[Any, list[str | None
 
 
 class Decoder:
-    """JPEG and the other formats, decoded, resized and cropped: the stage that takes longest.
+    """Decodes, resizes and crops images, from JPEG and the other formats. This stage takes longest.
 
-    Takes a batch with the column "bytes", the contents of image files, and perhaps "path". Gives it
-    with "crop", uint8 [S, S, 3], and "error", None or why there is none, in the place of "bytes".
+    Takes a batch with the column "bytes", the contents of image files, and perhaps "path". In the
+    result, "bytes" is replaced by "crop", uint8 [S, S, 3], and "error": None, or why there is no
+    crop.
     """
 
     def __init__(self, model: ModelLike, threads: int = 1) -> None:
@@ -64,16 +65,16 @@ class Decoder:
 
 
 class Runner:
-    """What Classifier and Embedder share."""
+    """The base of Classifier, Embedder and Scorer."""
 
     def __init__(self, model: ModelLike, threads: int) -> None:
         self._model = opened(model, threads)
 
     def _run(self, batch: Batch) -> tuple[Any, list[str | None], Batch]:
-        """Logits; errors; and the columns that stay."""
+        """The logits, the errors, and the columns that stay."""
         if "crop" in batch:
             crops = numpy.ascontiguousarray(numpy.stack(list(batch["crop"])))
-            # A column of nothing but None comes as NaN.
+            # A column in which all values are None may arrive as NaN.
             given = batch.get("error", [None] * len(crops))
             errors = [error if isinstance(error, str) else None for error in given]
         elif "bytes" in batch:
@@ -87,10 +88,10 @@ class Runner:
 class Classifier(Runner):
     """The classes of images, for `map_batches`.
 
-    Takes a batch with the column "crop", uint8 [S, S, 3] as Decoder gives it, or "bytes". Gives it
-    with the columns "index", "label" and "probability", each a list of the `top_k` most probable
-    classes, the best first, and "error"; other columns stay. The constructor opens the model, on
-    each worker once; `threads` should be the worker's num_cpus."""
+    Takes a batch with the column "crop", uint8 [S, S, 3] as Decoder gives it, or "bytes". The
+    result has "error" and the columns "index", "label" and "probability", each a list of the
+    `top_k` most probable classes, the best first; other columns stay. The constructor opens the
+    model, once on each worker; `threads` should be the worker's num_cpus."""
 
     def __init__(self, model: ModelLike, top_k: int = 5, threads: int = 1) -> None:
         super().__init__(model, threads)
@@ -112,8 +113,8 @@ class Classifier(Runner):
 
 
 class Embedder(Runner):
-    """The embeddings of images, for `map_batches`: as Classifier, with the column "embedding",
-    float32 [size], NaN where there is an error."""
+    """The embeddings of images, for `map_batches`. Like Classifier, but the result has the column
+    "embedding", float32 [size]; it is NaN if there is an error."""
 
     def __init__(self, model: ModelLike, normalize: bool = False, threads: int = 1) -> None:
         super().__init__(model, threads)
@@ -131,7 +132,7 @@ class Embedder(Runner):
 
 
 class Scorer(Runner):
-    """Accuracy, image by image, by the column "label"."""
+    """The accuracy of each image; the column "label" has its class."""
 
     def __call__(self, batch: Batch) -> Batch:
         logits, errors, kept = self._run(batch)

@@ -1,4 +1,4 @@
-// bitlog2._core: what the package's Python files are written on. Users see those alone.
+// bitlog2._core: the module that the package's Python files call. Users see only those files.
 #include <fmt/format.h>
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/filesystem.h>
@@ -59,7 +59,8 @@ nb::list best_classes_of(const Network& network, const Row& logits, std::size_t 
   return result;
 }
 
-/// (first, among the first five, cross entropy) of one image.
+/// Of one image: whether its class is the first, whether it is among the first five, and the cross
+/// entropy.
 nb::tuple accuracy_of(const Row& logits, std::size_t label) {
   if (label >= logits.size()) {
     throw Error(
@@ -89,7 +90,7 @@ std::vector<std::string> image_files(const std::filesystem::path& folder) {
   return files;
 }
 
-/// The class of each folder, which are sorted bytewise.
+/// The class of each folder. The folders must be sorted bytewise.
 std::vector<int> class_folders(const Network& network, const std::vector<std::string>& folders,
                                const std::string& where) {
   std::vector<ClassFolder> named;
@@ -224,7 +225,7 @@ void bind_jobs(nb::module_& module) {
              "progress"_a.none());
 }
 
-/// bitlog2::Error becomes Python's bitlog2.Error.
+/// Turns the C++ class bitlog2::Error into Python's bitlog2.Error.
 void translate_errors() {
   nb::object error = nb::module_::import_("bitlog2._error").attr("Error");
   nb::register_exception_translator(

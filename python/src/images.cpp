@@ -18,7 +18,7 @@ namespace {
 
 namespace nb = nanobind;
 
-/// "uint8 [2, 224, 224, 3]"
+/// An array in words, such as "uint8 [2, 224, 224, 3]".
 std::string description(const AnyArray& array) {
   constexpr std::array<const char*, 7> kKinds = {"int",    "uint",    "float", "opaque",
                                                  "bfloat", "complex", "bool"};
@@ -31,7 +31,7 @@ std::string description(const AnyArray& array) {
   return fmt::format("{}{} {}", kind, kind == "bool" ? "" : fmt::to_string(type.bits), shape);
 }
 
-/// Whether the last dimensions of `array` are these, and there is at most one before them.
+/// Whether the last three dimensions of `array` are `expected`, with at most one before them.
 bool has_shape(const AnyArray& array, const std::array<std::size_t, 3>& expected) {
   if (array.ndim() != 3 && array.ndim() != 4) {
     return false;
@@ -59,7 +59,7 @@ void for_each_image(const AnyArray& array, Take take) {
   }
 }
 
-/// [height, width, 3] of any strides.
+/// Copies pixels [height, width, 3] with any strides.
 RgbImage copy_pixels(const std::uint8_t* pixels, const std::array<std::int64_t, 3>& strides,
                      std::size_t height, std::size_t width) {
   RgbImage image = {static_cast<int>(width), static_cast<int>(height), {}};
@@ -82,9 +82,9 @@ RgbImage copy_pixels(const std::uint8_t* pixels, const std::array<std::int64_t, 
   return image;
 }
 
-/// The pixel that was normalised to `value`. Throws Error if there is none.
+/// The pixel whose normalised value is `value`. Throws Error if there is none.
 std::uint8_t denormalised(double value, std::size_t channel, const Preprocessing& preprocessing) {
-  constexpr double kTolerance = 0.1;  // of a pixel's step: float16 would still be near enough
+  constexpr double kTolerance = 0.1;  // in steps of a pixel; the rounding of float16 is smaller
   const double pixel = 255.0 * (value * static_cast<double>(preprocessing.std[channel]) +
                                 static_cast<double>(preprocessing.mean[channel]));
   const double nearest = std::round(pixel);

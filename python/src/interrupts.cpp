@@ -11,7 +11,7 @@ namespace {
 namespace nb = nanobind;
 using std::chrono::milliseconds;
 
-/// How far a job is, and what it ended with.
+/// A job's progress and, at its end, its exception.
 struct Reached {
   std::mutex mutex;
   std::condition_variable ended;
@@ -39,12 +39,12 @@ void do_work(const std::function<void(const Job&)>& work, const std::atomic<bool
   reached.ended.notify_one();
 }
 
-/// Python's side of a job: what it was told last, and what it raised.
+/// Python's side of a job: the progress that it was told last, and the exception that it raised.
 class Watcher {
  public:
   explicit Watcher(const nb::object& progress) : progress_(progress) {}
 
-  /// With the lock. False: the job is to end.
+  /// Looks for signals and reports progress. Called with Python's lock. False: the job must end.
   bool look(std::size_t done, std::size_t total) {
     if (raised_) {
       return false;

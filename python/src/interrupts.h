@@ -1,5 +1,5 @@
-// Ctrl-C during long work without the interpreter's lock. Python's own handler only leaves a note;
-// somebody has to look at it, in the main thread and with the lock.
+// Ctrl-C during long work without the interpreter's lock. Python's signal handler only sets a flag;
+// the main thread must check it, with the lock.
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -13,13 +13,14 @@
 
 namespace bitlog2::python {
 
-/// For loops that the calling thread takes part in. It is made and ended with the lock.
+/// Checks for signals in loops in which the calling thread takes part. Constructor and destructor
+/// need the lock.
 class Interrupts {
  public:
-  /// Whether the work is to end. Called without the lock, by any thread, as often as one likes.
+  /// Whether the work must end. Any thread may call it, without the lock and at any time.
   bool requested();
 
-  /// Throws what a signal's handler raised, if it did. Called with the lock.
+  /// Throws the exception that a signal's handler raised, if there is one. Called with the lock.
   void rethrow();
 
  private:
@@ -31,15 +32,16 @@ class Interrupts {
   std::optional<nanobind::python_error> raised_;
 };
 
-/// What long work is given: a flag that says that it is to end, and whom to tell how far it is.
+/// The arguments of long work: a flag that says that it must end, and a function that reports its
+/// progress.
 struct Job {
   const std::atomic<bool>& stop;
   std::function<void(std::size_t done, std::size_t total)> report;
 };
 
-/// Runs `work` on a thread of its own, without the lock, while the calling thread looks for signals
-/// and calls `progress(done, total)`, unless it is None. Throws what `work` throws, or what a
-/// signal's handler or `progress` raised, in the place of whatever `work` ended with then.
+/// Runs `work` in a new thread, without the lock, while the calling thread checks for signals and
+/// calls `progress(done, total)`, unless it is None. Throws what a signal's handler or `progress`
+/// raised, or else what `work` threw.
 void run_job(const nanobind::object& progress, const std::function<void(const Job&)>& work);
 
 }  // namespace bitlog2::python

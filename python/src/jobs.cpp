@@ -43,10 +43,10 @@ QuantizationSettings settings_of(const Scheme& scheme) {
   return {scheme.w_bits, scheme.a_bits, find_attention_scheme(scheme.scheme), recipe};
 }
 
-/// A dataset's lines for people.
+/// Lines about a dataset, for the user.
 using Notes = std::vector<std::string>;
 
-/// A pool whose loops end with a job.
+/// While it exists, the pool's loops end when the job must end.
 class StoppingPool {
  public:
   StoppingPool(ThreadPool& pool, const Job& job) : pool_(pool) { pool_.stop_at(&job.stop); }
@@ -69,7 +69,7 @@ CalibrationImages crops_of(const DatasetSample& sample, const Network& model, Th
   return read_calibration(splits, config.preprocessing, pool, /*strict=*/false);
 }
 
-/// The one place that calibrates. `read` gives the crops.
+/// Calibrates and lowers; `read` returns the crops.
 template <class Read>
 std::unique_ptr<Network> calibrate_and_lower(Network& network, const Scheme& scheme,
                                              const CalibrationLimits& limits,
@@ -114,7 +114,7 @@ Dataset subset_of(const Dataset& images, const EvaluationRequest& request) {
   return images.subset(first);
 }
 
-/// None in the place of what is not a number.
+/// A float, or None for NaN.
 nb::object number(double value) {
   return std::isnan(value) ? nb::object(nb::none()) : nb::object(nb::float_(value));
 }
@@ -143,10 +143,10 @@ nb::dict as_dict(const ProbeResult& probe, const ProbeResults& results, const No
   return result;
 }
 
-/// Distances between two ways to run a network, by name as in `bitlog2 compare --json`.
+/// Distances between two ways to run a network, with the names of `bitlog2 compare --json`.
 using LayerDistances = std::map<std::string, Distance>;
 
-/// Distances of a quantized network's layers, in order of execution.
+/// Collects the distances of a quantized network's layers, in order of execution.
 class LayerComparison {
  public:
   LayerComparison(const Model& model, const Network& quantized)
@@ -212,7 +212,7 @@ class LayerComparison {
   std::map<std::string, LayerDistances> distances_;
 };
 
-/// Throws Error unless both configs are of one network.
+/// Throws Error unless both configs are of the same network.
 void check_same_network(const ModelConfig& model, const ModelConfig& quantized) {
   const auto shape = [](const ModelConfig& config) {
     return std::tuple(config.family, config.img_size, config.patch_size, config.embed_dim,

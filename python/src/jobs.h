@@ -1,4 +1,4 @@
-// What takes long: calibration, evaluation, comparison.
+// The work that takes long: calibration, evaluation, comparison.
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -19,7 +19,7 @@
 
 namespace bitlog2::python {
 
-/// How calibration is asked for; names as the command line has them.
+/// The settings of calibration, with the names of the command line.
 struct Scheme {
   std::string scheme;
   int w_bits = 4;
@@ -35,46 +35,46 @@ struct DatasetSample {
   std::uint64_t seed = 0;
 };
 
-/// What a calibration takes and leaves.
+/// The memory of a calibration, and whether the simulation is kept.
 struct CalibrationLimits {
-  std::optional<std::size_t> memory_bytes;  ///< of what is kept of images; a file has the rest
+  std::optional<std::size_t> memory_bytes;  ///< for activations; a file holds the rest
   bool keep_simulation = false;             ///< for compare_networks
 };
 
-/// The quantized network. `images` are crops (Network::read) and go; `notes` are lines for people
-/// that go with the network; `progress(done, total)` is told of layers. Throws Error for settings
-/// that there are not.
+/// The quantized network. `images` must be crops (Network::read) and are moved out; `notes` are
+/// lines for the user, which the network keeps; `progress(done, total)` counts layers. Throws Error
+/// for unknown settings.
 std::unique_ptr<Network> quantize(Network& model, Images& images, const Scheme& scheme,
                                   const std::vector<std::string>& notes,
                                   const CalibrationLimits& limits,
                                   const nanobind::object& progress);
 
-/// The same from a dataset, whose damaged images are replaced, as `bitlog2 quantize` does it.
+/// Quantizes with a dataset; damaged images are replaced as in `bitlog2 quantize`.
 std::unique_ptr<Network> quantize_with_dataset(Network& model, const DatasetSample& sample,
                                                const Scheme& scheme,
                                                const CalibrationLimits& limits,
                                                const nanobind::object& progress);
 
-/// Which images of a dataset accuracy is measured on.
+/// The images of a dataset on which accuracy is measured.
 struct EvaluationRequest {
   std::filesystem::path dataset;
   std::filesystem::path class_map;
-  std::size_t limit = 0;   ///< the first so many; 0: all
-  std::size_t sample = 0;  ///< so many, spread over the classes; 0: all
+  std::size_t limit = 0;   ///< number of first images; 0: all
+  std::size_t sample = 0;  ///< number of images, spread over the classes; 0: all
   std::uint64_t seed = 0;
   bool strict = false;
 };
 
-/// Accuracy as a dict. `progress(done, total)` is told of images.
+/// Accuracy as a dict. `progress(done, total)` counts images.
 nanobind::dict evaluate_network(Network& network, const EvaluationRequest& request,
                                 const nanobind::object& progress);
 
-/// Accuracy of an encoder by probes that learn from the dataset's training images, a dict for each.
+/// Accuracy of an encoder by probes that learn from the dataset's training images; a dict for each.
 nanobind::list evaluate_probes(Network& encoder, const EvaluationRequest& request,
                                const ProbeRequest& probes, const nanobind::object& progress);
 
-/// The quantized network beside the float one, and its simulation where it was kept, layer by
-/// layer, as a list of dicts.
+/// Compares the quantized network with the float one and, if it was kept, with its simulation,
+/// layer by layer, as a list of dicts.
 nanobind::list compare_networks(Network& model, Network& quantized, const Images& images,
                                 const nanobind::object& progress);
 

@@ -1,4 +1,4 @@
-// A network as Python holds it: a float model or a quantized file, with its threads.
+// A network for Python: a float model or a quantized file, with its threads.
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -22,14 +22,14 @@ namespace bitlog2::python {
 
 using Logits = nanobind::ndarray<nanobind::numpy, float, nanobind::ndim<2>>;
 using Crops = nanobind::ndarray<nanobind::numpy, std::uint8_t, nanobind::ndim<4>>;
-/// For each image why it could not be read; None where it could.
+/// For each image None, or why it could not be read.
 using Errors = std::vector<std::optional<std::string>>;
 
 class Network {
  public:
-  /// In float32.
+  /// A model in float32.
   Network(LoadedModel loaded, std::size_t threads);
-  /// In integers; `notes` are lines for people.
+  /// A quantized model in integers; `notes` are lines for the user.
   Network(std::unique_ptr<const IntegerEngine> engine, std::size_t threads,
           std::vector<std::string> notes = {});
 
@@ -51,31 +51,33 @@ class Network {
   /// The integer engine; throws Error if this is a float model.
   const IntegerEngine& integer() const;
 
-  /// The calibrated model that a quantized one was lowered from, for its simulation; none unless it
-  /// was kept.
+  /// The calibrated model from which a quantized one was lowered, for its simulation; null unless
+  /// it was kept.
   const QuantizedModel* simulation() const { return simulation_.get(); }
   void keep_simulation(QuantizedModel quantized) {
     simulation_ = std::make_shared<const QuantizedModel>(std::move(quantized));
   }
 
-  /// Logits [images, classes], or embeddings, on all threads: one image on all of them together,
-  /// several each on one. Without `keep_going` an image that cannot be read is an Error; with it
-  /// its logits are NaN. Called with Python's lock, which it does not hold while it computes.
+  /// Logits [images, classes], or embeddings. All threads run one image together; of several
+  /// images, each thread runs its own. Without `keep_going`, an image that cannot be read is an
+  /// Error; with it, its logits are NaN. Called with Python's lock, which it releases while it
+  /// computes.
   nanobind::tuple run(const Images& images, bool keep_going);
 
-  /// Puts crops in the place of all images. Throws Error for the first that cannot be read.
+  /// Replaces all images by their crops. Throws Error for the first that cannot be read.
   void read(Images& images);
 
-  /// Crops [images, S, S, 3] as the network sees them; those of images that cannot be read are 0.
+  /// The crops that the network reads, [images, S, S, 3]. With `keep_going`, crops of images that
+  /// cannot be read are 0.
   nanobind::tuple crops(const Images& images, bool keep_going);
 
  private:
   template <class Use>
   void for_each_crop(const Images& images, bool keep_going, Errors& errors, Use use);
 
-  std::shared_ptr<const Model> model_;  // or
-  std::shared_ptr<const IntegerEngine> integer_;
-  std::shared_ptr<const Engine> engine_;  // of either
+  std::shared_ptr<const Model> model_;            // either this
+  std::shared_ptr<const IntegerEngine> integer_;  // or this
+  std::shared_ptr<const Engine> engine_;          // of the one that is set
   std::shared_ptr<const QuantizedModel> simulation_;
   std::vector<std::string> class_names_;
   std::vector<std::string> notes_;

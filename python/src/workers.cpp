@@ -12,7 +12,8 @@ Workers::Workers(std::size_t threads)
 Workers::~Workers() {
   std::unique_ptr<State> state(state_.load());
   if (state->process != getpid()) {
-    // Of the process that this one was forked from: its threads are not here to be ended.
+    // The state belongs to the process from which this one was forked; its threads do not exist
+    // here and cannot be ended.
     static_cast<void>(state.release());
   }
 }
@@ -26,7 +27,7 @@ Workers::State& Workers::of_this_process() {
   if (state_.compare_exchange_strong(state, mine.get())) {
     return *mine.release();
   }
-  return *state;  // another thread of this process was faster
+  return *state;  // another thread of this process has made a state first
 }
 
 }  // namespace bitlog2::python

@@ -1,5 +1,5 @@
-// The threads of one network. They are started when they are first needed, and anew in a process
-// that was forked, where threads do not go along.
+// The threads of one network. They are started when they are first needed, and started again in a
+// forked process, because a fork does not copy threads.
 #pragma once
 
 #include <unistd.h>
@@ -16,7 +16,7 @@ namespace bitlog2::python {
 
 class Workers {
  public:
-  /// 0: all that this process may run on.
+  /// `threads` 0: as many as this process may run on.
   explicit Workers(std::size_t threads);
   ~Workers();
   Workers(const Workers&) = delete;
@@ -24,8 +24,8 @@ class Workers {
 
   std::size_t threads() const { return threads_; }
 
-  /// Calls `use` with a pool of all threads, or of the calling one alone while another call has
-  /// them: calls at the same time do not wait for each other.
+  /// Calls `use` with a pool of all threads, or with only the calling thread if another call has
+  /// them. So calls at the same time do not wait for each other.
   template <class Use>
   void with_pool(Use use) {
     State& state = of_this_process();

@@ -1,4 +1,4 @@
-"""Models and images that the tests share. The package is the installed one."""
+"""Models and images that the tests share. The tests use the installed package."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DATA = ROOT / "tests" / "data"
 
 
 def reference() -> Path:
-    """Weights and photographs that are not part of the project."""
+    """The reference data: weights and photographs that are not part of the project."""
     folder = Path(os.environ.get("BITLOG2_REFERENCE_DIR", ROOT.parent / "shared"))
     if not (folder / "goldens").is_dir():
         pytest.skip("no reference data")
@@ -30,7 +30,7 @@ def reference() -> Path:
 
 
 def run_program(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Runs the program `bitlog2` that came with the package."""
+    """Runs the program `bitlog2` of the package."""
     program = Path(sys.executable).parent / "bitlog2"
     return subprocess.run(
         [program, *map(str, arguments)], capture_output=True, text=True, check=False
@@ -38,7 +38,7 @@ def run_program(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def results_of(*arguments: object) -> object:
-    """What the program writes as JSON."""
+    """Runs the program and returns the JSON that it writes."""
     outcome = run_program(*arguments, "--json=-")
     assert outcome.returncode == 0, outcome.stderr
     return json.loads(outcome.stdout)

@@ -1,4 +1,4 @@
-"""The examples run, on models that are small."""
+"""The examples run on small models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever people call images."""
+"""All kinds of images that the package takes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from conftest import DEMO_IMAGES
 
 
 def normalised(quantized: bitlog2.QuantizedModel, crops: np.ndarray) -> np.ndarray:
-    """As torchvision's ToTensor and Normalize leave them: float32 [N, 3, S, S]."""
+    """The crops as torchvision's ToTensor and Normalize give them: float32 [N, 3, S, S]."""
     preprocessing = quantized.preprocessing
     mean = np.float32(preprocessing["mean"])
     std = np.float32(preprocessing["std"])
@@ -29,7 +29,7 @@ def test_arrays_give_float32_logits(quantized: bitlog2.QuantizedModel, crops: np
     assert logits.dtype == np.float32
     assert logits.shape == (12, 10)
     assert np.isfinite(logits).all()
-    # One image is run by all threads together, several each by one.
+    # All threads run one image together; of several images, each thread runs its own.
     for i in range(len(crops)):
         assert np.array_equal(quantized(crops[i])[0], logits[i])
 
@@ -50,7 +50,7 @@ def test_memory_layout_does_not_matter(
 
 
 class OnlyDLPack:
-    """An array of some other library."""
+    """An array of another library."""
 
     def __init__(self, array: np.ndarray) -> None:
         self.array = array

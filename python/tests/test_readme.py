@@ -1,4 +1,4 @@
-"""README's lines print what README says."""
+"""The lines of README's Python example print what README shows."""
 
 from __future__ import annotations
 

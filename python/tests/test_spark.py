@@ -1,4 +1,4 @@
-"""Spark gives what one process gives, by the lines of docs/distributed.md."""
+"""Spark, used as in docs/distributed.md, gives the same results as one process."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ TEST(ElementaryAtTheEdges, IsExactOrInfinite) {
   EXPECT_EQ(turn(4, 8).cosine, -1);
 }
 
-/// A number that every machine must find: of all bits of many results.
+/// A digest of all bits of many results, which must be the same on every machine.
 TEST(ElementaryBits, AreTheSameOnEveryMachine) {
   std::uint64_t digest = 0;
   const auto add = [&](double value) {

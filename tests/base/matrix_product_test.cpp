@@ -27,7 +27,7 @@ const ProductKernels<Real>& kernels_of(const Table& table) {
   }
 }
 
-/// A matrix of its own, its rows or its columns side by side, some space between them.
+/// A matrix with its own memory, stored by rows or by columns, with some space between them.
 template <class Real>
 struct TestMatrix {
   TestMatrix(std::size_t rows, std::size_t columns, bool by_columns, std::mt19937& random)
@@ -49,7 +49,7 @@ Real at(const MatrixView<Real>& matrix, std::size_t i, std::size_t j) {
   return matrix.values[i * matrix.row_step + j * matrix.column_step];
 }
 
-/// What the header promises: one chain of fused multiply-adds an element.
+/// The result that the header promises: one chain of fused multiply-adds for each element.
 template <class Real>
 std::vector<Real> expected(const MatrixView<Real>& a, const MatrixView<Real>& b,
                            std::vector<Real> c, std::size_t c_step, Onto onto) {

@@ -1,4 +1,4 @@
-// The thread pool: every index once, whatever the sizes, and what happens when a body throws.
+// The thread pool: every index is visited once, for all sizes; and what happens when a body throws.
 #include "bitlog2/parallel.h"
 
 #include <gtest/gtest.h>
@@ -14,7 +14,7 @@
 namespace bitlog2 {
 namespace {
 
-/// How often each index was visited, and the longest range.
+/// Counts how often each index was visited, and keeps the longest range.
 struct Visits {
   explicit Visits(std::size_t count) : times(count) {}
 

@@ -1,4 +1,4 @@
-// Calibration of more images than a chunk has, in memory or in a file.
+// Calibration on more images than a chunk holds, in memory or in a file.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -38,7 +38,7 @@ TEST(Storage, KeepsTheSameInMemoryAndInAFile) {
     }
     kept[1].replace(numbered(1, 7.0F));
     kept.pop_back();
-    kept.emplace_back(storage, numbered(1, 500.0F));  // takes the place that is free
+    kept.emplace_back(storage, numbered(1, 500.0F));  // takes the free place
     EXPECT_EQ(kept[0].load().values()[0], 0.0F) << limit;
     EXPECT_EQ(kept[1].load().values()[5], 12.0F) << limit;
     EXPECT_EQ(kept[2].load().values()[5], 505.0F) << limit;
@@ -122,7 +122,7 @@ TEST_P(Chunks, ALimitOfMemoryChangesNothing) {
   }
 }
 
-/// What calibration says of a model whose activations get out of hand.
+/// The Error's text of a calibration that fails; "nothing" if it does not.
 std::string complaint(const Model& model, const std::string& recipe) {
   const auto crops = testing::random_crops(model.config.img_size, kImagesPerChunk + 2, 5);
   std::vector<std::string> names;
@@ -147,7 +147,7 @@ TEST_P(Chunks, WhatIsNoNumberIsNamedByLayerAndImage) {
   }
   EXPECT_THAT(complaint(model, "repq"),
               AllOf(HasSubstr(block.fc2.name), HasSubstr("photograph-0.jpeg")));
-  // This recipe weighs squared errors by squared weights, which may be infinite before.
+  // This recipe weights squared errors by squared weights, which may already be infinite.
   EXPECT_THAT(complaint(model, "best"),
               AllOf(HasSubstr("blocks.1.mlp.fc"), HasSubstr("may be damaged")));
 

@@ -1,4 +1,4 @@
-// The closed forms of calibration, each alone.
+// Each of the closed forms of calibration by itself.
 #include <gtest/gtest.h>
 
 #include "calibrate/least_squares.h"
@@ -40,7 +40,7 @@ TEST(LeastSquares, RidgeFindsTheWeightsThatMadeTheTarget) {
   const Matrix weights = to_matrix(normal_values(5 * 12, 2), 5);
   const Matrix product = to_matrix(x, kRows) * weights.transpose();
   std::vector<float> y(kRows * 5);
-  copy_to((product.array() + 3.0).matrix(), y);  // a bias of 3, which centring takes away
+  copy_to((product.array() + 3.0).matrix(), y);  // a bias of 3, which centring removes
   const Moments moments = find_moments(x, y, kRows, kOne, pool);
   const Matrix found = ridge(moments, Matrix::Zero(5, 12), 1e-9, pool);
   EXPECT_LT((found - weights).cwiseAbs().maxCoeff(), 1e-3);
@@ -151,7 +151,7 @@ TEST(ResidualTransform, RotationSpreadsChannelsAndKeepsTheirMean) {
     const Matrix identity = Matrix::Identity(index(size), index(size));
     EXPECT_LT((rotation * rotation.transpose() - identity).cwiseAbs().maxCoeff(), 1e-12);
     EXPECT_LT((rotation.rowwise().sum().array() - 1.0).abs().maxCoeff(), 1e-12);
-    // As many entries as there are, of variance 1 / size.
+    // The entries have variance 1 / size; none is much larger than the others.
     EXPECT_LT(rotation.cwiseAbs().maxCoeff(), 5 / std::sqrt(static_cast<double>(size)));
   }
 }
@@ -172,7 +172,8 @@ TEST(HeadTransforms, BalancingReachesItsBound) {
       const Vector right = (g_inverse * b * g_inverse.transpose()).diagonal();
       return left.dot(right);
     };
-    // sum of the singular values of a^(1/2) b^(1/2): the roots of a b's eigenvalues
+    // The sum of the singular values of a^(1/2) b^(1/2), which are the roots of the eigenvalues of
+    // a b.
     const double nuclear = Eigen::EigenSolver<Eigen::MatrixXd>(a * b)
                                .eigenvalues()
                                .real()

@@ -1,4 +1,4 @@
-// Recipes: their names, and what calibration makes of them on the tiny and nano models.
+// Recipes: their names, and calibration by them on the tiny and nano models.
 #include "bitlog2/recipe.h"
 
 #include <gtest/gtest.h>
@@ -23,7 +23,7 @@ QuantizationSettings settings_of(const Recipe& recipe, int bits = 4) {
   return {bits, bits, find_attention_scheme("BitLog2_Half_16"), recipe};
 }
 
-/// Of logits against float32, in decibels, over random images.
+/// The signal-to-noise ratio of logits to those in float32, in decibels, over random images.
 double signal_to_noise(const Model& model, const Engine& engine) {
   const auto crops = testing::random_crops(model.config.img_size, 32, 99);
   const std::vector<float> exact = make_fp32_engine(model)->logits(crops);
@@ -116,7 +116,7 @@ TEST_P(Families, EqualizingHeadsKeepsTheFunction) {
   Model moved = model;
   for (Stage& stage : moved.stages) {
     for (Block& block : stage.blocks) {
-      // Any values do for the moments; a change of basis is one whatever it is fitted to.
+      // The moments may be of any values: a change of basis keeps the function in any case.
       std::vector<float> qkv(64 * block.attn.qkv.out_features);
       std::vector<float> context(64 * block.attn.proj.in_features);
       std::mt19937 random(7);
@@ -161,7 +161,7 @@ TEST_P(Families, FoldingNormalisationKeepsTheFunction) {
   for (std::size_t i = 0; i < before.size(); ++i) {
     EXPECT_NEAR(after[i], before[i], 1e-4F * std::fabs(before[i]) + 1e-4F);
   }
-  // Its images are their own codes.
+  // The moved model's normalized images are the codes of their pixels.
   const auto images = normalised_batch(crops, moved.config.preprocessing);
   std::vector<float> quantized = images;
   fake_quantize(calibration::pixel_quantizer(), quantized);

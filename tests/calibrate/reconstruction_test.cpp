@@ -1,4 +1,5 @@
-// Reconstruction: the way back of every architecture's forward pass, and what is learned by it.
+// Reconstruction: the gradients of every architecture's forward pass, and what is learned with
+// them.
 #include "calibrate/reconstruction/reconstruction.h"
 
 #include <gtest/gtest.h>
@@ -28,7 +29,7 @@ using ::bitlog2::testing::normal_values;
 using ::bitlog2::testing::random_crops;
 using ::bitlog2::testing::relative_l2;
 
-/// Calls visit(values, gradient) for all that gradients are of, but scales.
+/// Calls visit(values, gradient) for all learned values except scales.
 template <class Visit>
 void for_each_learned(Model& model, const Gradients& gradients, Visit visit) {
   for_each_linear(model, [&](Linear& layer) {
@@ -45,8 +46,8 @@ void for_each_learned(Model& model, const Gradients& gradients, Visit visit) {
 
 class WayBack : public ::testing::TestWithParam<std::string> {};
 
-/// A loss of the output and of the stream behind every block: their products with fixed random
-/// numbers.
+/// The loss is the dot product of the output, and of the stream after every block, with fixed
+/// random numbers.
 TEST_P(WayBack, IsTheSlopeOfTheLoss) {
   Model model = testing::random_model(testing::architecture(GetParam()));
   ThreadPool pool(2);
@@ -118,14 +119,14 @@ TEST(Adam, GoesToTheMinimumOfAParabola) {
   std::vector<float> gradient(2);
   Adam adam(x, gradient);
   for (int i = 0; i < 400; ++i) {
-    gradient = {2 * (x[0] - 1), 200 * (x[1] - 2)};  // of any steepness
+    gradient = {2 * (x[0] - 1), 200 * (x[1] - 2)};  // one steep and one flat direction
     adam.step(0.03F, false, pool);
   }
   EXPECT_NEAR(x[0], 1.0F, 0.02F);
   EXPECT_NEAR(x[1], 2.0F, 0.02F);
 }
 
-/// Of the simulated logits.
+/// The error of the simulated logits.
 double error_of(const QuantizedModel& quantized, const Model& exact,
                 std::span<const RgbImage> crops) {
   return relative_l2(make_simulated_engine(quantized)->logits(crops),
@@ -172,7 +173,7 @@ TEST(Reconstruction, RunsInIntegersAsItIsSimulated) {
     const auto quantized = calibrate(model, reconstructing("best", 4), crops, pool).quantized;
     const auto engine = IntegerEngine::from_bytes(lower(quantized, {}), architecture.name);
     EXPECT_LE(relative_l2(engine->logits(crops), make_simulated_engine(quantized)->logits(crops)),
-              error_of(quantized, model, crops))  // a flipped code is worth so much
+              error_of(quantized, model, crops))  // room for flipped codes
         << architecture.name;
     EXPECT_EQ(engine->saturations(), 0U) << architecture.name;
   }

@@ -1,5 +1,5 @@
-// What the programs say of options that do not go together, of values that are none, and of words
-// behind --json.
+// What the programs say about options that do not go together, about wrong values, and about the
+// word after --json.
 #include "cli/fixture.h"
 
 namespace bitlog2 {
@@ -17,7 +17,7 @@ using testing::Outcome;
 using testing::read_text;
 using ::testing::StartsWith;
 
-/// Those that say how a model is quantized.
+/// The options that say how a model is quantized.
 std::vector<Arguments> quantization_options() {
   return {{"--w-bits", "4"},
           {"--a-bits", "8"},
@@ -43,7 +43,7 @@ TEST_F(Cli, OptionsThatFloat32DoesNotHeedAreRefused) {
   }
   refused(eval("vit"), {"--dump-quantizers", path("quantizers.json").string()});
   refused(bench, {"--isa", "portable"});
-  // Where something else heeds it.
+  // Such an option is accepted if something else in the same run uses it.
   const Arguments bits = {"--w-bits", "4"};
   for (const Arguments& taken : {eval("vit") + Arguments{"--engine", "fp32,simulate"} + bits,
                                  bench + Arguments{"--engine", "fp32,integer"} + bits,
@@ -92,7 +92,7 @@ TEST_F(Cli, EveryOptionIsNamedWhereItsValueIsWrong) {
     }
     EXPECT_THAT(complaint(run({command, "--head-basis", ""})),
                 StartsWith("bitlog2: error: --head-basis"));
-    // Kept for scripts, and not shown.
+    // The old names still work, for scripts, but the help does not show them.
     const std::string help = run({command, "--help"}).out;
     EXPECT_THAT(help, AllOf(HasSubstr("--head-equalization"), Not(HasSubstr("--head-basis")),
                             Not(HasSubstr("scripts"))));

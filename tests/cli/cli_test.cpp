@@ -1,4 +1,4 @@
-// The programs, from the outside: what they print and write, and what they say to bad input.
+// The programs as a user runs them: what they print and write, and what they say about bad input.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -136,7 +136,7 @@ TEST_F(Cli, EvalDumpsQuantizersToStdoutInsteadOfTheTable) {
 
 TEST_F(Cli, EvalWritesThroughLinks) {
   fs::create_symlink("output/table.json", path("link.json"));
-  for (int run_number = 0; run_number < 2; ++run_number) {  // the file is not there, then it is
+  for (int run_number = 0; run_number < 2; ++run_number) {  // first without the file, then with it
     EXPECT_EQ(run(eval("vit") + Arguments{"--engine", "fp32", "--json", path("link.json").string()})
                   .exit_code,
               0);
@@ -224,7 +224,7 @@ TEST_F(Cli, EvalTakesAConfigFile) {
   EXPECT_EQ(table[0]["top1"], json_output(eval("vit") + Arguments{"--engine", "fp32"})[0]["top1"]);
 }
 
-/// Class folders with one image each, of which one is damaged.
+/// Class folders with one image each; one of the images is damaged.
 void write_damaged_folders(const fs::path& folder) {
   const fs::path images = testing::fixtures() / "images";
   for (int label = 0; label < 10; ++label) {
@@ -267,7 +267,7 @@ TEST_F(Cli, HelpAndVersionGoToStdout) {
 
 // ---- recipes ---------------------------------------------------------------------------
 
-/// Everything of `recipe` that tells it from another.
+/// The arguments with a recipe, and with parts that differ from it.
 Arguments with(const Arguments& arguments, const std::string& recipe, const Arguments& parts = {}) {
   return arguments + Arguments{"--recipe", recipe} + parts;
 }
@@ -297,7 +297,7 @@ TEST_F(Cli, AblateAgreesWithEval) {
       EXPECT_EQ(row["images"], kValidationImages);
       cases[row["case"]] = row;
     }
-    // float32; repq and best; each part changed in both
+    // float32, repq and best, and both recipes with each part changed
     EXPECT_EQ(cases.size(), 3 + 2 * (kRecipeParts.size() + kGeluSchemes.size() - 1));
     const auto expect_same = [&](const std::string& name, const Arguments& arguments) {
       const json row = json_output(on_nano("eval", family) + arguments);
@@ -309,7 +309,7 @@ TEST_F(Cli, AblateAgreesWithEval) {
     expect_same("best", {"--recipe", "best"});
     expect_same("repq, weight-rounding gptq", {"--weight-rounding", "gptq"});
     expect_same("best, residual-rotation none",
-                {"--recipe", "best", "--residual-basis", "own"});  // its first name
+                {"--recipe", "best", "--residual-basis", "own"});  // its old name
     expect_same("best, gelu-quant-scheme Shift",
                 {"--recipe", "best", "--gelu-quant-scheme", "Shift"});
   }
@@ -337,7 +337,7 @@ TEST_F(Cli, AblateRefusesOutputsThatCannotBeWrittenBeforeItWorks) {
 }
 
 TEST_F(Cli, EveryPartOfARecipeChangesTheResult) {
-  // Above 4 bits, so that there are more levels to attention.
+  // More than 4 bits, because only then --attention-levels changes anything.
   const Arguments settings = {"--log-quant-scheme", "BitLog2_Half_16", "--a-bits", "6"};
   const auto loss = [&](const Arguments& parts) {
     return json_output(with(on_nano("eval", "vit") + settings, "best", parts))[0]["loss"];
@@ -407,7 +407,7 @@ TEST_F(Cli, CompareSeesOneFunctionInEveryBasis) {
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
   for (const json& row : json::parse(outcome.out)) {
     if (row["layer"] == "norm") {
-      continue;  // behind which the head's input has a range for each channel
+      continue;  // the head's input, which follows, has a range for each channel
     }
     EXPECT_GT(row["simulated_to_fp32_db"], 20.0) << row["layer"];
     EXPECT_GT(row["integer_to_fp32_db"], 20.0) << row["layer"];
@@ -853,7 +853,7 @@ TEST_F(Cli, RefusesOutputsThatCannotBeWrittenBeforeItWorks) {
 
 // ---- Ctrl-C ----------------------------------------------------------------------------
 
-/// Every scheme so often that nobody waits for the end.
+/// All schemes many times, so that the run is always interrupted before its end.
 std::string many_schemes() {
   std::string schemes = "all";
   for (int i = 0; i < 500; ++i) {
@@ -885,7 +885,7 @@ TEST_F(Cli, InterruptedEvalPrintsTheRowsThatItReached) {
 }
 
 TEST_F(Cli, InterruptedEvalPrintsTheRowsThatItReachedAsJson) {
-  // Nothing tells how far it is before the end; wherever it stops, what comes is JSON.
+  // The program does not show how far it is; wherever it stops, its output must be JSON.
   Program program("bitlog2", {"eval", "--weights", nano_path("vit").string(), "--dataset",
                               dataset().string(), "--calib-batchsize", "6", "--threads", "1",
                               "--log-quant-scheme", many_schemes(), "--json", "-"});
@@ -924,7 +924,7 @@ TEST_F(Cli, InterruptedEvalPrintsTheImagesThatItReached) {
 
 // ---- test_quant ------------------------------------------------------------------------
 
-/// DeiT-Tiny with random weights where Hugging Face's tools would put it, and four images.
+/// DeiT-Tiny with random weights in a Hugging Face cache, and four images.
 class TestQuant : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {

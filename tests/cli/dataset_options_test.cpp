@@ -1,5 +1,5 @@
-// The programs on datasets as people have them: class folders in other orders, damaged images,
-// and what is no image at all.
+// The programs on datasets with class folders in other orders, damaged images, and files that are
+// no images.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -163,7 +163,7 @@ TEST_F(DatasetOptions, ClassMapNumbersTheFolders) {
     EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
     return json::parse(outcome.out)[0]["loss"].get<double>();
   };
-  // All images are one, so the loss says only how often each class stands there.
+  // All images are the same, so the loss depends only on the number of images of each class.
   fs::remove(path("val/3/b.png"));
   fs::remove(path("val/4/a.png"));
   fs::remove(path("val/4/b.png"));

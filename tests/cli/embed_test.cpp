@@ -1,4 +1,4 @@
-// Encoders from the outside: embed, quantize --pool, eval --knn and --linear-probe, compare.
+// Encoders as a user runs them: embed, quantize --pool, eval --knn and --linear-probe, compare.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -38,7 +38,7 @@ fs::path image(const std::string& name) {
   return testing::fixtures() / "images" / name;
 }
 
-/// The demo's, which comes with the project.
+/// A file of the demo, which comes with the project.
 fs::path demo(const std::string& name) {
   return fs::path(BITLOG2_SOURCE_DIR) / "models" / "demo" / name;
 }
@@ -75,7 +75,7 @@ class Encoders : public Cli {
   std::string images() const { return path("images").string(); }
   std::string out(const std::string& name) const { return (output() / name).string(); }
 
-  /// Of the images in `images`.
+  /// Runs `bitlog2 embed` on the images in `images`.
   Outcome embed(const Arguments& more) const { return run(Arguments{"embed", images()} + more); }
 
   /// The demo as a quantized encoder.
@@ -227,7 +227,7 @@ TEST_F(Encoders, InterruptedEmbedLeavesNoFile) {
                             out("e.npy"), "--json", path("e.json").string()} +
                       kDemo,
                   surroundings());
-  std::this_thread::sleep_for(std::chrono::milliseconds(500));  // until it waits for the pipe
+  std::this_thread::sleep_for(std::chrono::milliseconds(500));  // by then it waits for the pipe
   program.interrupt(SIGTERM);
   const Outcome outcome = program.finish();
   EXPECT_EQ(outcome.exit_code, 143) << outcome.err;
@@ -371,7 +371,7 @@ TEST_F(Encoders, CompareReportsCosines) {
       for (const char* pair : {"integer_to_simulated", "integer_to_fp32", "simulated_to_fp32"}) {
         const double cosine = row[fmt::format("{}_cosine", pair)];
         EXPECT_LE(cosine, 1 + 1e-9) << row["layer"];
-        // What is a tenth of a signal turns it by as much.
+        // Noise of a tenth of the signal lowers the cosine by less than two tenths.
         const double noise = std::pow(10, -row[fmt::format("{}_db", pair)].get<double>() / 20);
         EXPECT_GE(cosine, 1 - 2 * noise) << row["layer"];
       }

@@ -1,4 +1,4 @@
-// `bitlog2 export` from the outside: C arrays, which a C compiler takes back to the file's bytes.
+// `bitlog2 export` as a user runs it: a C compiler turns its C arrays into the file's bytes again.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -59,7 +59,7 @@ class Export : public Cli {
                more);
   }
 
-  /// What is said of a wrong call, which leaves no file.
+  /// The message of a wrong call, which must leave no file.
   std::string export_refusal(const fs::path& file, const std::string& to,
                              const Arguments& more = {}) const {
     const Outcome outcome = export_array(file, to == "-" ? to : (output() / to).string(), more);
@@ -148,7 +148,7 @@ TEST_F(Export, OneFormIsChosen) {
   }
 }
 
-/// A program in a folder of its own, with or without the page's parts beside it.
+/// A program in a folder of its own, with or without the parts of the page next to it.
 class ExportWeb : public Export {
  protected:
   ExportWeb() {

@@ -1,5 +1,5 @@
-// What people's files bring: checkpoints of other programs, folders in another order, images of
-// other formats, configs with mistakes. Each through the built program.
+// Files as users have them: checkpoints of other programs, folders in another order, images of
+// other formats, configs with mistakes. Each test runs the built program.
 #include <fstream>
 
 #include "cli/fixture.h"
@@ -74,7 +74,7 @@ std::vector<std::string> ten_names() {
 
 TEST_F(Files, FoldersAreMatchedToTheCheckpointsClassNames) {
   const fs::path data = folders(ten_names());
-  // The image shows class 3 or whichever: only one name's folder can be right.
+  // The loss depends on the order of the classes, so it is the same only for the same order.
   const auto right = [&](const std::string& names) {
     const fs::path weights = checkpoint({{"class_names", names}});
     const Outcome outcome = eval_fp32(weights, data, {"--json"});
@@ -312,7 +312,8 @@ TEST_F(Files, ControlCharactersOfAFileStayOutOfTheOutput) {
 // ---- docs/troubleshooting.md ------------------------------------------------------------
 
 TEST(Troubleshooting, QuotesMessagesThatTheProgramHas) {
-  // What a table quotes in its first column must stand in the program, but for what is filled in.
+  // Each message in the first column of a table must be in the program, except for the parts that
+  // it fills in.
   const std::string program = read_text(testing::programs() / "bitlog2");
   std::ifstream document(fs::path(BITLOG2_SOURCE_DIR) / "docs" / "troubleshooting.md");
   std::size_t quoted = 0;
@@ -321,7 +322,7 @@ TEST(Troubleshooting, QuotesMessagesThatTheProgramHas) {
       continue;
     }
     std::string message = line.substr(3, line.find('`', 3) - 3);
-    // Numbers and names are filled in; the longest piece between them must be there.
+    // Numbers and names are filled in; the longest piece between them must be in the program.
     std::string longest;
     std::string piece;
     for (const std::string& word : [&] {

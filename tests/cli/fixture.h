@@ -1,5 +1,5 @@
-// What the tests of the programs share: a folder with a small dataset, nano models, and ways to run
-// a command and to look at what it says.
+// What the tests of the programs share: a folder with a small dataset, nano models, and functions
+// that run a command and check its output.
 #pragma once
 
 #include <gmock/gmock.h>
@@ -44,7 +44,7 @@ inline std::vector<std::string> lines_of(const std::string& text) {
   return lines;
 }
 
-/// The lines on stderr that complain: all but the one that names the calibration images.
+/// The lines on stderr, except for the one that names the calibration images.
 inline std::vector<std::string> complaints(const Outcome& outcome) {
   std::vector<std::string> lines = lines_of(outcome.err);
   std::erase_if(lines, [](const auto& line) { return line.starts_with("calibrating on "); });
@@ -106,7 +106,7 @@ inline void write_random_model(const fs::path& path, const ModelConfig& config) 
   write_tensors(path, tensors_of(model), {{"config", config_to_json(config)}});
 }
 
-/// A Hugging Face cache is wherever the test says, never the user's.
+/// The Hugging Face cache is in `folder`, so that the user's is never used.
 inline Surroundings hub_at(const fs::path& folder) {
   Surroundings surroundings;
   surroundings.environment = {{"HF_HOME", folder.string()}, {"HF_HUB_CACHE", ""}};
@@ -128,10 +128,10 @@ class Cli : public ::testing::Test {
     return run_program("bitlog2", arguments, surroundings());
   }
 
-  /// Those of every run.
+  /// The surroundings of every run.
   Surroundings surroundings() const { return hub_at(path("hub")); }
 
-  /// A command that calibrates, with all it needs: a nano model and as many images as there are.
+  /// A command that calibrates, on a nano model and all training images.
   Arguments on_nano(const std::string& command, const std::string& family) const {
     return {command,     "--weights", nano_path(family).string(), "--dataset", dataset().string(),
             "--threads", "2",         "--calib-batchsize",        "6"};
@@ -144,7 +144,7 @@ class Cli : public ::testing::Test {
     return json::parse(read_text(path("out.json")), nullptr, false);
   }
 
-  /// Runs what must fail with exit code 1, one line and no file left behind.
+  /// Runs a command that must fail with exit code 1, one line and no file; returns the line.
   std::string refusal(const Arguments& arguments) const {
     const Outcome outcome =
         run(arguments + Arguments{"--json", (output() / "table.json").string(), "--dump-quantizers",
@@ -157,11 +157,11 @@ class Cli : public ::testing::Test {
   std::string complaint(const Outcome& outcome) const {
     const std::vector<std::string> lines = complaints(outcome);
     EXPECT_EQ(lines.size(), 1U) << outcome.err;
-    EXPECT_LE(lines_of(outcome.out).size(), 1U) << outcome.out;  // the table's head at most
+    EXPECT_LE(lines_of(outcome.out).size(), 1U) << outcome.out;  // at most the table's head
     return lines.empty() ? "" : lines[0];
   }
 
-  /// With the nano ViT's dataset, bits and so on, but other weights.
+  /// The line with which `eval` refuses these weights.
   std::string refusal_of_weights(const fs::path& weights, const Arguments& more = {}) const {
     const std::string message = refusal(
         Arguments{"eval", "--weights", weights.string(), "--dataset", dataset().string()} + more);

@@ -1,5 +1,5 @@
-// One of the built programs, run as a user would: arguments, environment, limits, both outputs,
-// the exit code, and Ctrl-C.
+// Runs one of the built programs as a user would: with arguments, environment, limits, both
+// outputs, the exit code, and Ctrl-C.
 #pragma once
 
 #include <fcntl.h>
@@ -27,18 +27,18 @@ inline std::string read_text(const std::filesystem::path& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-/// What a program left behind.
+/// The result of a program.
 struct Outcome {
   int exit_code = 0;  ///< as a shell counts it: 128 + n for signal n
   std::string out;
   std::string err;
 };
 
-/// In which surroundings a program runs.
+/// The surroundings in which a program runs.
 struct Surroundings {
   std::map<std::string, std::string> environment;  ///< variables to change
   std::optional<rlim_t> address_space;             ///< RLIMIT_AS, bytes
-  std::optional<rlim_t> processes;                 ///< RLIMIT_NPROC, and a user who heeds it
+  std::optional<rlim_t> processes;                 ///< RLIMIT_NPROC; root becomes a user who has it
   std::string out;                                 ///< where stdout goes instead of a file
   std::string err;                                 ///< where stderr goes instead of a file
   std::string in = "/dev/null";                    ///< where stdin comes from
@@ -60,7 +60,7 @@ class Program {
     const std::vector<char*> envp = pointers(variables);
     process_ = fork();
     if (process_ == 0) {
-      // Between fork and exec nothing may allocate.
+      // Nothing may allocate memory between fork and exec.
       redirect(STDIN_FILENO, surroundings.in.c_str(), O_RDONLY);
       redirect(STDOUT_FILENO, out_path.c_str(), kCreate);
       redirect(STDERR_FILENO, err_path.c_str(), kCreate);
@@ -70,7 +70,7 @@ class Program {
       if (surroundings.closed_err) {
         close(STDERR_FILENO);
       }
-      // Whoever runs the tests in the background may have SIGINT ignored.
+      // A shell that runs the tests in the background may have set SIGINT to be ignored.
       std::signal(SIGINT, SIG_DFL);
       std::signal(SIGTERM, SIG_DFL);
       limit(RLIMIT_AS, surroundings.address_space);
@@ -98,11 +98,11 @@ class Program {
   Program(const Program&) = delete;
   Program& operator=(const Program&) = delete;
 
-  /// Waits until a text stands in what the program wrote so far; false if it ended before.
+  /// Waits until the program has written a text; false if it ended before.
   bool wait_for_output(const std::string& text) { return wait_for(out(), text); }
   bool wait_for_error_output(const std::string& text) { return wait_for(err(), text); }
 
-  /// Ctrl-C, or another signal.
+  /// Sends the signal of Ctrl-C, or another one.
   void interrupt(int signal = SIGINT) const { kill(process_, signal); }
 
   /// Waits for the end.

@@ -1,4 +1,4 @@
-// `bitlog2 report` and what `quantize` advises, from the outside. tests/web opens the page.
+// `bitlog2 report`, and the advice of `quantize`, as a user runs them. tests/web opens the page.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
-// The programs in surroundings that do not suit them: little memory, few threads, outputs that
-// cannot be written to, files that must not be overwritten.
+// The programs in difficult surroundings: little memory, few threads, outputs that cannot be
+// written to, files that must not be overwritten.
 #include <sys/stat.h>
 
 #include <fstream>
@@ -77,7 +77,7 @@ TEST_F(Limited, ThreadsThatCannotStartAreOneLine) {
 TEST_F(Limited, ThreadsThatAUserMayNotStartAreOneLine) {
   Surroundings limited = surroundings();
   limited.processes = 60;
-  fs::permissions(path(""), fs::perms::all);  // for the user who heeds the limit
+  fs::permissions(path(""), fs::perms::all);  // for the user who has the limit
   const Outcome outcome =
       run_program("bitlog2",
                   {"eval", "--weights", nano_path("vit").string(), "--dataset", dataset().string(),
@@ -114,7 +114,8 @@ TEST_F(Limited, WhatNeedsNoFloatProductsRunsInLittleMemory) {
 
 TEST_F(Limited, MemoryThatDoesNotSufficeIsOneLineWithAnOptionOfTheCommand) {
   const fs::path demo = fs::path(BITLOG2_SOURCE_DIR) / "models" / "demo";
-  // The first complaint of memory as the limit rises: with less, the program itself finds no room.
+  // The first message about memory as the limit rises. With less memory, the program does not
+  // start.
   const auto refused = [&](const Arguments& arguments) -> std::string {
     for (rlim_t megabytes = 14; megabytes < 80; ++megabytes) {
       const Outcome outcome = run_within(megabytes, arguments);
@@ -126,7 +127,8 @@ TEST_F(Limited, MemoryThatDoesNotSufficeIsOneLineWithAnOptionOfTheCommand) {
     }
     return "";
   };
-  // Only what can help: less than 1 is none, and float32 does not calibrate.
+  // The message advises only what can help: 1 cannot become smaller, and float32 does not
+  // calibrate.
   const auto advice = [&](const Arguments& more) {
     return refused(Arguments{"eval", "--limit", "4", "--weights",
                              (demo / "fashion_vit.safetensors").string(), "--dataset",
@@ -148,7 +150,8 @@ TEST_F(Limited, MemoryThatDoesNotSufficeIsOneLineWithAnOptionOfTheCommand) {
 }
 
 TEST_F(Limited, EveryLimitOfMemoryIsSurvived) {
-  // Where memory ends is different each time: it must be one line or a result, never a hang.
+  // With each limit, memory ends in another place. The program must give one line or a result, and
+  // never hang.
   for (rlim_t megabytes = 10; megabytes < 100; megabytes += 7) {
     const Outcome outcome = run_within(megabytes, eval("vit"));
     EXPECT_THAT(outcome.exit_code, AnyOf(0, 1, 127)) << megabytes << ": " << outcome.err;
@@ -377,7 +380,7 @@ TEST_F(Cli, NoLinkLeadsToAnImageTwice) {
     fs::copy(png, path(name));
   }
   fs::create_symlink(".", path("images/loop"));
-  fs::create_symlink("b", path("images/a"));  // before what it leads to
+  fs::create_symlink("b", path("images/a"));  // sorted before its target
   fs::create_symlink("b/deep", path("images/c"));
   fs::create_symlink("../elsewhere", path("images/d"));
   fs::create_symlink("../elsewhere", path("images/e"));
@@ -409,7 +412,7 @@ TEST_F(Cli, ARunThatMeasuredNothingIsAnError) {
 }
 
 TEST_F(Cli, AnInterruptedRowWithoutImagesHasNoNumbers) {
-  // Interrupted in its calibration, or before a batch is done.
+  // The run is interrupted during calibration, or before a batch is done.
   Program program("bitlog2",
                   {"eval", "--weights", nano_path("swin").string(), "--dataset", dataset().string(),
                    "--calib-batchsize", "6", "--recipe", "best", "--threads", "1", "--json", "-"},
@@ -449,7 +452,7 @@ TEST_F(Cli, EveryCommandWritesWhatItReachedWhenItIsInterrupted) {
   EXPECT_EQ(interrupted(Arguments{"compare", "--images", "20000"} + many, "calibrating on")
                 .back()["interrupted"],
             true);
-  // What a scheduler sends.
+  // Schedulers send this signal.
   signal = SIGTERM;
   EXPECT_EQ(interrupted(Arguments{"ablate"} + many, "calibrating on")["interrupted"], true);
   EXPECT_EQ(interrupted(Arguments{"eval"} + many, "calibrating on").back()["interrupted"], true);
@@ -477,7 +480,7 @@ TEST_F(Cli, ASignalEndsAWaitForAnOpenPipe) {
         "bitlog2",
         {"predict", "--threads", threads, "--weights", nano_path("vit").string(), pipe, pipe},
         surroundings());
-    // With a writer, the pipe opens, but does not end.
+    // With a writer, the pipe opens, but its content does not end.
     const int writer = open(pipe.c_str(), O_WRONLY);
     std::this_thread::sleep_for(std::chrono::milliseconds(200));
     program.interrupt();
@@ -505,7 +508,7 @@ TEST_F(Cli, AWaitForAPipeEndsAsInterrupted) {
                   {"predict", "--threads", "1", "--weights", nano_path("vit").string(), "--json",
                    path("p.json").string(), path("pipe").string()},
                   surroundings());
-  std::this_thread::sleep_for(std::chrono::milliseconds(500));  // until it waits
+  std::this_thread::sleep_for(std::chrono::milliseconds(500));  // by then it waits
   program.interrupt(SIGTERM);
   const Outcome outcome = program.finish();
   EXPECT_EQ(outcome.exit_code, 143) << outcome.err;

@@ -1,4 +1,4 @@
-// Counting accuracy, and running a made-up engine over made-up datasets.
+// Counting accuracy, and running invented engines over invented datasets.
 #include "bitlog2/evaluate.h"
 
 #include <fmt/format.h>
@@ -26,7 +26,7 @@ using testing::make_tensor;
 constexpr std::size_t kClasses = 7;
 constexpr std::size_t kSide = 4;
 
-/// Logits that depend on the first pixel alone.
+/// Logits that depend only on the first pixel.
 std::vector<float> logits_of(std::uint8_t pixel) {
   std::vector<float> logits(kClasses);
   for (std::size_t i = 0; i < kClasses; ++i) {
@@ -60,7 +60,7 @@ class PixelEngine : public Engine {
   ModelConfig config_;
 };
 
-/// Image i is all of value i, and its label is i * 5 modulo the number of classes.
+/// All values of image i are i, and its label is i * 5 modulo the number of classes.
 Dataset make_dataset(std::size_t count) {
   std::vector<std::uint8_t> pixels;
   std::vector<std::uint8_t> labels;
@@ -90,7 +90,7 @@ void expect_same(const Accuracy& a, const Accuracy& b) {
   EXPECT_NEAR(a.loss_sum, b.loss_sum, 1e-9 * (1 + std::abs(b.loss_sum)));
 }
 
-/// Options, and on how many threads.
+/// Options, and the number of threads.
 struct ThreadedOptions : EvaluationOptions {
   std::size_t threads = 1;
 };

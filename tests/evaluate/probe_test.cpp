@@ -1,4 +1,4 @@
-// Probes of embeddings, against examples by hand and plain formulas.
+// Probes of embeddings, compared with hand-made examples and plain formulas.
 #include "bitlog2/probe.h"
 
 #include <gmock/gmock.h>
@@ -25,7 +25,7 @@ Embeddings make_embeddings(std::size_t size, std::vector<float> values, std::vec
   return {.size = size, .values = std::move(values), .labels = std::move(labels)};
 }
 
-/// Points around the corners of a cube, a corner for each class.
+/// Points around the corners of a cube; each class has a corner.
 Embeddings clusters(std::size_t count, std::size_t classes, float spread, unsigned seed) {
   std::mt19937 random(seed);
   std::normal_distribution<float> normal(0, spread);
@@ -33,7 +33,7 @@ Embeddings clusters(std::size_t count, std::size_t classes, float spread, unsign
   for (std::size_t i = 0; i < count; ++i) {
     const std::size_t label = i % classes;
     for (std::size_t c = 0; c < result.size; ++c) {
-      // A constant channel, and one of another scale, change nothing.
+      // A constant channel and a channel of another scale must change nothing.
       const float corner = (label >> c & 1) != 0 ? 1.0F : -1.0F;
       result.values.push_back(c == 4 ? 7.0F : (corner + normal(random)) * (c == 3 ? 1000.0F : 1));
     }
@@ -45,7 +45,7 @@ Embeddings clusters(std::size_t count, std::size_t classes, float spread, unsign
 // ---- Nearest neighbours ----------------------------------------------------------------
 
 TEST(NearestNeighbours, VoteByTheirCosine) {
-  // Cosines with (1, 0): 1, 0.6, 0, -1 whatever the lengths.
+  // The cosines with (1, 0) are 1, 0.6, 0 and -1, independent of the lengths.
   const Embeddings training = make_embeddings(2, {2, 0, 3, 4, 0, 5, -9, 0}, {2, 0, 0, 1});
   const std::vector<float> query = {10, 0};
   const auto weight = [](double cosine) { return static_cast<float>(std::exp(cosine / 0.07)); };
@@ -130,7 +130,7 @@ RC_GTEST_PROP(NearestNeighboursProperty, AgreeWithTheFormula, ()) {
     found.emplace_back(product / std::sqrt(squares * of_query), training.labels[i]);
   }
   std::ranges::sort(found, std::greater<>());
-  // Where two are nearly as similar, rounding says which is the last that votes.
+  // If two neighbours are almost equally similar, rounding decides which is the last that votes.
   const bool is_clear =
       neighbours >= count || found[neighbours - 1].first - found[neighbours].first > 1e-5;
   RC_PRE(is_clear);
@@ -140,7 +140,7 @@ RC_GTEST_PROP(NearestNeighboursProperty, AgreeWithTheFormula, ()) {
   }
   const std::vector<float> votes = NearestNeighbours(training, 4, neighbours).votes(query);
   for (std::size_t c = 0; c < 4; ++c) {
-    // The cosine is a float's, and 0.07 makes its error fourteen times as large.
+    // The cosine is a float, and the division by 0.07 makes its error fourteen times as large.
     RC_ASSERT(std::abs(votes[c] - expected[c]) <= 1e-4 * (expected[c] + 1e-6));
   }
 }
@@ -179,8 +179,8 @@ TEST(Lbfgs, StopsWhenItIsTold) {
 
 // ---- The linear probe ------------------------------------------------------------------
 
-/// Mean cross entropy, and the penalty of weights by which channels of deviation 1 would be
-/// multiplied.
+/// The mean cross entropy, plus the penalty of the weights for channels that are scaled to
+/// deviation 1.
 double objective(const LinearProbe& probe, const Embeddings& training, double penalty) {
   double loss = 0;
   for (std::size_t i = 0; i < training.count(); ++i) {
@@ -225,7 +225,7 @@ TEST(LinearProbe, IsAtTheMinimum) {
   for (std::size_t i = 0; i < probe.weights.size(); ++i) {
     const std::size_t channel = i / 3;
     if (channel == 4) {
-      EXPECT_NEAR(probe.weights[i], 0, 1e-12);  // of the constant
+      EXPECT_NEAR(probe.weights[i], 0, 1e-12);  // the weight of the constant channel
       continue;
     }
     for (const double change : {-1e-2, 1e-2}) {
@@ -250,7 +250,7 @@ TEST(LinearProbe, DoesNotDependOnThreads) {
 
 TEST(LinearProbe, ChoosesItsPenaltyOnTrainingImages) {
   ThreadPool pool(1);
-  // Labels of noise are best explained by no weights at all; those of clusters by large ones.
+  // Random labels are best explained by weights of 0, those of clusters by large weights.
   Embeddings noise = clusters(200, 2, 1, 5);
   std::mt19937 random(6);
   std::ranges::generate(noise.labels, [&] { return static_cast<int>(random() % 2); });
@@ -266,7 +266,7 @@ TEST(LinearProbe, LearnsFromOneImageOfEachClass) {
 
 // ---- Embeddings of a dataset -----------------------------------------------------------
 
-/// An encoder of two values, the first two pixels.
+/// An encoder whose embedding has two values: the first two pixels.
 class PixelEncoder : public Engine {
  public:
   PixelEncoder() {

@@ -1,4 +1,4 @@
-// Tables of activation functions against the functions themselves.
+// Tables of activation functions, compared with the functions.
 #include "integer/lower/activation_table.h"
 
 #include <gtest/gtest.h>
@@ -19,7 +19,7 @@ namespace {
 constexpr Activation kFunctions[] = {Activation::gelu, Activation::gelu_tanh,
                                      Activation::quick_gelu, Activation::tanh};
 
-/// The entry of the argument that is nearest to x, or of an end.
+/// The entry whose argument is nearest to x.
 std::uint8_t look_up(const ActivationTable& table, double x) {
   const double index = std::floor((x - table.low) / table.interval + 0.5);
   return table.codes[static_cast<std::size_t>(
@@ -44,7 +44,7 @@ TEST_P(ActivationTables, AreTheQuantizedFunctionEverywhere) {
     auto value = static_cast<float>(i) / 1000;
     simulate::activate(function(), std::span(&value, 1));
     const int code = look_up(table, i / 1000.0);
-    // Between two codes the argument's rounding decides.
+    // At the boundary of two codes, the rounding of the argument decides.
     ASSERT_LE(std::abs(code - output.encode(value)), 1) << "at " << i / 1000.0;
   }
 }

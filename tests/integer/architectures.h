@@ -1,4 +1,4 @@
-// Configurations of every architecture that the integer engine runs, small, and models of them with
+// Small configurations of every architecture that the integer engine runs, and models of them with
 // random weights.
 #pragma once
 
@@ -30,13 +30,13 @@ inline ModelConfig tiny_config(Family family) {
   return config;
 }
 
-/// An architecture that people's models have, by a name for tests.
+/// An architecture of published models, with a name for tests.
 struct Architecture {
   std::string name;
   ModelConfig config;
 };
 
-/// All of them, small, but large enough that one code more or less is noise.
+/// All architectures, in sizes that are small, but in which a change of one code is only noise.
 inline std::vector<Architecture> architectures() {
   ModelConfig vit = tiny_config(Family::vit);
   vit.img_size = 16;
@@ -114,7 +114,7 @@ inline const ModelConfig& architecture(const std::string& name) {
   return found->config;
 }
 
-/// One of two patches per side, to be damaged and run thousands of times.
+/// The architecture with two patches per side, for tests that run damaged files thousands of times.
 inline ModelConfig tiny_architecture(const std::string& name) {
   ModelConfig config = architecture(name);
   const ModelConfig tiny = tiny_config(config.family);
@@ -129,8 +129,9 @@ inline ModelConfig tiny_architecture(const std::string& name) {
   return config;
 }
 
-/// make_random_model with everything drawn that a new network has not: biases, positions and norms
-/// that matter. The query of attention pooling is constant, as in every loaded model.
+/// make_random_model, with random values also for what is constant in a new network: biases,
+/// positions and norms. The query of attention pooling does not depend on the image, as in every
+/// loaded model.
 inline Model random_model(const ModelConfig& config, std::uint32_t seed = 3) {
   Model model = make_random_model(config, seed);
   std::mt19937 random(seed);
@@ -140,7 +141,7 @@ inline Model random_model(const ModelConfig& config, std::uint32_t seed = 3) {
     if (is_weight && parameter.name.find("norm") == std::string::npos) {
       return;
     }
-    // A position bias that decides to what tokens attend.
+    // The position bias is so large that it decides to which tokens a token attends.
     const float factor = parameter.name.ends_with("bias_table") ? 5.0F : 1.0F;
     for (float& value : parameter.values) {
       value = factor * normal(random) + (is_weight ? 1.0F : 0.0F);

@@ -1,5 +1,5 @@
-// Every architecture in integers: as close to the simulated engine as quantization noise allows,
-// the same bits with every instruction set and any number of threads.
+// Every architecture in integers: it is as close to the simulated engine as quantization noise
+// allows, and gives the same bits with every instruction set and any number of threads.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -114,7 +114,7 @@ TEST_P(SavedModels, RunInIntegers) {
   try {
     model = load_model(source).model;
   } catch (const Error&) {
-    return;  // which ones are refused is tested elsewhere
+    return;  // another test says which models are refused
   }
   const auto crops = random_crops(model.config.img_size, 16, 5);
   const auto fp32 = make_fp32_engine(model)->logits(crops);
@@ -124,7 +124,7 @@ TEST_P(SavedModels, RunInIntegers) {
     const auto simulated = make_simulated_engine(quantized)->logits(crops);
     const auto engine = IntegerEngine::from_bytes(lower(quantized, {}), GetParam());
     EXPECT_LE(relative_l2(engine->logits(crops), simulated),
-              0.6 * relative_l2(simulated, fp32) + 0.01)  // a flipped code is worth so much
+              0.6 * relative_l2(simulated, fp32) + 0.01)  // room for flipped codes
         << recipe;
     EXPECT_EQ(engine->saturations(), 0U) << recipe;
   }
@@ -135,7 +135,7 @@ INSTANTIATE_TEST_SUITE_P(Files, SavedModels, ::testing::ValuesIn(testing::saved_
 
 // --- sizes -----------------------------------------------------------------------------------
 
-/// As many tokens as a model with patches of 14 makes of 518 pixels.
+/// A model with as many patches as one with patches of 14 pixels has at 518 pixels.
 ModelConfig many_patches(const char* name) {
   ModelConfig config = testing::tiny_architecture(name);
   config.patch_size = 2;
@@ -158,7 +158,7 @@ TEST_P(ManyPatches, RunInLittleMemory) {
   const auto simulated = make_simulated_engine(quantized)->logits(crops);
   EXPECT_LT(relative_l2(engine->logits(crops), simulated), 0.1);
   EXPECT_EQ(engine->saturations(), 0U);
-  // A bias for every pair of tokens alone would take more.
+  // An array with a bias for every pair of tokens would need more than this.
   EXPECT_LT(engine->arena_bytes(), std::size_t{1} << 21);
 }
 

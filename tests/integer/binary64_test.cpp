@@ -1,5 +1,5 @@
-// Numbers of 64 bits, computed in integers, against the hardware's; and the resize's weights, made
-// of either.
+// 64-bit floating-point numbers that are computed in integers, compared with the hardware's; and
+// the resize's weights, computed with both.
 #include "integer/runtime/binary64.h"
 
 #include <gtest/gtest.h>
@@ -18,7 +18,7 @@
 namespace bitlog2::runtime {
 namespace {
 
-/// The same number, from its parts.
+/// The same number, made from its mantissa and exponent.
 Binary64 of(double value) {
   int exponent = 0;
   const double fraction = std::frexp(std::fabs(value), &exponent);
@@ -39,7 +39,8 @@ bool same(const Binary64& ours, double hardware) {
   return !(ours < expected) && !(expected < ours);
 }
 
-/// Of all signs and exponents of some size, with few or many bits set, so that halves occur.
+/// A random number of any sign and of various exponents, with few or many bits, so that exact
+/// halves occur.
 double draw(std::mt19937_64& random) {
   const int bits = static_cast<int>(random() % 54);
   const double mantissa = static_cast<double>(random() >> 11 >> (53 - bits));
@@ -51,7 +52,7 @@ TEST(Binary64, IsTheHardwaresArithmetic) {
   std::mt19937_64 random(5);
   for (int i = 0; i < 300000; ++i) {
     const double x = draw(random);
-    // Every other pair is close, so that differences cancel.
+    // The numbers of every other pair are close together, so that their difference cancels.
     const double y = i % 2 == 0 ? draw(random) : x * (1 + std::ldexp(draw(random), -60));
     const Binary64 a = of(x);
     const Binary64 b = of(y);
@@ -94,7 +95,7 @@ ImageCrop whole(std::uint32_t output, Filter filter) {
   return {output, output, filter};
 }
 
-/// Compares every `step`-th output's inputs and weights.
+/// Compares the inputs and weights of every `step`-th output.
 void expect_same_weights(std::size_t input, std::uint32_t output, Filter filter, std::size_t step) {
   const ResizedSide<Binary64> ours(input, output, whole(output, filter));
   const ResizedSide<Native> expected(input, output, whole(output, filter));
@@ -118,12 +119,12 @@ void expect_same_weights(std::size_t input, std::uint32_t output, Filter filter,
   }
 }
 
-// Published models resize to these; 37 has weights that are in no power of two.
+// Published models resize to these sizes, except for 37, which is far from powers of two.
 constexpr std::array<std::uint32_t, 5> kResized = {256, 248, 235, 224, 37};
 
 TEST(ResizedSide, WeightsOfEverySizeAreTheHardwares) {
   for (std::size_t input = 1; input <= 4096; ++input) {
-    // The sizes take turns, as do filters and outputs: all of them would take minutes.
+    // Sizes, filters and outputs take turns, because all combinations would take minutes.
     expect_same_weights(input, kResized[input % kResized.size()], Filter::bicubic, 13 + input % 5);
     expect_same_weights(input, kResized[input % kResized.size()],
                         kSumming[input / kResized.size() % kSumming.size()], 29 + input % 7);
@@ -151,12 +152,12 @@ double with_the_librarys_sine(Filter filter, double x) {
   }
   x = std::fabs(x);
   if (x == 0.0) {
-    return 1.0;  // which the sum of 0.54F and 0.46F is not
+    return 1.0;  // the sum of 0.54F and 0.46F is not exactly 1
   }
   return x < 1.0 ? sinc(x) * (double{0.54F} + double{0.46F} * std::cos(x * M_PI)) : 0.0;
 }
 
-/// The weights that Pillow makes of these inputs, with the sine and cosine of its C library.
+/// The weights that Pillow computes for these inputs, with the sine and cosine of the C library.
 std::vector<std::int32_t> librarys_weights(std::size_t input, std::uint32_t output, Filter filter,
                                            std::size_t place, const InputRun& run) {
   const double scale = static_cast<double>(input) / output;

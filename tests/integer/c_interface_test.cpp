@@ -1,5 +1,5 @@
-// The C interface: a C program (runtime_test.c) that links the runtime alone must get what the
-// C++ library gets; and what it reads from a file's JSON part, of any form.
+// The C interface: a C program (runtime_test.c) that links only the runtime must get the same
+// results as the C++ library. Also what the interface reads from a file's JSON part, in any form.
 #include <gtest/gtest.h>
 
 #include <cstddef>
@@ -31,7 +31,7 @@ RgbImage random_image(int width, int height, std::mt19937& random) {
   RgbImage image = {width, height, {}};
   image.pixels.resize(static_cast<std::size_t>(3 * width * height));
   for (std::uint8_t& pixel : image.pixels) {
-    // Extremes, so that sums are cut at both ends.
+    // Extreme pixels make the filter's sums exceed the range at both ends.
     pixel = static_cast<std::uint8_t>(random() % 3 == 0 ? 255 * (random() % 2) : random() % 256);
   }
   return image;
@@ -44,7 +44,7 @@ struct PreparedImage {
   CropRounding rounding = CropRounding::torchvision;
 };
 
-/// Images of sizes that are known to be special, then of any size, filter, mode and rounding.
+/// Images of special sizes, then of random sizes, filters, modes and rounding.
 std::vector<PreparedImage> prepared_images(std::mt19937& random) {
   std::vector<PreparedImage> result = {
       {1, 1, 1, 1},       {1, 1, 9, 5},      {5, 3, 8, 8},         {28, 28, 28, 28},
@@ -59,7 +59,7 @@ std::vector<PreparedImage> prepared_images(std::mt19937& random) {
   return result;
 }
 
-/// Images and the crops that the library makes of them, as runtime_test.c reads them.
+/// Images and the library's crops of them, in the form that runtime_test.c reads.
 std::vector<std::byte> images_and_crops() {
   std::mt19937 random(11);
   std::vector<std::byte> bytes;
@@ -128,7 +128,7 @@ TEST_P(CProgram, GetsWhatTheLibraryGets) {
   for (const std::string& isa : available_isas()) {
     EXPECT_NE(outcome.out.find(isa + ": 3 crops"), std::string::npos) << isa << outcome.out;
   }
-  // With exact codes of pixels the normalisation is in the weights.
+  // If pixels are their own codes, the weights include the normalization.
   const std::string sizes = "resize " + std::to_string(model.config.img_size + 5) + " crop " +
                             std::to_string(model.config.img_size) + " ";
   const bool is_folded = engine->config().preprocessing.mean[0] == 0.0F;
@@ -151,7 +151,7 @@ INSTANTIATE_TEST_SUITE_P(Nano, CProgram,
 
 // --- the JSON part ---------------------------------------------------------------------------
 
-/// A valid network with another JSON part, as the C interface sees it.
+/// A valid network with another JSON part, read through the C interface.
 class WithJson {
  public:
   explicit WithJson(std::string json) {
@@ -247,7 +247,7 @@ TEST(CMetadata, ResizeIsTheToolsOwn) {
       "1",      "1.0", "0.9", "0.875", "0.95", "0.96", "0.56", "0.57",
       "0.7",    "0.1", "1e0", "9E-1",  "0.14", "0.28", "0.35", "0.875000000000000000000000",
       "87.5e-2"};
-  // What config_to_json writes for any resize of the tiny network's 8 pixels.
+  // config_to_json writes a share for each of these sizes; the tiny network's crop has 8 pixels.
   for (int resize = 8; resize <= 80; ++resize) {
     ModelConfig config = testing::tiny_config(Family::vit);
     config.preprocessing.resize = resize;
@@ -258,7 +258,7 @@ TEST(CMetadata, ResizeIsTheToolsOwn) {
     const WithJson file(with_config("{\"crop_pct\":" + share + "}"));
     EXPECT_EQ(file.resize(), static_cast<std::uint32_t>(std::floor(8 / std::stod(share)))) << share;
   }
-  EXPECT_EQ(WithJson(with_config("{}")).resize(), 9U);  // 0.875 where nothing is said
+  EXPECT_EQ(WithJson(with_config("{}")).resize(), 9U);  // the default share is 0.875
 }
 
 TEST(CMetadata, ChoicesOfTheResizeAreTheToolsOwn) {

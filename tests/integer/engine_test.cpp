@@ -1,5 +1,5 @@
-// The integer engine as a whole: as close to the simulated one as quantization noise allows,
-// the same bits however it is called, and its files checked.
+// The integer engine as a whole: it is as close to the simulated one as quantization noise allows,
+// gives the same bits in every way to call it, and checks its files.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -246,7 +246,7 @@ TEST(CodeTables, OfEvenStepsAreTheUniformQuantizer) {
     const auto crops = random_crops(quantized.model.config.img_size, 6, 6);
     const auto expected =
         all_logits(*IntegerEngine::from_bytes(lower(quantized, {}), "uniform"), crops);
-    // Behind every operation that writes codes, the mean over tokens among them.
+    // For every operation that writes codes, including the mean over tokens.
     for (auto& [key, quantizer] : quantized.quantizers) {
       const auto* affine = std::get_if<Affine>(&quantizer);
       if (affine == nullptr || key.slot == Slot::weight ||
@@ -280,7 +280,7 @@ TEST(IntegerWidths, MixedWidthsAndClassNames) {
 
 // --- zero points between whole steps ---------------------------------------------------------
 
-/// What a layer adds to the residual stream, of the simulated engine.
+/// A layer's output in the simulated engine.
 std::vector<float> simulated_output(const QuantizedModel& quantized, const RgbImage& crop,
                                     const std::string& layer) {
   std::vector<float> output;
@@ -310,12 +310,12 @@ std::vector<float> integer_output(const QuantizedModel& quantized, const RgbImag
 TEST(FractionalZeroPoints, EndsOfTheRangeAreWhereTheSimulatedEngineHasThem) {
   const std::string layer = "blocks.0.mlp.fc2";
   const QuantizerKey input = {"blocks.0.mlp.fc1", Slot::input};
-  // With more bits, half a step is no more than what the other layers' rounding does.
+  // With more bits, half a step is no larger than the rounding errors of the other layers.
   for (const int bits : {2, 3, 4, 5}) {
     QuantizedModel exact =
         quantize(nano_model("vit_nano"), {8, 8, find_attention_scheme("BitLog2_Half_16")});
     Quantizer& quantizer = exact.quantizers.at(input);
-    // So narrow that many values are beyond the ends.
+    // The range is so narrow that many values are outside.
     const auto top = static_cast<float>((1 << bits) - 1);
     quantizer = Affine{bits, {1.5F / top}, {std::floor(top / 2) + 0.4F}};
     QuantizedModel rounded = exact;
@@ -330,7 +330,7 @@ TEST(FractionalZeroPoints, EndsOfTheRangeAreWhereTheSimulatedEngineHasThem) {
 
 // --- numbers beyond the integers' range -----------------------------------------------------
 
-/// What lower() says about a tiny model whose numbers `change` has spoiled; empty if nothing.
+/// The Error's text of lower() for a tiny model that `change` has changed; empty if there is none.
 std::string refusal_to_lower(Family family, const std::function<void(QuantizedModel&)>& change) {
   QuantizedModel quantized = quantize(make_random_model(testing::tiny_config(family), 3),
                                       {4, 4, find_attention_scheme("BitLog2_Half_17")});
@@ -391,7 +391,7 @@ TEST(LoweringRange, NumbersBeyondItAreRefusedWithTheirLayersName) {
 
 class QuantizedFile : public ::testing::Test {
  protected:
-  /// Opens and returns the message with which that was refused.
+  /// The message with which opening was refused, if it was.
   static std::optional<std::string> refusal(const std::vector<std::byte>& bytes) {
     const testing::TemporaryFolder folder;
     const auto path = folder.path() / "some_network.safetensors";
@@ -412,7 +412,7 @@ class QuantizedFile : public ::testing::Test {
     EXPECT_EQ(message->find('\n'), std::string::npos) << *message;
   }
 
-  /// The file with other metadata, its tensors in their order.
+  /// The file with other metadata and the same tensors in the same order.
   std::vector<std::byte> with_metadata(
       const std::function<void(std::map<std::string, std::string>&)>& change) const {
     const auto file = Safetensors::parse(bytes_, "tiny");

@@ -1,4 +1,4 @@
-// The integer arithmetic against the real numbers it stands for.
+// The integer arithmetic, compared with the real numbers that it stands for.
 #include "integer/runtime/fixed_point.h"
 
 #include <gtest/gtest.h>
@@ -29,7 +29,7 @@ TEST(FixedPoint, SquareRootIsExact) {
     }
   }
   EXPECT_EQ(square_root(kLargest), std::numeric_limits<std::uint32_t>::max());
-  // Of every magnitude, not only large.
+  // Numbers of every size, not only large ones.
   EXPECT_TRUE(rc::check([](std::uint64_t value) {
     const unsigned shift = *rc::gen::inRange(0U, 64U);
     RC_ASSERT(is_root(value >> shift));
@@ -68,7 +68,7 @@ TEST(FixedPoint, PowerOfTwoIsCloseAndMonotone) {
   for (std::uint32_t exponent = 1; exponent < 32U << 16; ++exponent) {
     const std::uint32_t power = power_of_two(exponent);
     ASSERT_LE(power, last) << exponent;
-    // Below 2^12 cutting off the fraction is what counts.
+    // For small powers, the error is the fraction that was cut off: up to 1.
     ASSERT_NEAR(power, exact_power(exponent), 2e-6 * exact_power(exponent) + 1) << exponent;
     last = power;
   }
@@ -109,7 +109,7 @@ TEST(FixedPoint, RoundShiftRoundsHalvesUp) {
   EXPECT_EQ(round_shift(std::int64_t{1} << 62, 62), 1);
   EXPECT_TRUE(rc::check([](std::int64_t value) {
     const unsigned shift = *rc::gen::inRange(1U, 63U);
-    value /= 4;  // as far as products go
+    value /= 4;  // products are not larger than this
     const std::int64_t rounded = round_shift(value, shift);
     // value + half = rounded * 2^shift + rest, 0 <= rest < 2^shift
     const std::int64_t rest =

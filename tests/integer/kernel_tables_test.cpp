@@ -1,5 +1,5 @@
-// Every instruction set's kernels against the portable ones, bit for bit: over shapes that are
-// multiples of nothing, and numbers at the ends of their ranges.
+// Every instruction set's kernels, compared with the portable ones bit for bit: also with sizes
+// that are no multiples of a vector, and with numbers at the ends of their ranges.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -38,7 +38,7 @@ class KernelTable : public ::testing::TestWithParam<const Kernels*> {
     return values;
   }
 
-  /// Ends of the range among others.
+  /// Random numbers, many of them at the ends of the range.
   std::vector<std::int32_t> extremes(std::size_t count) {
     std::vector<std::int32_t> values = numbers<std::int32_t>(count, kLowest, kHighest);
     for (std::size_t i = 0; i < count; ++i) {
@@ -49,7 +49,7 @@ class KernelTable : public ::testing::TestWithParam<const Kernels*> {
   }
 };
 
-/// A panel with its own memory, full of what must be overwritten.
+/// A panel with its own memory, filled with values that must be overwritten.
 struct OwnPanel {
   OwnPanel(std::size_t depth, std::size_t channels, std::int32_t largest)
       : memory(kPanelWidth * round_up(depth, kDepthStep), 99),
@@ -71,7 +71,7 @@ TEST_P(KernelTable, PackRows) {
           if (nibbles && offset != 0) {
             continue;
           }
-          // Not one byte behind the last row.
+          // The memory ends with the last row.
           const auto codes =
               numbers<std::uint8_t>(channels * stride, 0, nibbles || offset != 0 ? 255 : 127);
           OwnPanel expected(depth, channels, 128);
@@ -116,7 +116,7 @@ TEST_P(KernelTable, Multiply) {
       for (const std::size_t channels : {1U, 16U, 32U, 48U, 64U}) {
         const auto rows = static_cast<std::size_t>(number(1, kRowChunk));
         const std::size_t stride = depth + static_cast<std::size_t>(number(0, 9));
-        // Mostly the ends: they overflow first.
+        // Most inputs are at the ends of their range, where overflow would show first.
         auto inputs = numbers<std::uint8_t>(rows * stride + kInputSlack, 0, bounds.input);
         OwnPanel own(depth, channels, bounds.value);
         for (std::uint8_t& input : inputs) {
@@ -157,7 +157,7 @@ TEST_P(KernelTable, SumRows) {
   }
 }
 
-/// What rescale() takes, with its own memory.
+/// A Rescale with its own memory.
 struct OwnRescale {
   std::vector<std::int32_t> zeros;
   std::vector<std::int32_t> constants;
@@ -190,7 +190,8 @@ class RescaleKernels : public KernelTable {
     return own;
   }
 
-  /// So that short shifts leave int32 values, too, some of them near int32's ends.
+  /// Makes the numbers small, so that results fit in 32 bits also with short shifts; some are near
+  /// the ends of the range.
   void make_small(OwnRescale& own, unsigned shift) {
     const std::int32_t largest = number(0, 1) == 0 ? 1 << 16 : 15 << std::min(shift, 20U);
     own.zeros = numbers<std::int32_t>(own.zeros.size(), -16, 16);
@@ -201,7 +202,7 @@ class RescaleKernels : public KernelTable {
     }
   }
 
-  /// Whether no value that these sums stand for needs more than 32 bits.
+  /// Whether all rescaled values of these sums fit in 32 bits.
   static bool all_fit(const Rescale& rescale, const Sums& sums) {
     for (std::size_t r = 0; r < sums.rows; ++r) {
       for (std::size_t c = 0; c < sums.channels; ++c) {
@@ -222,7 +223,7 @@ class RescaleKernels : public KernelTable {
     return true;
   }
 
-  /// Calls check(rescale, sums of one copy, of another, what to say) for all shifts.
+  /// Calls check(rescale, sums, a copy of the sums) for all shifts.
   template <class Check>
   void with_sums(Check check) {
     for (unsigned shift = 1; shift <= 62; ++shift) {
@@ -232,7 +233,7 @@ class RescaleKernels : public KernelTable {
       const OwnRescale own = draw_rescale(channels, shift);
       const auto row_sums =
           number(0, 1) == 0 ? extremes(rows) : numbers<std::int32_t>(rows, 0, 5000);
-      // Small sums, too: products of large ones are mostly beyond all limits.
+      // Some sums are small, because products of large ones mostly exceed all limits.
       auto first = number(0, 1) == 0 ? extremes(rows * stride)
                                      : numbers<std::int32_t>(rows * stride, -5000, 5000);
       auto second = first;
@@ -280,7 +281,7 @@ TEST_P(RescaleKernels, ToCodes) {
   });
 }
 
-/// A table in which codes change about every `run` entries.
+/// A table in which the code changes about every `run` entries.
 std::vector<std::uint8_t> draw_table(std::mt19937& random, std::size_t size, std::size_t run) {
   std::vector<std::uint8_t> table(size);
   std::uint8_t code = 0;
@@ -351,7 +352,7 @@ TEST(CodeRuns, HoldTheTable) {
 
 TEST_P(KernelTable, SplitChannels) {
   for (const std::size_t count : {1U, 2U, 4U, 7U, 16U, 21U, 22U, 32U, 100U}) {
-    const auto rgb = numbers<std::uint8_t>(3 * count, 0, 255);  // not one byte behind the last
+    const auto rgb = numbers<std::uint8_t>(3 * count, 0, 255);  // ends with the last pixel
     std::uint8_t tables[3][256];
     for (auto& table : tables) {
       for (std::uint8_t& entry : table) {
@@ -419,7 +420,7 @@ std::vector<AttentionRule> all_rules() {
   return rules;
 }
 
-/// Weights of rows of scores and what they make of V.
+/// The context of rows of scores: their weights times V.
 std::vector<std::int32_t> attend(const Kernels& kernels, const AttentionRule& rule,
                                  std::vector<std::int32_t> scores, std::size_t rows,
                                  std::size_t stride, const Panel& values, std::int32_t zero) {
@@ -441,7 +442,7 @@ TEST_P(KernelTable, SoftmaxCodesAndAttendValues) {
         const std::int32_t spread = 1 << number(8, 29);
         auto scores = numbers<std::int32_t>(rows * stride, -spread, spread);
         if (number(0, 3) == 0) {
-          scores[0] = 1 << 30;  // one token has it all
+          scores[0] = 1 << 30;  // one token gets all the attention
         }
         OwnPanel values(tokens, channels, largest);
         const auto codes = numbers<std::uint8_t>(tokens * channels, 0, largest == 15 ? 15 : 255);
@@ -464,7 +465,7 @@ std::vector<const Kernels*> tables_here() {
   return tables;
 }
 
-/// Says which tables the tests reach; scripts/test_kernels reads it.
+/// Prints which tables the tests run; scripts/test_kernels reads it.
 class TablesEnvironment : public ::testing::Environment {
  public:
   void SetUp() override {

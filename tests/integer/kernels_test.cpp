@@ -1,6 +1,6 @@
-// The portable kernels against plain loops, and attention against softmax in float64 followed
-// by the quantizers of the float world. That all other tables equal the portable one is tested in
-// kernel_tables_test.cpp.
+// The portable kernels, compared with plain loops; and attention, compared with a softmax in
+// float64 and the float quantizers. kernel_tables_test.cpp compares all other tables with the
+// portable one.
 #include "integer/runtime/kernels/kernels.h"
 
 #include <gtest/gtest.h>
@@ -104,7 +104,7 @@ TEST(PortableKernels, RoundedWeightKeepsTheHighestBits) {
         const unsigned below = m < 2 ? 0U : static_cast<unsigned>(std::ilogb(m));
         return below <= fraction || m % (1U << (below - fraction)) == 0;
       };
-      std::vector<std::uint32_t> weights;  // all that there are
+      std::vector<std::uint32_t> weights;  // all possible weights
       for (std::uint32_t m = 0; m < multiplier; ++m) {
         if (is_weight(m)) {
           weights.push_back(m);
@@ -149,8 +149,7 @@ std::vector<double> softmax(const std::vector<std::int32_t>& scores) {
   return probabilities;
 }
 
-/// What the scheme makes of a probability, as attend() weighs it: m^ of BitLog2, p^ / delta of
-/// Sqrt2.
+/// The weight that attend() should give to a probability: m^ for BitLog2, p^ / delta for Sqrt2.
 double expected_weight(const AttentionQuantizer& quantizer, double probability) {
   float value = static_cast<float>(probability);
   fake_quantize(quantizer, std::span(&value, 1));
@@ -158,7 +157,7 @@ double expected_weight(const AttentionQuantizer& quantizer, double probability) 
   return is_bitlog2(quantizer.scheme) ? value * delta : value / delta;
 }
 
-/// Whether the code changes within 1e-4 of `probability`.
+/// Whether the code changes within a relative 1e-4 of `probability`.
 bool is_at_boundary(const AttentionQuantizer& quantizer, double probability) {
   return expected_weight(quantizer, probability * (1 - 1e-4)) !=
          expected_weight(quantizer, probability * (1 + 1e-4));
@@ -172,7 +171,7 @@ double unit_of(const AttentionQuantizer& quantizer) {
   return is_bitlog2(quantizer.scheme) ? 1 : 1 << kSqrt2ContextFraction;
 }
 
-/// Attention times V of one row of scores; `values` [tokens, channels], v - zero.
+/// The attention map of one row of scores times V, which is `values` [tokens, channels] - zero.
 std::vector<std::int32_t> attend(const AttentionQuantizer& quantizer,
                                  std::vector<std::int32_t> scores,
                                  const std::vector<std::uint8_t>& values, std::size_t channels,
@@ -195,7 +194,7 @@ std::vector<std::int32_t> attend(const AttentionQuantizer& quantizer,
   return context;
 }
 
-/// The weight of every token: V is the identity.
+/// The weight of every token, found by attention with the identity as V.
 std::vector<double> found_weights(const AttentionQuantizer& quantizer,
                                   const std::vector<std::int32_t>& scores) {
   const std::size_t tokens = scores.size();
@@ -210,7 +209,7 @@ std::vector<double> found_weights(const AttentionQuantizer& quantizer,
   return weights;
 }
 
-/// Returns how many codes could be compared.
+/// Compares the weights of all codes that are not at a boundary; returns how many there are.
 std::size_t check_weights(const AttentionQuantizer& quantizer,
                           const std::vector<std::int32_t>& scores) {
   const auto probabilities = softmax(scores);
@@ -277,7 +276,7 @@ TEST_P(Attend, CodesAreTheScheme) {
 }
 
 TEST_P(Attend, EdgeScores) {
-  constexpr std::int32_t kFar = (1 << 30) + (1 << 26);  // the most that open() lets through
+  constexpr std::int32_t kFar = (1 << 30) + (1 << 26);  // the largest score that open() allows
   for (const std::size_t tokens : {1U, 3U, 16U, 49U, 100U}) {
     for (const std::int32_t level : {0, kFar, -kFar}) {
       check_weights(quantizer_, std::vector<std::int32_t>(tokens, level));
@@ -304,7 +303,7 @@ TEST_P(Attend, ContextIsTheWeightedSum) {
       constexpr std::int32_t kZero = 512;
       const auto weights = found_weights(quantizer_, scores);
       const auto context = attend(quantizer_, scores, values, head_dim, kZero);
-      // BitLog2 is exact; the weights that found_weights shows for Sqrt2 are rounded each.
+      // BitLog2 is exact; for Sqrt2 each weight of found_weights is rounded.
       const double tolerance =
           is_bitlog2(quantizer_.scheme) ? 0 : 767.0 * static_cast<double>(tokens) * 0.51 + 1;
       for (std::size_t c = 0; c < head_dim; ++c) {

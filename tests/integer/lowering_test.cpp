@@ -1,5 +1,5 @@
-// What lowering refuses: layers in an order that the runtime's one residual stream cannot hold.
-// Nothing that a layer computes may be lost on the way to a valid file.
+// What lowering refuses: layers in an order that is not possible with the runtime's one residual
+// stream. A valid file must not lose anything that a layer computes.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -20,10 +20,10 @@ namespace {
 
 using Tensor = LoweringOps::Tensor;
 
-/// Layers of a calibrated model, in any order that a test likes.
+/// Lowers layers of a calibrated model in any order.
 class Lowering : public ::testing::TestWithParam<Family> {
  protected:
-  /// What the sequence of layers is refused with; empty if it is not.
+  /// The message with which the sequence of layers is refused; empty if it is not.
   std::string refusal(const std::function<void(LoweringOps&)>& layers) {
     ProgramBuilder program;
     LoweringOps ops(quantized_, program);
@@ -50,7 +50,7 @@ class Lowering : public ::testing::TestWithParam<Family> {
                : ops.layer_norm(*model().embed_norm, patches);
   }
 
-  /// Its output is attention's, to which no layer has been applied yet.
+  /// The output of attention, before the layer that follows it.
   Tensor attend(LoweringOps& ops, const Tensor& x) {
     return ops.attention(block().attn,
                          ops.linear(block().attn.qkv, ops.layer_norm(block().norm1, x)));
@@ -165,7 +165,7 @@ TEST_P(Lowering, ParallelBranchesAreRefused) {
     Tensor x = embed(ops);
     x = ops.add(x, ops.linear(block().attn.proj, attend(ops, x)));
     ops.linear(block().fc1, ops.layer_norm(block().norm2, x));
-    ops.layer_norm(block().norm1, x);  // fc1's output has no reader yet
+    ops.layer_norm(block().norm1, x);  // nothing has read fc1's output yet
   });
   expect_names(message, block().norm1.name, block().fc1.name);
 }

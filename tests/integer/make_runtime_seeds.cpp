@@ -1,5 +1,5 @@
-// make_runtime_seeds FOLDER: writes the seeds of fuzz_runtime_open, small networks and what can
-// be wrong with one. To be run again when the file format changes.
+// make_runtime_seeds FOLDER: writes the seeds of fuzz_runtime_open: small networks, and damaged
+// ones. Must be run again when the file format changes.
 #include <cstddef>
 #include <cstdint>
 #include <cstring>

@@ -1,6 +1,6 @@
-// What the runtime makes of damaged, truncated and hostile files: open() refuses them, or run()
-// stays inside the file and the arena. The latter only the sanitizers can see (./dev asan), so
-// files and arenas here have not one byte to spare.
+// Damaged, truncated and hostile files: open() refuses them, or run() stays inside the file and the
+// arena. Only the sanitizers can see whether run() does (./dev asan), so files and arenas here have
+// exactly their sizes.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -25,7 +25,7 @@ namespace {
 
 using Bytes = std::vector<std::byte>;
 
-/// A file in memory of exactly its size, `offset` bytes behind a multiple of 16.
+/// A file in memory of exactly its size, which begins `offset` bytes after a multiple of 16.
 class Flash {
  public:
   explicit Flash(std::span<const std::byte> file, std::size_t offset = 0)
@@ -41,10 +41,10 @@ class Flash {
   std::span<std::byte> file_;
 };
 
-/// Runs an opened network on gray pixels in an arena without slack.
+/// Runs an opened network on gray pixels in an arena of exactly its size.
 Status run_tightly(const Network& network) {
   const std::size_t size = arena_size(network);
-  // One byte behind a multiple of 16, so that aligning takes all the room there is for it.
+  // The arena begins at an odd address, so that run() must align it.
   std::vector<std::byte> arena(size + 1, std::byte{0xA5});
   std::vector<std::uint8_t> pixels(network.input_bytes(), 100);
   std::vector<std::int32_t> logits(network.header.num_classes);
@@ -53,7 +53,7 @@ Status run_tightly(const Network& network) {
              {.statistics = &statistics, .group = {}});
 }
 
-/// The same through the C interface; the status of open, or else of run.
+/// Opens and runs through the C interface. The status of open, or of run if open succeeds.
 bitlog2_status open_and_run_in_c(std::span<const std::byte> file) {
   bitlog2_network network;
   const bitlog2_status status = bitlog2_open(&network, file.data(), file.size());
@@ -67,7 +67,7 @@ bitlog2_status open_and_run_in_c(std::span<const std::byte> file) {
   return bitlog2_run(&network, pixels.data(), arena.data(), arena.size(), logits.data());
 }
 
-/// Opens, through both interfaces, and runs if that succeeds.
+/// Opens a file through both interfaces, and runs it if that succeeds.
 Status open_and_run(const Bytes& file) {
   const Flash flash(file);
   Network network;
@@ -106,7 +106,7 @@ void repair_checksum(Bytes& file) {
   set_word(file, offsetof(Header, checksum_high) / 4, static_cast<std::uint32_t>(sum >> 32));
 }
 
-/// Words that break assumptions: ends of ranges, signs, neighbours of powers of two.
+/// Words that may break assumptions: ends of ranges, signs, neighbours of powers of two.
 std::vector<std::uint32_t> extreme_words(std::uint32_t word) {
   return {0,          1,          2,          3,          4,         word - 1, word + 1, 2 * word,
           word / 2,   word + 4,   15,         16,         31,        62,       63,       64,
@@ -120,7 +120,7 @@ struct NetworkCase {
   const char* scheme;
   int bits;
   const char* recipe = "repq";
-  const char* architecture = "";  // of testing::architectures(); none: the family's own
+  const char* architecture = "";  // of testing::architectures(); if empty, the family's own
 };
 
 Bytes network_of(const NetworkCase& network) {
@@ -182,7 +182,7 @@ TEST_P(Open, CorruptedHeaderIsRefusedOrHarmless) {
       Bytes damaged = file();
       set_word(damaged, index, word);
       const Status status = open_and_run(damaged);
-      // Sizes, version and checksum have one right value; the attention rule has several.
+      // Sizes, version and checksum have only one valid value; later words may have several.
       if (index < offsetof(Header, image_size) / 4 && word != word_at(file(), index)) {
         ASSERT_NE(status, Status::ok) << "header word " << index << " = " << word;
       }
@@ -235,7 +235,7 @@ TEST_P(Open, OperationsInAnotherOrderAreRefusedOrHarmless) {
   };
   for (std::size_t a = 0; a < count; ++a) {
     for (std::size_t b = 0; b < count; ++b) {
-      Bytes damaged = file();  // one operation in the place of another
+      Bytes damaged = file();  // with one operation replaced by another
       Bytes original = file();
       std::copy_n(op_at(original, a), sizeof(Op), op_at(damaged, b));
       repair_checksum(damaged);
@@ -318,7 +318,7 @@ TEST_P(Open, PackedWeightsChangeNoBit) {
   std::vector<std::int32_t> expected(network.header.num_classes);
   ASSERT_EQ(run(network, pixels, arena, expected), Status::ok);
   for (const Kernels* kernels : available_kernels()) {
-    // One byte behind a multiple of 16, so that aligning takes all the room there is for it.
+    // The memory begins at an odd address, so that pack_weights() must align it.
     std::vector<std::byte> memory(packed_size(network) + 1, std::byte{0x5A});
     const auto packed = std::span(memory).subspan(1);
     pack_weights(network, *kernels, packed);
@@ -346,7 +346,7 @@ INSTANTIATE_TEST_SUITE_P(
                       NetworkCase{"clip_w8", Family::vit, "BitLog2_Half_16", 8, "repq", "clip"}),
     [](const auto& test) { return std::string(test.param.name); });
 
-/// The first word of an operation of a kind, the first or one `later`, to be made hostile.
+/// The index of the first word of the first operation of a kind, or of the one `later` after it.
 std::size_t find_op(const Bytes& file, OpKind kind, std::size_t later = 0) {
   for (std::size_t i = 0; i < header_of(file).op_count; ++i) {
     const std::size_t first = (sizeof(Header) + i * sizeof(Op)) / 4;
@@ -360,7 +360,8 @@ std::size_t find_op(const Bytes& file, OpKind kind, std::size_t later = 0) {
 
 TEST(OpenRegression, LayerNormCannotAddToTheResidualStream) {
   Bytes file = testing::tiny_network(Family::vit, "BitLog2_Half_17", 4);
-  // The second: what reads its codes would find attention's, of the same shape.
+  // After the second LayerNorm, the next operation would read the codes of attention, which have
+  // the same shape.
   set_word(file, find_op(file, OpKind::layer_norm, 1) + offsetof(Op, destination) / 4,
            static_cast<std::uint32_t>(Buffer::residual_add));
   repair_checksum(file);
@@ -374,7 +375,8 @@ TEST(OpenRegression, ShiftWithoutWindowsIsRefused) {
   EXPECT_EQ(open_and_run(file), Status::bad_program);
 }
 
-/// A network with tables behind all operations but the head, one field of one of them changed.
+/// Opens a network in which all operations but the head have tables, with one field of one
+/// operation changed.
 Status status_with(OpKind kind, std::size_t field, std::uint32_t word) {
   Bytes file = testing::tiny_network(Family::vit, "BitLog2_Half_16", 4, "best");
   set_word(file, find_op(file, kind) + field / 4, word);
@@ -392,7 +394,8 @@ TEST(OpenTables, OfBytesAreChecked) {
   }
 }
 
-/// A tiny network of an architecture, one field of its first operation of a kind changed.
+/// Opens a tiny network of an architecture, with one field of its first operation of a kind
+/// changed.
 Status status_with(const std::string& architecture, OpKind kind, std::size_t field,
                    std::uint32_t word) {
   Bytes file = testing::tiny_network(architecture, "BitLog2_Half_16", 4);
@@ -416,13 +419,13 @@ TEST(OpenMean, HasTokensAndOneRowOrTwo) {
     return status_with("registers", OpKind::mean, field, word);
   };
   EXPECT_EQ(mean(offsetof(Op, rows), 2), Status::ok);
-  EXPECT_EQ(mean(offsetof(Op, rows), 1), Status::bad_program);  // the head reads two
+  EXPECT_EQ(mean(offsetof(Op, rows), 1), Status::bad_program);  // the head reads two rows
   EXPECT_EQ(mean(offsetof(Op, rows), 3), Status::bad_program);
   EXPECT_EQ(mean(offsetof(Op, extent), 1), Status::bad_program);
   EXPECT_EQ(mean(offsetof(Op, prefix_tokens), 4), Status::bad_program);
   EXPECT_EQ(mean(offsetof(Op, destination), static_cast<std::uint32_t>(Buffer::residual)),
             Status::bad_program);
-  // No patch is left to be averaged.
+  // If all tokens are prefix tokens, there are no patches for the mean.
   Bytes file = testing::tiny_network("registers", "BitLog2_Half_16", 4);
   const std::size_t op = find_op(file, OpKind::mean);
   set_word(file, op + offsetof(Op, extent) / 4, 0);
@@ -442,7 +445,7 @@ TEST(OpenMean, ToTheResidualStreamReplacesIt) {
 }
 
 TEST(OpenScoreBias, NeedsAClassTokenAndASquareOfPatches) {
-  // Nine tokens are no square and a class token; any tensor would do as their bias.
+  // Nine tokens are not a class token and a square of patches, so no tensor can be their bias.
   Bytes file = testing::tiny_network("registers", "BitLog2_Half_16", 4);
   const std::size_t op = find_op(file, OpKind::attention);
   set_word(file, op + offsetof(Op, score_bias) / 4,
@@ -456,7 +459,7 @@ TEST(OpenScoreBias, NeedsAClassTokenAndASquareOfPatches) {
             Status::bad_program);
   const std::size_t bias =
       word_at(beit, find_op(beit, OpKind::attention) + offsetof(Op, score_bias) / 4) / 4;
-  constexpr std::size_t kLast = 2 * (3 * 3 + 3) - 1;  // of two heads, two patches per side
+  constexpr std::size_t kLast = 2 * (3 * 3 + 3) - 1;  // for two heads and two patches per side
   Bytes large = beit;
   set_word(large, bias + kLast, 0x7FFFFFFF);
   repair_checksum(large);
@@ -473,7 +476,7 @@ TEST(OpenLinear, ReadsAsManyCodesAsThereAre) {
                    : 0;
   }
   const std::size_t head = find_op(file, OpKind::linear, linears - 1);
-  EXPECT_EQ(word_at(file, head + offsetof(Op, in_features) / 4), 16U);  // two tokens of eight
+  EXPECT_EQ(word_at(file, head + offsetof(Op, in_features) / 4), 16U);  // 2 tokens, 8 channels
   for (const std::uint32_t features : {8U, 15U, 17U, 32U}) {
     Bytes damaged = file;
     set_word(damaged, head + offsetof(Op, in_features) / 4, features);

@@ -1,15 +1,15 @@
-/* A C program that uses the runtime's C interface and nothing else of the project.
- * `runtime_c_test FOLDER` checks what c_interface_test.cpp has put there:
+/* A C program that uses only the runtime's C interface.
+ * `runtime_c_test FOLDER` checks the files that c_interface_test.cpp has written there:
  *
  *   network.safetensors  a quantized network
  *   crops.bin            crops of its size, [S, S, 3] each
  *   logits.bin           int32: the C++ engine's logits of each crop
- *   names.txt            class names, one a line
+ *   names.txt            class names, one per line
  *   images.bin           images: width, height, resize, crop, filter, resize mode and crop
  *                        rounding as uint32, then pixels, then the crop that the C++ library
  *                        makes of them
  *
- * Prints what is wrong and returns 1, or prints what it did. */
+ * Prints what is wrong and returns 1, or prints what it checked. */
 #define _POSIX_C_SOURCE 200809L
 
 #include <inttypes.h>
@@ -236,8 +236,8 @@ static void check_progress(const bitlog2_network* network, file_content crops,
 
 /* --- looking inside --- */
 
-/* Rows of probabilities add up to 1 but for rounding; codes keep at least the highest bit of each.
- */
+/* Checks that the probabilities of a row add up to 1, except for rounding, and that the codes
+ * change some of them. */
 static void check_row(const bitlog2_attention_row* row, size_t head) {
   const int32_t* exact = row->exact + head * row->tokens;
   const int32_t* quantized = row->quantized + head * row->tokens;

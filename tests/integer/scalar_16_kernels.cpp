@@ -8,7 +8,7 @@ constexpr std::size_t kScalarValues = 16;
 }  // namespace bitlog2::runtime
 
 #include "integer/runtime/kernels/simd/scalar.h"
-// Written once, over these vectors.
+// The kernels that are written once for all vectors.
 #include "integer/runtime/kernels/generic/table.h"
 
 namespace bitlog2::runtime {

@@ -1,5 +1,5 @@
-// Tables of the generic kernels over plain C++ (kernels/simd/scalar.h), four and sixteen values to
-// a "register": they test on any machine what real instruction sets share.
+// Tables of the generic kernels in plain C++ (kernels/simd/scalar.h), with four and with sixteen
+// values in a "register". They test, on any machine, the code that real instruction sets share.
 #pragma once
 
 #include "integer/runtime/kernels/kernels.h"

@@ -1,5 +1,6 @@
-// A file that asks for more memory than 32 bits address: what the runtime answers on machines of 64
-// and of 32 bits, for which scripts/test_32_bits builds this test. It needs the runtime alone.
+// A file that needs more memory than 32 bits can address: what the runtime answers on machines of
+// 64 bits and of 32 bits. scripts/test_32_bits builds this test for the latter. It needs only the
+// runtime.
 #include <gtest/gtest.h>
 
 #include <cstddef>
@@ -17,7 +18,7 @@ namespace {
 
 constexpr std::size_t kLargestSize = std::numeric_limits<std::size_t>::max();
 constexpr std::uint32_t kFeatures = 1 << 16;
-constexpr std::uint32_t kLayers = 1030;  // of four packed megabytes each, all of the same weights
+constexpr std::uint32_t kLayers = 1030;  // four packed megabytes each, all with the same weights
 constexpr std::size_t kZeros = std::size_t{4} * kFeatures;  // bytes that all tensors share
 
 template <class T>
@@ -41,7 +42,7 @@ Op linear(Buffer destination, std::uint32_t zeros) {
   return op;
 }
 
-/// A network of one pixel and one class whose packed weights pass four gigabytes.
+/// A network of one pixel and one class whose packed weights need more than four gigabytes.
 std::vector<std::byte> vast_network() {
   std::vector<Op> ops(2);
   const auto zeros = static_cast<std::uint32_t>(sizeof(Header) + (kLayers + 3) * sizeof(Op));

@@ -1,6 +1,6 @@
-// Threads that run one image together, and threads that share a network: the same logits on all
-// kernels. Needs nothing but the runtime, so that ThreadSanitizer can watch it soon (`./dev
-// threads`).
+// Threads that run one image together, and threads that share a network, give the same logits with
+// all kernels. This test needs only the runtime, so its build with ThreadSanitizer is short
+// (`./dev threads`).
 #include "integer/thread_group.h"
 
 #include <gtest/gtest.h>
@@ -28,7 +28,7 @@ using runtime::Status;
 
 constexpr std::size_t kImages = 4;
 
-/// A small network of the fuzzer's, with images for it.
+/// A small network, which is a seed of the fuzzer, and images for it.
 class Threads : public ::testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
@@ -52,7 +52,7 @@ class Threads : public ::testing::TestWithParam<const char*> {
     return std::vector<std::int32_t>(network_.header.num_classes);
   }
 
-  /// Logits from one thread, on portable kernels.
+  /// The logits of one thread with the portable kernels.
   std::vector<std::int32_t> alone(std::size_t image) const {
     std::vector<std::byte> arena(runtime::arena_size(network_, 1));
     std::vector<std::int32_t> logits = no_logits();

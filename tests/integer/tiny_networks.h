@@ -1,5 +1,5 @@
-// Networks small enough to be damaged and run thousands of times, and the images that the
-// integer engine's tests share.
+// Networks that are small enough for tests that run damaged files thousands of times, and the
+// images that the integer engine's tests share.
 #pragma once
 
 #include <algorithm>
@@ -17,7 +17,7 @@
 
 namespace bitlog2::testing {
 
-/// Crops of smooth random colours with some noise: like images, unlike them.
+/// Crops of smooth random colours with some noise.
 inline std::vector<RgbImage> random_crops(std::size_t side, std::size_t count, std::uint32_t seed) {
   std::mt19937 random(seed);
   std::vector<RgbImage> crops;
@@ -48,7 +48,7 @@ inline QuantizedModel quantize(const Model& model, const QuantizationSettings& s
   return calibrate(model, settings, crops, pool).quantized;
 }
 
-/// The quantized file of a random tiny model.
+/// The file of a random tiny model, quantized.
 inline std::vector<std::byte> tiny_network(Family family, const std::string& scheme, int bits,
                                            const std::string& recipe = "repq") {
   return lower(quantize(make_random_model(tiny_config(family), 3),
@@ -56,7 +56,7 @@ inline std::vector<std::byte> tiny_network(Family family, const std::string& sch
                {});
 }
 
-/// The same of a tiny_architecture.
+/// The file of a random model of a tiny_architecture, quantized.
 inline std::vector<std::byte> tiny_network(const std::string& architecture,
                                            const std::string& scheme, int bits,
                                            const std::string& recipe = "repq") {
@@ -65,7 +65,7 @@ inline std::vector<std::byte> tiny_network(const std::string& architecture,
                {});
 }
 
-/// A model of tests/data/nano.
+/// One of the models in tests/data/nano.
 inline Model nano_model(const std::string& name) {
   const auto weights = Safetensors::open(fixtures() / "nano" / (name + ".safetensors"));
   return load_model(weights, parse_config(weights.metadata().at("config"), name));

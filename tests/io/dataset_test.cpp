@@ -1,5 +1,5 @@
-// Every layout that dataset.h lists, and every way to get one wrong. Nothing is decoded in
-// most of these, so their images are empty files.
+// Every layout that dataset.h lists, and mistakes in each. Most of these tests decode nothing, so
+// their images are empty files.
 #include "bitlog2/dataset.h"
 
 #include <fmt/format.h>
@@ -44,7 +44,7 @@ void write_images(const fs::path& folder, int count) {
   }
 }
 
-/// 50,000 lines of which the first are given.
+/// `lines` lines, of which the first are given.
 std::string ground_truth(const std::vector<int>& first, std::size_t lines = 50'000) {
   std::string text;
   for (std::size_t i = 0; i < lines; ++i) {
@@ -112,7 +112,7 @@ TEST(DatasetFolders, IgnoreHiddenEntriesAndFilesThatAreNoImages) {
 TEST(DatasetFolders, AreClassesInSortedOrderForOtherModels) {
   const TemporaryFolder folder;
   write_text(folder.path() / "val/cat-b/1.png");
-  write_text(folder.path() / "val/cat/2.png");  // before cat-b, though "cat/" sorts after it
+  write_text(folder.path() / "val/cat/2.png");  // before cat-b, although "cat/" sorts after "cat-"
   write_text(folder.path() / "val/Dog/images/3.png");
   EXPECT_THAT(listing(open_dataset(request(folder.path(), 3)).validation, folder.path()),
               ElementsAre("val/Dog/images/3.png 0", "val/cat/2.png 1", "val/cat-b/1.png 2"));
@@ -135,7 +135,7 @@ TEST(DatasetFolders, MayBeLinks) {
   write_images(folder.path() / "store/a", 2);
   fs::create_directories(folder.path() / "val");
   fs::create_directory_symlink("../store/a", folder.path() / "val/n01443537");
-  fs::create_directory_symlink("..", folder.path() / "store/a/round");  // in a circle
+  fs::create_directory_symlink("..", folder.path() / "store/a/round");  // a circle of links
   EXPECT_THAT(listing(open_dataset(request(folder.path())).validation, folder.path()),
               ElementsAre("val/n01443537/000.jpg 1", "val/n01443537/001.jpg 1"));
 }
@@ -216,7 +216,7 @@ TEST(DatasetPath, AbsentEmptyOrOtherIsRefused) {
 
 // ---- The order of class folders --------------------------------------------------------
 
-/// The classes of folders with these names that hold an image each, in this order.
+/// The classes of folders with these names, in this order; each folder holds an image.
 std::vector<int> classes_of(const std::vector<std::string>& names, const ModelClasses& model) {
   std::vector<ClassFolder> folders;
   for (const std::string& name : names) {
@@ -270,7 +270,7 @@ TEST(ClassOrder, IsTheDatasetsToTell) {
   EXPECT_THAT(splits.notes, ElementsAre(HasSubstr("--class-map")));
 }
 
-/// timm's key: text and numbers in turn.
+/// timm's sort key: text and numbers take turns.
 std::vector<std::pair<std::string, int>> natural_key(const std::string& name) {
   std::vector<std::pair<std::string, int>> key = {{"", 0}};
   bool digits = false;
@@ -479,7 +479,7 @@ TEST(DatasetListing, PassesOverWhatIsNoRegularFile) {
   fs::create_symlink("fifo.jpg", inside / "link.png");
   fs::create_symlink("/dev/zero", inside / "zero.png");
   fs::create_symlink("x.jpg", inside / "y.jpg");
-  fs::create_symlink("absent", inside / "z.jpg");  // reading it says so
+  fs::create_symlink("absent", inside / "z.jpg");  // the error comes when it is read
   const auto splits = open_dataset(request(folder.path()));
   EXPECT_THAT(listing(splits.validation, inside), ElementsAre("x.jpg 1", "y.jpg 1", "z.jpg 1"));
   EXPECT_THAT(splits.notes, ElementsAre(AllOf(HasSubstr("3 passed over that are no regular files"),
@@ -662,7 +662,7 @@ class DatasetGroundTruth : public ::testing::TestWithParam<const char*> {
   TemporaryFolder folder_;
 };
 
-/// The first ten lines of the devkit's file, and what those photographs show.
+/// The first ten lines of the devkit's file, and the classes of those photographs.
 const std::vector<int> kFirstIds = {490, 361, 171, 822, 297, 482, 13, 704, 599, 164};
 constexpr std::array kFirstWnids = {"n01751748", "n09193705", "n02105855", "n04263257",
                                     "n03125729", "n01735189", "n02346627", "n02776631",
@@ -804,7 +804,7 @@ TEST_F(DatasetCalibration, ReserveGoesOnWhereTheSampleEnds) {
   EXPECT_THAT(names(open(5).calibration_reserve), Each(HasSubstr("/train/")));
 }
 
-/// Six images; a file of few bytes is damaged.
+/// Six images, which a test can damage.
 class ReadCalibration : public ::testing::Test {
  protected:
   static constexpr int kImages = 6;
@@ -896,7 +896,7 @@ RC_GTEST_FIXTURE_PROP(DatasetCalibration, SampleIsSortedAndWithoutRepetition,
 
 class DatasetTensors : public ::testing::Test {
  protected:
-  /// A tensor of bytes that count up from `first`.
+  /// Adds a tensor whose bytes count up from `first`.
   void add(const std::string& name, std::vector<std::uint64_t> shape, std::uint8_t first = 0,
            DType dtype = DType::u8) {
     std::size_t size = 1;
@@ -910,7 +910,7 @@ class DatasetTensors : public ::testing::Test {
     tensors_.push_back({name, dtype, std::move(shape), std::move(bytes)});
   }
 
-  /// The file with the tensors that were added since the last call.
+  /// Writes a file of the tensors that were added since the last call.
   fs::path write() {
     std::vector<TensorToWrite> views;
     for (const Tensor& tensor : tensors_) {
@@ -958,7 +958,7 @@ TEST_F(DatasetTensors, ColourIsCopied) {
 }
 
 TEST_F(DatasetTensors, LabelsMayStandAtAnyByte) {
-  add("val.images", {3, 1, 1});  // three bytes before the labels
+  add("val.images", {3, 1, 1});  // three bytes, so that the labels are not aligned
   add("val.labels", {3}, 5, DType::i64);
   const Dataset images = open_dataset(request(write(), 8)).validation;
   EXPECT_EQ(images.label(0), 5);

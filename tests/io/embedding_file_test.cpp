@@ -33,8 +33,8 @@ std::vector<std::string> names_in(const fs::path& folder) {
   return names;
 }
 
-/// What numpy.save writes before a C-contiguous float32 array of this shape: format version 1.0,
-/// whose header is padded with blanks so that data begins at a multiple of 64 bytes.
+/// The header that numpy.save writes for a C-contiguous float32 array of this shape: format version
+/// 1.0, padded with blanks so that the data begins at a multiple of 64 bytes.
 std::string numpy_header(std::size_t rows, std::size_t columns) {
   std::string header =
       fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}", rows, columns);
@@ -68,7 +68,7 @@ TEST_F(EmbeddingFiles, NpyIsNumpysFormat) {
 }
 
 TEST_F(EmbeddingFiles, ManyRowsArriveInOrder) {
-  constexpr std::size_t kRows = 12'345;  // more than a buffer holds
+  constexpr std::size_t kRows = 12'345;  // more than the buffer holds
   constexpr std::size_t kColumns = 7;
   EmbeddingFile npy(path("a.npy"), kColumns, {});
   EmbeddingFile tensors(path("b.safetensors"), kColumns, {{"model", "m"}});

@@ -1,4 +1,5 @@
-// What is no safetensors file is named for what it is, from headers as other programs write them.
+// The kinds of files that are no safetensors files, recognized by headers as other programs write
+// them.
 #include "io/file_kind.h"
 
 #include <fmt/format.h>
@@ -139,7 +140,7 @@ TEST(FileKind, IsToldByTheFirstBytes) {
   }
 }
 
-/// What the description says is what opening such a file says.
+/// The error of opening such a file has the same description.
 TEST(FileKind, IsInTheErrorOfOpening) {
   const testing::TemporaryFolder folder;
   for (const Sample& sample : samples()) {
@@ -165,7 +166,7 @@ TEST(FileKind, IsUnknownForBytesThatAreNothing) {
   }
 }
 
-/// A safetensors file's length may look like another format's first bytes.
+/// The length at the beginning of a safetensors file may look like another format's first bytes.
 TEST(FileKind, IsNotAskedOfAWholeSafetensorsFile) {
   std::string header = "{}";
   header.resize(0x8b1f, ' ');  // gzip's magic number, little-endian
@@ -187,7 +188,7 @@ TEST(FileKind, ZipDirectoriesThatLieAreNotFollowed) {
   std::string archive = zip_of({"a/data.pkl", "b"});
   for (const std::size_t offset : {std::size_t{0}, archive.size() - 1, std::size_t{0xFFFFFFFF}}) {
     archive.replace(archive.size() - 6, 4, little_endian(offset, 4));
-    EXPECT_EQ(kind_of(archive), FileKind::pytorch_zip);  // by its first entry
+    EXPECT_EQ(kind_of(archive), FileKind::pytorch_zip);  // recognized by its first entry
   }
 }
 

@@ -1,4 +1,4 @@
-// Reading files and streams; writing files: whole or not at all, and where links lead.
+// Reading files and streams; writing files completely or not at all, and through links.
 #include "bitlog2/files.h"
 
 #include <fcntl.h>
@@ -49,7 +49,7 @@ std::string refusal_of(const fs::path& path, std::size_t limit = kMaxStreamBytes
   }
 }
 
-/// A pipe, by the name under which a shell gives <(...) to a program.
+/// A pipe with a name like those that a shell gives to a program for <(...).
 class Pipe {
  public:
   Pipe() { EXPECT_EQ(::pipe(ends_.data()), 0); }
@@ -63,7 +63,7 @@ class Pipe {
   Pipe& operator=(const Pipe&) = delete;
 
   fs::path path() const { return "/dev/fd/" + std::to_string(ends_[0]); }
-  /// Writes beside the reader, since a pipe holds little; then closes.
+  /// Writes the text and closes the pipe, in a thread, because a pipe holds little.
   void write(std::string text) {
     writer_ = std::thread([end = ends_[1], text = std::move(text)] {
       for (std::size_t at = 0; at < text.size();) {

@@ -14,7 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Sets a variable, or removes it, and restores it in the end.
+/// Sets or removes an environment variable, and restores it at the end.
 class Environment {
  public:
   Environment(std::string variable, const std::optional<std::string>& value)
@@ -115,7 +115,7 @@ TEST_F(Hub, TakesTheCacheFromTheFirstVariableThatIsSet) {
   const fs::path below_home = move_to("home/.cache/huggingface/hub");
   const fs::path below_cache_home = move_to("xdg/huggingface/hub");
   const fs::path below_hf_home = move_to("hf/hub");
-  hub_cache_.set("");  // as good as unset
+  hub_cache_.set("");  // the same as unset
   home_.set((folder_.path() / "home").string());
   EXPECT_EQ(find_in_hub_cache("timm/deit_tiny"), below_home);
   cache_home_.set((folder_.path() / "xdg").string());

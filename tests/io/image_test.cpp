@@ -1,6 +1,6 @@
-// Decoding and resizing against Pillow's own bytes, and against files made to do harm.
-// Fixtures come from tests/data/images/make_images.py (JPEG, PNG) and
-// tools/make_image_goldens.py (the other formats); no photograph is among them.
+// Decoding and resizing, compared with Pillow's bytes; and files that are made to do harm. The
+// fixtures are made by tests/data/images/make_images.py (JPEG, PNG) and tools/make_image_goldens.py
+// (the other formats); none is a photograph.
 #include "bitlog2/image.h"
 
 #include <gtest/gtest.h>
@@ -91,7 +91,7 @@ TEST_P(DecodedImage, IsRefusedOrWholeWhenCutShort) {
   const RgbImage whole = decode_image(bytes, "photo");
   const bool is_jpeg = std::string(GetParam()).ends_with(".jpg");
   for (std::size_t size = 0; size < bytes.size(); ++size) {
-    // An exact copy, so that the sanitizers see a read past the end.
+    // A copy of exactly this size, so that the sanitizers see reads beyond the end.
     const std::vector<std::byte> prefix(bytes.begin(),
                                         bytes.begin() + static_cast<std::ptrdiff_t>(size));
     if (is_jpeg) {
@@ -140,7 +140,7 @@ TEST(DecodeImage, GoesByContentAndNotByName) {
   expect_equal(decode_image(png, "photo.JPEG"), read_ppm(images() / "rgb_8.png.ppm"));
 }
 
-/// The files of the formats that a build may leave out, but for those that this one does.
+/// The files of formats that a build may leave out and that this build has.
 std::vector<std::string> files_of_other_formats() {
   static constexpr std::array<std::array<std::string_view, 2>, 4> kFormats = {
       {{"WebP", ".webp"}, {"BMP", ".bmp"}, {"GIF", ".gif"}, {"TIFF", ".tif"}}};
@@ -213,7 +213,7 @@ TEST(ImageFormats, HaveManyVariants) {
   EXPECT_GE(files_of_other_formats().size(), least);
 }
 
-/// Whether this build decodes a file of `extension`, if the format can be left out.
+/// Whether this build decodes a file; only for formats that a build may leave out.
 bool is_built(const std::filesystem::path& file) {
   const std::vector<std::string_view> formats = image_formats();
   const auto has = [&formats](std::string_view format) {
@@ -424,7 +424,7 @@ RC_GTEST_PROP(ResizeAndCrop, IsTheMiddleOfTheWholeResize, ()) {
   RC_ASSERT(resize_and_crop(image, preprocessing).pixels == middle.pixels);
 }
 
-/// An image whose pixel says where it is, at a size that a crop leaves unresized.
+/// An image in which each pixel holds its coordinates.
 RgbImage coordinates(int width, int height) {
   RgbImage image{width, height, {}};
   for (int y = 0; y < height; ++y) {
@@ -438,7 +438,8 @@ RgbImage coordinates(int width, int height) {
 }
 
 TEST(ResizeAndCrop, RoundsHalvesToEvenOffsets) {
-  // The longer side exceeds the crop by 1, 3, 5 and 7: 0.5 -> 0, 1.5 -> 2, 2.5 -> 2, 3.5 -> 4.
+  // The longer side exceeds the crop by 1, 3, 5 and 7. Half of this is rounded: 0.5 to 0, 1.5 to 2,
+  // 2.5 to 2, 3.5 to 4.
   const std::array<std::array<int, 2>, 4> excess_and_offset = {{{1, 0}, {3, 2}, {5, 2}, {7, 4}}};
   for (const auto& [excess, offset] : excess_and_offset) {
     const RgbImage wide = resize_and_crop(coordinates(10 + excess, 10), {10, 10, {}, {}});
@@ -455,7 +456,7 @@ TEST(ResizeAndCrop, SurroundsASmallImageWithZeros) {
   const RgbImage crop = resize_and_crop(image, {4, 9, {}, {}});
   ASSERT_EQ(crop.width, 9);
   ASSERT_EQ(crop.height, 9);
-  // 4 columns are missing, 2 on the left; of 5 missing rows the odd one is below.
+  // Of the 4 missing columns, 2 are on the left; of the 5 missing rows, 2 are above and 3 below.
   expect_equal(cut(crop, 2, 2, 5, 4), image);
   const auto blue = [&crop](int x, int y) {
     return crop.pixels[static_cast<std::size_t>((y * 9 + x) * 3 + 2)];
@@ -474,7 +475,7 @@ TEST(ResizeAndCrop, PadsOneSideAndCropsTheOther) {
 }
 
 TEST(ResizeAndCrop, TakesAnImageOfExtremeShape) {
-  // The whole resize of this row would be 2^33 pixels.
+  // The row, completely resized, would have about 2^33 pixels.
   RgbImage row{1 << 17, 1, {}};
   row.pixels.assign(std::size_t{3} << 17, 77);
   const RgbImage crop = resize_and_crop(row, Preprocessing{});

@@ -12,8 +12,8 @@
 namespace bitlog2::resize {
 namespace {
 
-/// Outputs at random places, each from 1 to 13 inputs, with weights as large as 32-bit sums allow,
-/// negative ones among them.
+/// Outputs at random places, each from 1 to 13 inputs, with weights that are as large as 32-bit
+/// sums allow; some are negative.
 SideFilter draw_filter(std::size_t outputs, int width) {
   SideFilter filter;
   filter.stride = 16;

@@ -1,4 +1,4 @@
-// Every filter, resize mode and centre crop against the bytes of Pillow, torchvision and
+// Every filter, resize mode and centre crop, compared with the bytes of Pillow, torchvision and
 // transformers, which tools/make_resize_goldens.py has collected.
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
@@ -40,7 +40,8 @@ RgbImage image_of(const TensorView& tensor) {
 
 class ResizeGoldens : public ::testing::TestWithParam<std::string_view> {
  protected:
-  /// The goldens of a kind and of this test's filter, with the source that each was made of.
+  /// Calls check(parts of the key, source image, golden) for the goldens of a kind and of this
+  /// test's filter; returns how many there are.
   template <class Check>
   std::size_t for_each(const std::string& kind, Check check) const {
     std::size_t count = 0;

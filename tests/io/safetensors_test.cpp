@@ -1,4 +1,4 @@
-// The safetensors reader on whole and on broken files, and the writer.
+// The safetensors reader, on whole and on broken files, and the writer.
 #include "bitlog2/safetensors.h"
 
 #include <fmt/format.h>
@@ -521,7 +521,7 @@ std::size_t element_size(DType dtype) {
 /// A tensor of any dtype and of up to four axes.
 OwnedTensor any_tensor(std::size_t index) {
   OwnedTensor tensor;
-  // Distinct by its end, anything before that.
+  // The name is random, but its end makes it distinct.
   tensor.name =
       *rc::gen::container<std::string>(rc::gen::inRange('\x01', '\x7f')) + std::to_string(index);
   tensor.dtype = *rc::gen::element(DType::f32, DType::f16, DType::bf16, DType::u8, DType::i8,
@@ -584,7 +584,7 @@ TEST(SafetensorsWriter, WritesTensorsInTheOrderGiven) {
   EXPECT_TRUE(read_bytes(path).substr(8).starts_with("{\"z\""));
 }
 
-/// A checkpoint of some size.
+/// A checkpoint of a few tens of kilobytes.
 std::vector<OwnedTensor> some_tensors() {
   return {make_tensor("t", DType::f32, {4096}, std::vector<float>(4096, 1.0F))};
 }
@@ -636,7 +636,7 @@ TEST(SafetensorsWriter, LeavesNothingWhereAFolderHasTheName) {
   EXPECT_TRUE(fs::is_directory(path));
 }
 
-/// Until it goes, no file can grow beyond `bytes`, as if the disk were full.
+/// While it exists, no file can grow beyond `bytes`, as if the disk were full.
 class FileSizeLimit {
  public:
   explicit FileSizeLimit(rlim_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {

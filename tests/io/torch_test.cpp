@@ -1,5 +1,5 @@
-// Checkpoints by torch.save, from files that torch wrote (tools/make_torch_files.py) and from
-// pickles made by hand.
+// Checkpoints by torch.save: files that torch wrote (tools/make_torch_files.py), and pickles that
+// are made by hand.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -237,7 +237,7 @@ TEST(TorchFiles, CommandsThatPoseAsTensorsAreRefused) {
   std::string bytes = bytes_of("legacy.pth");
   replace_all(bytes, "ctorch._utils\n_rebuild_tensor_v2\n", "cposix\nsystem\n");
   EXPECT_THAT(open_error_of_bytes(bytes), HasSubstr("no dict of tensors; refused: posix.system"));
-  // What would call it for a Tensor with attributes.
+  // These operations would call it for a Tensor with attributes.
   EXPECT_THAT(open_error_of_bytes(legacy_file(
                   "ctorch._tensor\n_rebuild_from_type_v2\n(cposix\nsystem\nctorch\nTensor\n"
                   "X\4\0\0\0true\x85}tR"s)),
@@ -265,7 +265,8 @@ TEST(TorchFiles, SourcesOfClassesInOldFilesArePassedOver) {
 }
 
 TEST(TorchFiles, PartsOfStoragesInOldFilesAreRead) {
-  // Of torch before 0.4: elements 1 to 3 of storage '0', in which the tensor begins at the second.
+  // A file as torch before 0.4 wrote it. It has a view of storage '0': 3 elements from element 1
+  // on. The tensor begins at the view's element 1.
   std::string file = legacy_file(
       "}X\1\0\0\0a"
       "ctorch._utils\n_rebuild_tensor\n((X\7\0\0\0storagectorch.cuda\nFloatStorage\n"
@@ -288,10 +289,10 @@ TEST(TorchFiles, OfTheOldestFormatAreNamed) {
 TEST(BrokenTorchFiles, EveryTruncationIsAnError) {
   for (const char* name : {"zip.pth", "deflated.pth", "legacy.pth", "training_legacy.pth"}) {
     const std::string bytes = bytes_of(name);
-    // minizip does without the last bytes of an archive, which say nothing that it needs.
+    // minizip does not need the last 22 bytes of an archive.
     const std::size_t needed = bytes.size() - (bytes.starts_with("PK") ? 22 : 0);
     for (std::size_t size = 0; size < needed; size += size < 200 ? 1 : 7) {
-      // Not one byte more may be read than there is.
+      // A copy of exactly this size, so that the sanitizers see reads beyond the end.
       const std::vector<char> cut(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(size));
       const auto read = bytes.starts_with("PK") ? torch::read_zip : torch::read_legacy;
       EXPECT_THAT(error_of([&] { read(std::as_bytes(std::span(cut)), "cut.pth"); }),
@@ -492,13 +493,13 @@ TEST(Pickle, HostileOnesStayBounded) {
     }
     EXPECT_THAT(pickle_error(bytes), HasSubstr("holds more than 4000000 values")) << operation;
   }
-  // Nesting goes on no stack.
+  // Nested containers must not use the call stack.
   const std::string deep = std::string(1'000'000, ']') + std::string(999'999, 'a') + ".";
   EXPECT_EQ(graph_of(deep).bytes_read(), deep.size());
 }
 
 TEST(Pickle, SharedContainersAreReadOnce) {
-  // Dicts of two times the dict before, forty deep; and one that holds itself.
+  // Forty dicts, each of which holds the one before it twice; then a dict that holds itself.
   std::string laughs = "}q\0"s;
   for (char level = 1; level < 40; ++level) {
     laughs += "}q"s + level + "(X\5\0\0\0modelh"s + static_cast<char>(level - 1) +
@@ -507,7 +508,7 @@ TEST(Pickle, SharedContainersAreReadOnce) {
   EXPECT_THAT(open_error_of_bytes(legacy_file(laughs)), HasSubstr("no dict of tensors"));
   EXPECT_THAT(open_error_of_bytes(legacy_file("}q\0X\5\0\0\0modelh\0s"s)),
               HasSubstr("no dict of tensors"));
-  // One list of many pairs, of which thousands of dicts are made.
+  // Thousands of dicts that are made of one list of many pairs.
   std::string pairs = "]q\0("s;
   for (int i = 0; i < 2000; ++i) {
     pairs += "X\1\0\0\0xN\x86"s;

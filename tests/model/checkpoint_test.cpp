@@ -1,4 +1,4 @@
-// Checkpoints: which files are which model, under current and older timm names.
+// Checkpoints: which model a file holds, with current and with older names of timm.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -180,7 +180,7 @@ TEST_F(Checkpoint, NamesAFewMisfitsWithoutCountingMore) {
 }
 
 TEST_F(Checkpoint, MissingDownsampleIsNamedAsItsFileWould) {
-  for (const char* stage : {"layers.0.", "layers.1."}) {  // of older and of current files
+  for (const char* stage : {"layers.0.", "layers.1."}) {  // in older and in current files
     const std::string downsample = std::string(stage) + "downsample.";
     const Safetensors file = changed("swin", [&](std::vector<OwnedTensor>& tensors) {
       rename_prefix(tensors, "layers.0.downsample.", downsample);
@@ -209,7 +209,7 @@ TEST_F(Checkpoint, WithNaNIsRefused) {
   EXPECT_THAT(load_error(file), HasSubstr("'norm.bias' holds NaN at element 2"));
 }
 
-/// The upper half of every value: what BF16 keeps of it.
+/// Keeps the upper half of every value, as BF16 does.
 OwnedTensor truncated_to_bf16(const OwnedTensor& tensor) {
   OwnedTensor result = {tensor.name, DType::bf16, tensor.shape, {}};
   for (std::size_t i = 0; i < tensor.bytes.size(); i += 4) {
@@ -243,7 +243,8 @@ TEST_F(Checkpoint, OfF16Loads) {
   }
 }
 
-/// Their weights would fill any memory: what fails must be the comparison of shapes.
+/// The weights of these models would not fit in memory, so the comparison of shapes must fail
+/// first.
 TEST_F(Checkpoint, OfASmallModelIsNoHugeOne) {
   ModelConfig vit = config_of(nano("vit"));
   vit.embed_dim = 65536;

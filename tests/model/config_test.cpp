@@ -93,7 +93,7 @@ std::uint64_t parameter_count(const ModelConfig& config) {
   Model model = make_model(config);
   std::uint64_t count = 0;
   for_each_parameter(model, [&](const Parameter& parameter) {
-    EXPECT_TRUE(parameter.values.empty());  // a structure holds no weights
+    EXPECT_TRUE(parameter.values.empty());  // make_model allocates no weights
     count += std::accumulate(parameter.shape.begin(), parameter.shape.end(), std::uint64_t{1},
                              std::multiplies<>());
   });
@@ -284,7 +284,7 @@ ModelConfig any_config() {
   return config;
 }
 
-/// A ViT of Hugging Face transformers has it; as a float it is a little smaller.
+/// A ViT of Hugging Face transformers has this epsilon; as a float it is a little smaller.
 TEST(ConfigJson, KeepsTheSmallestEpsilon) {
   const ModelConfig config = parse(with(vit_json(), "layer_norm_eps", 1e-12));
   expect_equal(parse_config(config_to_json(config), kWhere), config);

@@ -1,5 +1,5 @@
-// Models without their classes: which embeddings there are, and that they are what the model's own
-// head reads.
+// Models without their classes: which embeddings there are, and that they are the inputs of the
+// model's own head.
 #include "bitlog2/encoder.h"
 
 #include <gmock/gmock.h>
@@ -22,7 +22,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using Pool = EmbeddingPooling;
 
-/// A tiny ViT with biases that are not 0, so that nothing can be left out unseen.
+/// A tiny ViT whose biases are not 0, so that a missing one changes the results.
 Model tiny_model(const ModelConfig& config) {
   Model model = make_random_model(config, 5);
   float value = 0.1F;
@@ -56,7 +56,7 @@ std::vector<float> output_of(const Model& model) {
   return make_fp32_engine(model)->logits(crops());
 }
 
-/// The final LayerNorm's tokens of all images, [images, tokens, channels].
+/// The final LayerNorm's outputs for all images, [images, tokens, channels].
 std::vector<float> normed_tokens(const Model& model) {
   ThreadPool pool(1);
   simulate::NoQuantization none;
@@ -70,7 +70,7 @@ std::vector<float> normed_tokens(const Model& model) {
   return {values.begin(), values.end()};
 }
 
-/// Mean of the tokens from `first` to `last` of each image.
+/// The mean of each image's tokens from `first` to `last`, without `last`.
 std::vector<float> mean_of(const std::vector<float>& tokens, std::size_t first, std::size_t last) {
   constexpr std::size_t kChannels = 8;
   const std::size_t per_image = tokens.size() / crops().size();
@@ -123,7 +123,7 @@ TEST(Encoder, SaysWhichPoolingsAModelHas) {
   EXPECT_THAT(embedding_poolings(tiny(Pooling::mean, 0)), ElementsAre(Pool::native, Pool::mean));
   EXPECT_THAT(embedding_poolings(tiny(Pooling::mean, 1)),
               ElementsAre(Pool::native, Pool::class_token, Pool::mean));
-  EXPECT_THAT(embedding_poolings(tiny(Pooling::mean, 4)),  // perhaps four registers
+  EXPECT_THAT(embedding_poolings(tiny(Pooling::mean, 4)),  // perhaps without a class token
               ElementsAre(Pool::native, Pool::mean));
   EXPECT_THAT(embedding_poolings(tiny(Pooling::mean_then_norm, 1)),
               ElementsAre(Pool::native, Pool::mean));
@@ -171,7 +171,7 @@ TEST(Encoder, NativeIsWhatTheHeadReads) {
     const std::vector<float> embeddings = output_of(encoder);
     const std::size_t size = output_size(encoder.config);
     ASSERT_EQ(embeddings.size(), 2 * size);
-    // The head of the classifier on it gives the classifier's logits.
+    // The classifier's head, applied to the embedding, gives the classifier's logits.
     std::vector<float> logits;
     for (std::size_t image = 0; image < 2; ++image) {
       for (std::size_t c = 0; c < model.config.num_classes; ++c) {
@@ -219,7 +219,7 @@ TEST(Encoder, AnEncoderStaysAsItIs) {
     EXPECT_EQ(config_to_json(same.config), config_to_json(model.config));
     EXPECT_EQ(same.head.weight, model.head.weight);
   }
-  // Other poolings are before the projection.
+  // Other poolings leave out the projection.
   expect_near(output_of(as_encoder(model, Pool::class_token)), mean_of(normed_tokens(model), 0, 1));
 }
 

@@ -1,4 +1,4 @@
-// Which files --model takes, and what is said where they do not suffice.
+// Which files --model takes, and the messages if they are not sufficient.
 #include "bitlog2/load.h"
 
 #include <gmock/gmock.h>
@@ -33,7 +33,7 @@ class Load : public ::testing::Test {
   }
   void TearDown() override { fs::remove_all(folder_); }
 
-  /// A copy of a model's folder, which may be changed.
+  /// A copy of a model's folder, which a test may change.
   fs::path copy_of(const std::string& name) const {
     fs::copy(kArchitectures / name, folder_ / name);
     return folder_ / name;
@@ -75,7 +75,7 @@ TEST_F(Load, ARepositoryIsFoundInTheHubsCache) {
 TEST_F(Load, ClassNamesComeFromTheFoldersFiles) {
   EXPECT_THAT(load_model(source(kArchitectures / "transformers_vit_no_qkv_bias")).class_names,
               Contains("great white shark"));
-  // Of a model that says no more than LABEL_0, LABEL_1, ...
+  // The names LABEL_0, LABEL_1, ... say nothing.
   const fs::path model = copy_of("transformers_vit_no_qkv_bias");
   std::ifstream in(model / "config.json");
   std::string text((std::istreambuf_iterator<char>(in)), {});

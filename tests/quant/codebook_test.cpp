@@ -1,4 +1,4 @@
-// Codebooks, and BitLog2 with other bits than the published.
+// Codebooks, and BitLog2 with other numbers of bits than the published one.
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
@@ -16,7 +16,7 @@
 namespace bitlog2 {
 namespace {
 
-/// Like GELU's outputs: a short negative part and a long tail.
+/// Values like GELU's outputs: a short negative part and a long tail.
 std::vector<float> gelu_outputs(std::uint32_t seed) {
   std::mt19937 random(seed);
   std::normal_distribution<float> normal(-0.5F, 1.2F);
@@ -69,7 +69,7 @@ RC_GTEST_PROP(Codebooks, DivideTheStepsAmongLevels, ()) {
   }
   const auto by_step = levels_of_steps(book);
   RC_ASSERT(std::set<std::int16_t>(by_step.begin(), by_step.end()).size() == book.levels.size());
-  // Every value goes where its step does.
+  // Every value gets the level of its step.
   std::vector<float> quantized = values;
   fake_quantize(book, quantized);
   for (std::size_t i = 0; i < values.size(); ++i) {

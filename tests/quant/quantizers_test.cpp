@@ -1,5 +1,5 @@
-// The quantizers alone, against the published implementation's outputs and against their
-// own definitions.
+// The quantizers by themselves, compared with the published implementation's outputs and with their
+// definitions.
 #include "bitlog2/quantizers.h"
 
 #include <gtest/gtest.h>
@@ -89,7 +89,7 @@ TEST_F(QuantizerGoldens, UniformWeights) {
   }
 }
 
-/// "Sqrt2_16.b4" with the reference's delta.
+/// The quantizer of a key such as "Sqrt2_16.b4", with the reference's delta.
 AttentionQuantizer golden_attention(const std::string& key, const nlohmann::json& parameters) {
   return {find_attention_scheme(key.substr(0, key.find('.'))), key.back() - '0',
           parameters.at("delta").get<float>()};
@@ -109,7 +109,7 @@ TEST_F(QuantizerGoldens, AttentionMapsWithTheReferencesDelta) {
   EXPECT_EQ(cases, 10U);
 }
 
-/// Of all probabilities, 6 MB of them.
+/// The delta depends on all probabilities (6 MB), so this needs the whole reference data.
 TEST_F(QuantizerGoldens, AttentionMapsFindTheReferencesDelta) {
   const auto reference = testing::reference_directory();
   if (!reference) {
@@ -264,7 +264,7 @@ TEST(AffineQuantizer, ConstantWithOutliersStaysFinite) {
   std::vector<float> values(100'000, 1.0F);
   values[17] = 5.0F;
   fake_quantize(calibrate_affine(values, 4, pool), values);
-  EXPECT_NEAR(values[0], 1.0F, 4.0F / 15 / 2);  // half a step of the whole range
+  EXPECT_NEAR(values[0], 1.0F, 4.0F / 15 / 2);  // half a step, if the range is the whole one
   EXPECT_TRUE(std::isfinite(values[17]));
 }
 
@@ -297,11 +297,11 @@ RC_GTEST_PROP(Quantile, EqualsSorting, ()) {
   const auto above = std::min(below + 1, count - 1);
   const double expected = values[below] + (rank - static_cast<double>(below)) *
                                               (static_cast<double>(values[above]) - values[below]);
-  RC_ASSERT(std::fabs(found - expected) <= 2e-3);  // float32 ranks, as torch has them
+  RC_ASSERT(std::fabs(found - expected) <= 2e-3);  // ranks are float32, as in torch
 }
 
 TEST(Quantile, SamplingFindsTheSameTailsAsSorting) {
-  // Large enough for the sampled path; many equal values and far outliers.
+  // So many values that the quantile samples them; many are equal, and some are far outliers.
   std::vector<float> values = normal_values(400'000, 3);
   std::fill(values.begin(), values.begin() + 150'000, 0.0F);
   values[5] = 1e6F;

@@ -1,4 +1,4 @@
-// Scale reparameterization changes where scales live, not what is computed.
+// Scale reparameterization moves scales, and does not change what is computed.
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
@@ -67,7 +67,7 @@ RC_GTEST_PROP(Reparameterize, KeepsTheFunctionAndMovesTheGrid, (bool with_bias))
   for (std::size_t row = 0; row < outputs; ++row) {
     RC_ASSERT(std::fabs(before[row] - after[row]) <= 1e-3 * (1 + std::fabs(before[row])));
   }
-  // Every channel's grid [-z_c, 15 - z_c] * scale_c is now the common one.
+  // Every channel's levels, [-z_c, 15 - z_c] * scale_c, are now the common ones.
   for (std::size_t c = 0; c < channels; ++c) {
     const double steps = x[c] / input.scale[c] + input.zero_point[c];
     const double new_steps = new_x[c] / merged.scale[0] + merged.zero_point[0];

@@ -1,4 +1,4 @@
-// Searches on values that come in parts find what they find on all of them at once.
+// Searches find the same for values that come in parts as for all values at once.
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
@@ -141,7 +141,7 @@ RC_GTEST_PROP(Histogram, HoldsAllWeightWithinABin, ()) {
   RC_ASSERT(histogram.low() == low);
   RC_ASSERT(histogram.high() == high);
   RC_ASSERT(histogram.total() == static_cast<double>(count));
-  // Sums of values and of bins' centres differ by half a bin a value.
+  // The sum of the values and that of their bins' centres differ by up to half a bin per value.
   double exact = 0;
   for (const float value : values) {
     exact += value;

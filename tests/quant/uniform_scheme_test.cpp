@@ -1,4 +1,4 @@
-// The evenly spaced attention map.
+// The evenly spaced quantizer of attention maps.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -28,7 +28,7 @@ TEST(UniformScheme, HasEvenLevelsForEveryWidth) {
 
 TEST(UniformScheme, FindsTheDeltaOfTheLowestError) {
   std::vector<float> values;
-  for (int i = 2; i < 400; ++i) {  // at most 1/2, which becomes m = 8
+  for (int i = 2; i < 400; ++i) {  // the largest value is 1/2
     values.push_back(1.0F / static_cast<float>(i));
   }
   ThreadPool pool(1);

@@ -1,6 +1,6 @@
 // Models as timm, transformers, torchvision and the original repositories save them
-// (tests/data/architectures): they load with nothing but their path, see the pixels that their
-// library sees, and give its outputs.
+// (tests/data/architectures): they load by their path alone, get the same pixels as in their
+// library, and give the same outputs.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -19,7 +19,7 @@
 namespace bitlog2 {
 namespace {
 
-/// A model at one size of the input.
+/// A model with one input size.
 struct Case {
   std::string name;
   std::size_t size;
@@ -59,7 +59,7 @@ std::vector<RgbImage> pictures() {
   return result;
 }
 
-/// What has no integer form yet is refused when it is loaded, saying what it is.
+/// A part of the message with which loading a model is refused; empty if it is not refused.
 std::string refusal_of(const Case& value) {
   if (value.name.ends_with("swiglu") || value.name == "timm_eva02") {
     return "SwiGLU MLP";
@@ -107,7 +107,7 @@ TEST_P(Architectures, GiveTheirLibrarysPixelsAndOutputs) {
                                                                        : "embedding_native";
   }
   const std::vector<float> wanted = expected.read_floats(prefix + output);
-  // Outputs are of the library's pixels, whatever ours are.
+  // The library's outputs are for its own pixels, so the outputs are computed from those.
   for (std::size_t i = 0; i < crops.size(); ++i) {
     const auto* first = reinterpret_cast<const std::uint8_t*>(wanted_pixels.data());
     const std::size_t bytes = crops[i].pixels.size();

@@ -1,4 +1,4 @@
-// The forward pass says where blocks begin and end.
+// The forward pass reports where blocks begin and end.
 #include "model/forward.h"
 
 #include <gtest/gtest.h>
@@ -48,7 +48,7 @@ TEST(BlockBoundaries, AreEveryBlocksInputAndOutput) {
     static_cast<void>(forward(model, ops));
     EXPECT_EQ(ops.begun, blocks);
     EXPECT_EQ(ops.ended, blocks);
-    // A block alone, from the input that was told, gives the output that was told.
+    // A block by itself, with the reported input, gives the reported output.
     simulate::FloatOps<NoQuantization> alone(model.config, images, none, pool, nobody);
     for (std::size_t i = 0; i < blocks.size(); ++i) {
       const bool is_last_of_vit = model.config.family == Family::vit && i + 1 == blocks.size();

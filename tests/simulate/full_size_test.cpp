@@ -1,5 +1,5 @@
 // The published architectures at their full size, with random weights: they build, run and
-// calibrate. Whether the numbers are right is for the goldens of the small models to say.
+// calibrate. The goldens of the small models test whether the numbers are right.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -42,7 +42,7 @@ TEST_P(FullSizeFp32, Runs) {
   expect_logits(run_fp32(model, random_images(1), pool_), 1);
 }
 
-/// Rows of one product more or fewer may not change how the others are rounded.
+/// The number of rows in a product must not change how a row is rounded.
 TEST(FullSizeBatch, DoesNotChangeALogit) {
   ThreadPool pool(2);
   const Model model = make_random_model(find_named_model("deit_tiny").config, 1);
@@ -57,7 +57,7 @@ TEST(FullSizeBatch, DoesNotChangeALogit) {
   }
 }
 
-/// Whoever observes sees every token of the last block; who does not gets the same logits.
+/// An observer gets every token of the last block; without an observer, the logits are the same.
 TEST(FullSizeBatch, ObserversSeeTokensThatNobodyElseNeeds) {
   ThreadPool pool(2);
   const Model model = make_random_model(find_named_model("deit_tiny").config, 1);

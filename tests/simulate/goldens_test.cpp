@@ -1,11 +1,11 @@
-// The float engines and calibration against the published implementation.
+// The float engines and calibration, compared with the published implementation.
 //
-// What can be compared how tightly. Quantization is discontinuous: a value that lies within
-// float32 rounding of the boundary between two codes may get either, depending on the order in
-// which a matrix product was summed. One such flip changes what every layer below it sees, and may
-// make another of the three quantile ranges the best one there. So the forward pass is also run
-// with the reference's own parameters at every quantizer (teacher forcing): each quantizer then
-// finds its parameters on what the reference's found theirs on, but for single values.
+// How close the results can be: quantization is discontinuous. A value that is within float32
+// rounding of the boundary between two codes may get either code, depending on the order in which a
+// matrix product was summed. One such flip changes the inputs of all later layers, and may make
+// another of the three quantile ranges the best one there. So the forward pass is also run with the
+// reference's own parameters in every quantizer (teacher forcing). Each quantizer then finds its
+// parameters on the same values as the reference, except for single values.
 #include "goldens.h"
 
 #include <gtest/gtest.h>
@@ -50,8 +50,8 @@ TEST_P(NanoGoldens, Fp32Logits) {
   }
 }
 
-/// Calibrates every quantizer on what reaches it, notes how far its deltas are from the golden
-/// ones, and quantizes with the golden parameters.
+/// Calibrates every quantizer on its inputs, records how far its deltas are from the golden ones,
+/// and quantizes with the golden parameters.
 class Forced {
  public:
   Forced(const QuantizationSettings& settings, const nlohmann::json& golden, ThreadPool& pool)
@@ -101,8 +101,8 @@ class Forced {
   std::vector<float> weight_;
 };
 
-/// Quantizers that only images and weights reach, and those of the first block's attention, which
-/// few enough values reach.
+/// Whether flips cannot change a quantizer's parameters: those that depend only on images and
+/// weights, and those of the first block's attention, which few values reach.
 bool is_beyond_flips(const std::string& name) {
   return name.ends_with("weight_quantizer") || name.starts_with("patch_embed") ||
          name.starts_with("blocks.0.attn") || name.starts_with("layers.0.blocks.0.attn");
@@ -126,20 +126,20 @@ TEST_P(NanoGoldens, EveryQuantizerFindsTheReferencesParametersOnItsInputs) {
     EXPECT_EQ(forced.differences().size(), initial.size()) << name;
     std::size_t equal = 0;
     for (const auto& [quantizer, difference] : forced.differences()) {
-      // A flip can at most make another of the three quantile ranges the best one.
+      // At most, a flip makes another of the three quantile ranges the best one.
       EXPECT_LE(difference, is_beyond_flips(quantizer) ? 1e-4 : 0.5) << name << " " << quantizer;
       equal += difference <= 1e-4 ? 1 : 0;
     }
-    // Flips are chance. Of the 54 or 28 quantizers of a case at 4 bits they reached at most 2 with
-    // any of the products that were tried. At 6 bits there are more boundaries and at 3 bits each
-    // flip moves more: 13 and 26.
+    // Flips depend on chance. At 4 bits they changed at most 2 of the 54 or 28 quantizers of a
+    // case, with all matrix products that were tried. At 6 bits there are more boundaries, and at 3
+    // bits each flip changes more: there it was 13 and 26.
     const double share = is_four_bits(name) ? 0.9 : 0.5;
     EXPECT_GE(static_cast<double>(equal), share * static_cast<double>(initial.size())) << name;
   }
 }
 
-/// The reference's initial parameters, reparameterized here, are its final ones; with those, logits
-/// are the reference's but for flips.
+/// The reference's initial parameters, reparameterized here, are its final ones. With those, the
+/// logits are the reference's, except for flips.
 TEST_P(NanoGoldens, ReparameterizationAndLogitsWithTheReferencesParameters) {
   const Nano nano(GetParam());
   ThreadPool pool(2);
@@ -179,7 +179,7 @@ TEST_P(NanoGoldens, ReparameterizationAndLogitsWithTheReferencesParameters) {
                                       nano.goldens.read_floats("eval_input"), pool);
     const auto expected = nano.goldens.read_floats(name + ".logits");
     const double distance = relative_l2(logits, expected);
-    const double share = is_four_bits(name) ? 0.25 : 0.75;  // 0.12 and 0.52 seen, where codes flip
+    const double share = is_four_bits(name) ? 0.25 : 0.75;  // with flips: up to 0.12, 0.52
     EXPECT_LE(distance, share * relative_l2(expected, fp32)) << name;
   }
 }
@@ -196,7 +196,7 @@ TEST_P(NanoGoldens, EveryCaseFromImagesToLogits) {
                                     calibration::images_of(images, images.size() / size), pool, {});
     for (const auto& [quantizer, difference] : testing::delta_differences(
              calibration.after_initial_calibration, golden.at("after_initial_calibration"))) {
-      // A flip can at most make another of the three quantile ranges the best one.
+      // At most, a flip makes another of the three quantile ranges the best one.
       EXPECT_LE(difference, 0.5) << name << " " << quantizer;
     }
     const auto logits = run_simulated(with_quantized_weights(calibration.quantized),

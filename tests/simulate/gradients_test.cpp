@@ -1,4 +1,4 @@
-// Every gradient against differences of what it is the gradient of.
+// Every gradient, compared with differences of its function.
 #include "simulate/gradients.h"
 
 #include <gtest/gtest.h>
@@ -107,7 +107,8 @@ TEST(Gradients, OfAQuantizerPassThroughWithinItsRangeAndMoveItsScale) {
   std::vector<float> gradient = weights;
   const float of_scale = quantizer_gradient(x, quantized, -1.0F, 2.5F, gradient);
   EXPECT_EQ(gradient, (std::vector<float>{0.0F, 2.0F, 3.0F, 4.0F, 5.0F, 0.0F}));
-  // Beyond the range x^ grows with the scale; within it, by what rounding adds to x.
+  // The derivative of x^ by the scale: outside of the range it is the end, in steps; inside it is
+  // what rounding adds to x, in steps.
   EXPECT_NEAR(of_scale, 1.0F * -1.0F + 3.0F * (0.0F - 0.2F) + 4.0F * (2.5F - 2.4F) + 6.0F * 2.5F,
               1e-5F);
 }

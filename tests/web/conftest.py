@@ -1,4 +1,4 @@
-"""The program, pages it exports, and the browser that opens them."""
+"""The program, the pages that it exports, and the browser that opens them."""
 import pathlib
 import subprocess
 
@@ -59,7 +59,7 @@ def browser():
 
 @pytest.fixture
 def open_page(browser):
-    """Opens a page of a width, and a colour scheme; nothing may go wrong or be fetched in it."""
+    """Opens a page with a width and a colour scheme. Errors and requests in it fail the test."""
     contexts = []
     complaints = []
 

@@ -1,4 +1,4 @@
-"""What `bitlog2 export --web` writes, opened from the disk in headless Chromium."""
+"""The page that `bitlog2 export --web` writes, opened from the disk in headless Chromium."""
 import base64
 import json
 import math
@@ -88,7 +88,7 @@ def test_keyboard_reaches_everything(page_folder, open_page):
 
 
 def test_library_classifies_by_itself(page_folder, open_page, quantized):
-    """What a page of one's own does with bitlog2.mjs, and what it says of damaged files."""
+    """A page of one's own can use bitlog2.mjs, which refuses damaged files."""
     page = open_page((page_folder / "index.html").as_uri())
     found = page.evaluate("""async ([library, plain, simd128, file]) => {
       const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));

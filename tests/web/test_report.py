@@ -1,4 +1,4 @@
-"""What `bitlog2 report` writes, opened from the disk in headless Chromium."""
+"""The page that `bitlog2 report` writes, opened from the disk in headless Chromium."""
 import json
 
 import pytest

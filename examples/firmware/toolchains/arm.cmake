@@ -1,4 +1,4 @@
-# What Arm's toolchain files share.
+# The settings that Arm's toolchain files share.
 set(CMAKE_SYSTEM_NAME Generic)
 set(CMAKE_SYSTEM_PROCESSOR arm)
 set(FIRMWARE_PROCESSOR cortex_m)

@@ -1,5 +1,5 @@
-# RISC-V of 32 bits with multiplication and short instructions, without floats. GCC of the package
-# gcc-riscv64-unknown-elf.
+# 32-bit RISC-V with multiplication and compressed instructions, without floats. The compiler is GCC
+# of the package gcc-riscv64-unknown-elf.
 set(CMAKE_SYSTEM_NAME Generic)
 set(CMAKE_SYSTEM_PROCESSOR riscv32)
 set(FIRMWARE_BOARD riscv-virt)
@@ -8,8 +8,8 @@ set(FIRMWARE_CPU_FLAGS -march=rv32imc -mabi=ilp32)
 set(CMAKE_C_COMPILER riscv64-unknown-elf-gcc)
 set(CMAKE_CXX_COMPILER riscv64-unknown-elf-g++)
 
-# Debian's has no headers of C++. The few that the runtime includes are the same for every target:
-# Arm's, of libstdc++-arm-none-eabi-newlib, do.
+# Debian's package has no C++ headers. The few that the runtime includes are the same for every
+# target, so those for Arm (libstdc++-arm-none-eabi-newlib) are used.
 execute_process(
   COMMAND ${CMAKE_CXX_COMPILER} ${FIRMWARE_CPU_FLAGS} -std=c++20 -ffreestanding -fsyntax-only
           -include span -x c++ /dev/null

@@ -1,7 +1,7 @@
-"""Makes the images beside this file and the seeds in fuzz/corpus/image.
+"""Makes the images in this folder and the seeds in fuzz/corpus/image.
 
-Needs Pillow and NumPy. Beside each image, <image>.ppm holds what Pillow's convert("RGB")
-makes of it; resized/ holds Pillow's bicubic resizes of source.ppm. Everything is synthetic.
+Needs Pillow and NumPy. For each image, <image>.ppm holds the result of Pillow's convert("RGB");
+resized/ holds Pillow's bicubic resizes of source.ppm. Everything is synthetic.
 The files in the tree came from Pillow 9.4.0 with libjpeg-turbo 2.1.5.
 """
 
@@ -31,7 +31,7 @@ rng = np.random.default_rng(22)
 
 
 def smooth(width, height, mode):
-    """Noise that a JPEG can code: colours that change slowly and reach both ends."""
+    """Noise that suits JPEG: colours that change slowly and reach both ends of their range."""
     bands = len(mode)
     coarse = rng.integers(0, 2, (height // 6 + 2, width // 6 + 2, bands), np.uint8) * 255
     planes = [Image.fromarray(coarse[..., band]) for band in range(bands)]
@@ -50,7 +50,7 @@ def without_segment(data, marker):
 
 
 def as_ycck(data):
-    """A CMYK JPEG whose Adobe marker says YCCK: other colours, but a valid file."""
+    """A CMYK JPEG whose Adobe marker says YCCK: a valid file with other colours."""
     transform = data.index(b"Adobe") + 11
     return data[:transform] + b"\x02" + data[transform + 1 :]
 
@@ -63,7 +63,7 @@ def as_adobe_rgb(data):
 
 
 def with_early_end(data):
-    """An end-of-image marker halfway through the scan: libjpeg warns, Pillow does not."""
+    """A JPEG with an end-of-image marker inside the scan: libjpeg warns, Pillow does not."""
     middle = (data.index(b"\xff\xda") + len(data)) // 2
     return data[:middle] + b"\xff\xd9"
 
@@ -79,7 +79,7 @@ def chunk(name, data):
 
 
 def scanlines(samples, depth):
-    """Rows of samples, packed, with every filter type in turn."""
+    """Packed rows of samples; the rows use all filter types in turn."""
     step = max(1, samples.shape[2] * depth // 8)
     lines = []
     previous = None

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes quantizers.goldens.safetensors here from the reference data's file of that name: all of the
-affine quantizers' tensors, and 1024 of the probabilities with what each attention scheme makes of
-them. The JSON beside it, with every delta and zero point, is the reference's own."""
+"""Writes quantizers.goldens.safetensors in this folder from the reference data's file of that name:
+all tensors of the affine quantizers, and 1024 of the probabilities with their values after each
+attention scheme. The JSON file, with every delta and zero point, is a copy of the reference's."""
 
 import json
 import pathlib
@@ -9,7 +9,7 @@ import shutil
 import struct
 import sys
 
-KEPT = 1024  # probabilities: the edge values, which stand last, and some of the others
+KEPT = 1024  # probabilities: the edge values, which are the last, and some of the others
 
 
 def main(reference):

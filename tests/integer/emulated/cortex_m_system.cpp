@@ -1,11 +1,12 @@
-// What newlib and googletest want of a system, for the kernels' tests on a Cortex-M under qemu
-// (scripts/test_kernels). examples/firmware has what happens between reset and main.
+// The functions of an operating system that newlib and googletest need, for the kernels' tests on a
+// Cortex-M under qemu (scripts/test_kernels). examples/firmware has the code between reset and
+// main.
 #include <cerrno>
 #include <cstddef>
 
 extern "C" {
 
-extern char free_begin[];  // of the linker script
+extern char free_begin[];  // from the linker script
 extern char free_end[];
 void initialise_monitor_handles();
 void __libc_init_array();
@@ -13,7 +14,7 @@ void __libc_init_array();
 int tests_main(int argc, char** argv) asm("main");
 int firmware_main();
 
-/// `main` of examples/firmware.
+/// The `main` that the code of examples/firmware calls.
 int firmware_main() {
   initialise_monitor_handles();
   __libc_init_array();

@@ -1,5 +1,6 @@
-// <immintrin.h> in plain C++, for scripts/test_kernels: SIMDe's, and what its version 0.7.4 lacks.
-// With it the tables of every x86 instruction set run on any x86 machine.
+// <immintrin.h> in plain C++, for scripts/test_kernels: SIMDe's, and the intrinsics that its
+// version 0.7.4 does not have. With it the kernels of every x86 instruction set run on any x86
+// machine.
 #pragma once
 
 #define SIMDE_ENABLE_NATIVE_ALIASES
@@ -17,7 +18,7 @@ using __mmask64 = std::uint64_t;
 
 namespace emulated {
 
-/// A register as its values.
+/// A register as an array of its values.
 template <class T, class Register>
 struct Lanes {
   static constexpr std::size_t kCount = sizeof(Register) / sizeof(T);
@@ -37,7 +38,7 @@ struct Lanes {
 template <class T>
 using Lanes512 = Lanes<T, __m512i>;
 
-/// `to` values of what `from` values are.
+/// Converts each value of type From to type To.
 template <class To, class ToRegister, class From, class FromRegister>
 ToRegister convert(FromRegister a) {
   const Lanes<From, FromRegister> from(a);
