@@ -63,11 +63,17 @@ using LayerObserver = std::function<void(const std::string& layer, std::span<con
 std::vector<float> run_fp32(const Model& model, std::span<const float> images, ThreadPool& pool,
                             const LayerObserver& observer = {});
 
+/// Called at each place of an activation that has a quantizer, with the values before they are
+/// quantized: a layer's input [rows, in_features], or an operand of attention [.., heads, tokens, ..].
+using ActivationObserver =
+    std::function<void(const QuantizerKey& place, std::span<const float> values)>;
+
 /// The same with simulated quantization. `weights_quantized` is with_quantized_weights of
 /// the quantized model that `quantizers` belong to.
 std::vector<float> run_simulated(const Model& weights_quantized, const Quantizers& quantizers,
                                  std::span<const float> images, ThreadPool& pool,
-                                 const LayerObserver& observer = {});
+                                 const LayerObserver& observer = {},
+                                 const ActivationObserver& activations = {});
 
 }  // namespace bitlog2
 #pragma GCC visibility pop

@@ -15,7 +15,6 @@
 #include "bitlog2/files.h"
 #include "bitlog2/integer.h"
 #include "bitlog2/predictions.h"
-#include "cli/base64.h"
 #include "cli/commands.h"
 #include "cli/comparison.h"
 #include "cli/console.h"
@@ -26,6 +25,7 @@
 #include "cli/options.h"
 #include "cli/progress.h"
 #include "cli/report_page.h"
+#include "cli/report_parts.h"
 
 namespace bitlog2::cli {
 namespace {
@@ -42,22 +42,10 @@ struct ReportOptions {
 };
 
 constexpr std::size_t kComparedImages = 8;  // layer by layer
-constexpr std::size_t kChangedShown = 12;   // answers that changed, with pictures
-constexpr int kThumbnailSide = 112;         // pixels
+constexpr std::size_t kChangedListed = 1000;
+constexpr std::size_t kChangedShown = 24;   // of these, with pictures
 constexpr std::size_t kImagesAtATime = 64;  // between two looks at the progress
 constexpr double kSecondsToTime = 0.5;      // each engine
-constexpr std::size_t kBinsAnOctave = 4;    // of probabilities
-constexpr std::size_t kWeightBins = 61;
-
-/// A picture for the page's script: small, as bytes.
-ordered_json thumbnail(const RgbImage& crop) {
-  const int side = std::min(crop.width, kThumbnailSide);
-  Preprocessing preparation;
-  preparation.resize = side;
-  preparation.crop = side;
-  const RgbImage small = resize_and_crop(crop, preparation);
-  return {{"side", side}, {"rgb", base64(std::as_bytes(std::span(small.pixels)))}};
-}
 
 ordered_json to_json(const Prediction& prediction) {
   return {{"index", prediction.index},
@@ -91,17 +79,6 @@ double best_seconds(const Engine& engine, const RgbImage& crop) {
   return best;
 }
 
-/// Of values within [first, last].
-ordered_json histogram(std::span<const float> values, double first, double last, std::size_t bins) {
-  std::vector<std::size_t> counts(bins);
-  for (const float value : values) {
-    const double at = (value - first) / (last - first) * static_cast<double>(bins);
-    const auto bin = static_cast<std::size_t>(std::max(at, 0.0));
-    ++counts[std::min(bin, bins - 1)];
-  }
-  return {{"first", first}, {"last", last}, {"counts", counts}};
-}
-
 class Report {
  public:
   explicit Report(const ReportOptions& options)
@@ -123,18 +100,19 @@ class Report {
     integer_ = IntegerEngine::from_bytes(lower(*quantized_, loaded_.class_names), config().name);
     exact_ = make_fp32_engine(loaded_.model);
     evaluate_both(data.validation);
-    ordered_json document = {{"model", config().name},
-                             {"settings", settings_.name()},
-                             {"scheme", settings_.scheme.name},
-                             {"recipe", options_.scheme.recipe.name},
-                             {"calibration_images", data.calibration.crops.size()},
-                             {"engines", engines()},
-                             {"attention", attention()},
-                             {"layers", layers()},
-                             {"costs", costs()},
-                             {"quantizers", quantizers()},
-                             {"changed", changed_},
-                             {"changed_count", changed_count_}};
+    ordered_json document = {
+        {"model", config().name},
+        {"settings", settings_.name()},
+        {"scheme", settings_.scheme.name},
+        {"recipe", options_.scheme.recipe.name},
+        {"calibration_images", data.calibration.crops.size()},
+        {"engines", engines()},
+        {"attention", attention_of(calibration.quantized, *integer_, crops_.front(), pool_)},
+        {"layers", layers()},
+        {"costs", costs()},
+        {"quantizers", quantizers_of(calibration.quantized, crops_, pool_)},
+        {"changed", changed_},
+        {"changed_count", changed_count_}};
     return document;
   }
 
@@ -200,7 +178,10 @@ class Report {
         }
         if (!each.changed.is_null()) {
           ++changed_count_;
-          if (changed_.size() < kChangedShown) {
+          if (changed_.size() >= kChangedShown) {
+            each.changed.erase("picture");
+          }
+          if (changed_.size() < kChangedListed) {
             changed_.push_back(std::move(each.changed));
           }
         }
@@ -263,81 +244,6 @@ class Report {
     }
     return rows;
   }
-
-  /// The first token's row of one attention map, and what every scheme makes of it.
-  ordered_json attention() {
-    const RgbImage& crop = crops_.front();
-    const std::optional<AttentionRow> row = integer_->attention_row(crop, kShownAttention);
-    if (!row) {
-      return nullptr;  // windows
-    }
-    const std::span all_heads(row->exact);
-    const std::span probabilities = all_heads.first(row->tokens);
-    const double lowest = -static_cast<double>(kOctaves);
-    std::vector<float> logarithms;
-    for (const float probability : probabilities) {
-      logarithms.push_back(std::log2(std::max(probability, std::exp2f(-float{kOctaves}))));
-    }
-    ordered_json schemes = ordered_json::array();
-    for (const AttentionScheme& scheme : kAttentionSchemes) {
-      std::vector<float> weights(probabilities.begin(), probabilities.end());
-      const AttentionQuantizer quantizer =
-          calibrate_attention(scheme, settings_.a_bits, all_heads, pool_);
-      fake_quantize(quantizer, weights);
-      double signal = 0;
-      double noise = 0;
-      for (std::size_t i = 0; i < weights.size(); ++i) {
-        signal += std::pow(double{probabilities[i]}, 2);
-        noise += std::pow(double{weights[i]} - double{probabilities[i]}, 2);
-      }
-      schemes.push_back({{"name", scheme.name},
-                         {"levels", levels_of(quantizer)},
-                         {"weights", weights},
-                         {"decibels", noise > 0 ? 10 * std::log10(signal / noise) : 200.0}});
-    }
-    return {{"block", std::min(kShownAttention, row->attentions - 1) + 1},
-            {"blocks", row->attentions},
-            {"head", 1},
-            {"heads", row->heads},
-            {"picture", thumbnail(crop)},
-            {"probabilities", std::vector<float>(probabilities.begin(), probabilities.end())},
-            {"log2", histogram(logarithms, lowest, 0, kOctaves * kBinsAnOctave)},
-            {"schemes", schemes}};
-  }
-
-  /// All values that codes may stand for, ascending.
-  static std::vector<float> levels_of(const AttentionQuantizer& quantizer) {
-    constexpr int kSteps = 1 << 14;
-    std::vector<float> values(kSteps + 1);
-    for (int i = 0; i <= kSteps; ++i) {
-      values[static_cast<std::size_t>(i)] =
-          std::exp2f(-float{kOctaves} * static_cast<float>(i) / kSteps);
-    }
-    fake_quantize(quantizer, values);
-    std::ranges::sort(values);
-    values.erase(std::unique(values.begin(), values.end()), values.end());
-    return values;
-  }
-
-  /// The parameters of each, and of weights how they are distributed.
-  ordered_json quantizers() {
-    ordered_json all = ordered_json::parse(quantizers_to_json(quantized_->quantizers));
-    Model model = quantized_->model;
-    for_each_linear(model, [&](Linear& layer) {
-      const std::string name = published_name({layer.name, Slot::weight});
-      const auto found = all.find(name);
-      if (found == all.end() || layer.weight.empty()) {
-        return;
-      }
-      const auto [low, high] = std::ranges::minmax(layer.weight);
-      const double reach = std::max({std::abs(double{low}), std::abs(double{high}), 1e-30});
-      (*found)["weights"] = histogram(layer.weight, -reach, reach, kWeightBins);
-    });
-    return all;
-  }
-
-  static constexpr std::size_t kShownAttention = 5;
-  static constexpr std::size_t kOctaves = 16;
 
   const ReportOptions& options_;
   QuantizationSettings settings_;

@@ -81,8 +81,10 @@ std::vector<float> run_fp32(const Model& model, std::span<const float> images, T
 
 std::vector<float> run_simulated(const Model& weights_quantized, const Quantizers& quantizers,
                                  std::span<const float> images, ThreadPool& pool,
-                                 const LayerObserver& observer) {
-  return run(weights_quantized, images, simulate::Simulated(quantizers, pool), pool, observer);
+                                 const LayerObserver& observer,
+                                 const ActivationObserver& activations) {
+  return run(weights_quantized, images, simulate::Simulated(quantizers, pool, activations), pool,
+             observer);
 }
 
 std::string float_isa() {

@@ -4,6 +4,7 @@
 #include <span>
 #include <string>
 
+#include "bitlog2/engine.h"
 #include "bitlog2/model.h"
 #include "bitlog2/quantized_model.h"
 #include "simulate/tensor.h"
@@ -46,11 +47,12 @@ class Simulated {
  public:
   static constexpr bool kDropsUnreadTokens = true;
 
-  Simulated(const Quantizers& quantizers, ThreadPool& pool)
-      : quantizers_(quantizers), pool_(pool) {}
+  Simulated(const Quantizers& quantizers, ThreadPool& pool, ActivationObserver observer = {})
+      : quantizers_(quantizers), pool_(pool), observer_(std::move(observer)) {}
 
   void input(const Linear& layer, Tensor& x) {
     if (const Quantizer* quantizer = find_quantizer(quantizers_, layer.name, Slot::input)) {
+      show({layer.name, Slot::input}, x.values());
       fake_quantize_parallel(*quantizer, x.values(), pool_);
     }
   }
@@ -60,13 +62,21 @@ class Simulated {
 
   void operand(const Attention& attn, Slot slot, std::span<float> x) {
     if (const Quantizer* quantizer = find_quantizer(quantizers_, attn.name, slot)) {
+      show({attn.name, slot}, x);
       fake_quantize_heads(*quantizer, attn, slot, x, pool_);
     }
   }
 
  private:
+  void show(const QuantizerKey& place, std::span<const float> values) const {
+    if (observer_) {
+      observer_(place, values);
+    }
+  }
+
   const Quantizers& quantizers_;
   ThreadPool& pool_;
+  ActivationObserver observer_;
 };
 
 }  // namespace bitlog2::simulate

@@ -32,7 +32,17 @@ TEST_F(Report, BothFamiliesHaveAPage) {
     EXPECT_GT(numbers["engines"][0]["images"], 0);
     EXPECT_GT(numbers["layers"].size(), 3U);
     EXPECT_GT(numbers["costs"].size(), 3U);
-    EXPECT_EQ(numbers["attention"].is_null(), std::string(family) == "swin") << "windows";
+    const std::string query = numbers["attention"]["query"];
+    EXPECT_EQ(query, std::string(family) == "swin" ? "the patch in the middle" : "the class token");
+    double sum = 0;
+    for (const double probability : numbers["attention"]["probabilities"]) {
+      sum += probability;
+    }
+    EXPECT_NEAR(sum, 1, 1e-3);
+    for (const auto& [name, quantizer] : numbers["quantizers"].items()) {
+      const bool is_of_a_map = name.ends_with("matmul2.quantizer_A");
+      EXPECT_EQ(quantizer.contains("values"), !is_of_a_map) << name;
+    }
   }
 }
 

@@ -67,8 +67,7 @@ std::string refusal_of(const Case& value) {
   if (value.name == "timm_dinov3" || value.name == "transformers_dinov3") {
     return "not supported";
   }
-  const bool is_beit = value.name.find("beit") != std::string::npos;
-  return is_beit && value.size != 32 ? "relative position bias is for images of 32 pixels" : "";
+  return "";
 }
 
 class Architectures : public ::testing::TestWithParam<Case> {};

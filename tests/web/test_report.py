@@ -53,7 +53,9 @@ def test_changed_answers_are_shown(report, open_page):
     page = open_page(address)
     assert page.inner_text("#changed-about").startswith(f"{numbers['changed_count']} of 200")
     cards = page.locator("#changed .card")
-    assert cards.count() == len(numbers["changed"]) == min(12, numbers["changed_count"]) > 0
+    assert len(numbers["changed"]) == numbers["changed_count"]
+    assert cards.count() == min(24, numbers["changed_count"]) > 0
+    assert page.locator("#changed-table tbody tr").count() == numbers["changed_count"]
     first = numbers["changed"][0]
     assert first["float32"]["index"] != first["integer"]["index"]
     text = cards.nth(0).inner_text()
@@ -66,6 +68,7 @@ def test_attention_and_its_schemes(report, open_page):
     page = open_page(address)
     attention = numbers["attention"]
     assert len(attention["schemes"]) == 7
+    assert "class token" in page.inner_text("#attention-about")
     captions = page.locator("#maps figcaption").all_inner_texts()
     assert captions[2:] == [f"{scheme['name']}, {scheme['decibels']:.1f} dB"
                             for scheme in attention["schemes"]]
@@ -75,6 +78,10 @@ def test_attention_and_its_schemes(report, open_page):
         page.get_by_role("button", name=scheme["name"], exact=True).click()
         assert page.locator("#histogram line.level").count() == sum(
             level > 0 for level in scheme["levels"])
+        assert page.locator("#histogram line.edge").count() == len(scheme["levels"]) - 1
+        assert all(scheme["weights"][i] == scheme["levels"][-1 - code]
+                   for i, code in enumerate(scheme["codes"]))
+    assert page.locator("#codes canvas").count() == 7
 
 
 def test_quantizers_open_on_click(report, open_page):
@@ -87,3 +94,12 @@ def test_quantizers_open_on_click(report, open_page):
     first = groups.nth(0).locator("details").nth(0)
     first.locator("summary").click()
     first.locator("svg").wait_for()
+    distributed = [name for name, each in numbers["quantizers"].items() if "values" in each]
+    maps = [name for name in numbers["quantizers"] if name.endswith("matmul2.quantizer_A")]
+    assert len(maps) > 0 and len(distributed) == len(numbers["quantizers"]) - len(maps)
+
+
+def test_page_prints(report, open_page):
+    page = open_page(report[0])
+    paper = page.pdf(format="A4")
+    assert paper.startswith(b"%PDF") and paper.count(b"/Type /Page\n") >= 2

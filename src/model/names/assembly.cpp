@@ -110,9 +110,8 @@ class Assembler {
     if (name.ends_with(".attn.qkv.weight") || name.ends_with(".attn.qkv.bias")) {
       return qkv();
     }
-    if (name.ends_with(".relative_position_bias_table") && !names_.contains(name)) {
-      const std::string shared = "relative_position_bias_table";  // one for all blocks
-      return names_.contains(shared) ? whole(shared, parameter_.shape) : as_it_is();
+    if (config_.relative_position_bias && name.ends_with(".relative_position_bias_table")) {
+      return relative_positions();
     }
     for (const char* end : {".weight", ".bias"}) {
       if (name.ends_with(std::string(".attn.proj") + end)) {
@@ -228,6 +227,26 @@ class Assembler {
               }
               result.resize(count);
               return result;
+            }};
+  }
+
+  /// A block's own table, or one for all blocks, for this size of the image.
+  Assembly relative_positions() const {
+    constexpr const char* kShared = "relative_position_bias_table";
+    const std::string name = names_.contains(parameter_.name) ? parameter_.name : kShared;
+    const TensorView* tensor = names_.find(name);
+    const std::size_t heads = config_.num_heads[0];
+    const std::size_t to = config_.img_size / config_.patch_size;
+    if (tensor == nullptr || tensor->shape.size() != 2 || tensor->shape[1] != heads) {
+      return as_it_is();  // which is missing or does not fit
+    }
+    const std::size_t from = side_of_relative_positions(static_cast<std::size_t>(tensor->shape[0]));
+    if (from == 0 || from == to || !position_resize_) {
+      return whole(name, parameter_.shape);
+    }
+    return {{{name, tensor->shape}},
+            [=, rule = *position_resize_](const std::vector<Values>& parts) {
+              return resize_relative_positions(parts[0], heads, from, to, rule);
             }};
   }
 

@@ -7,6 +7,7 @@
 
 #include "bitlog2/error.h"
 #include "model/names/assembly.h"
+#include "model/names/position_resize.h"
 #include "model/preprocessing.h"
 
 namespace bitlog2 {
@@ -204,8 +205,7 @@ class Inference {
   std::size_t learned_size() const {
     std::size_t side = 0;
     if (!bias_.empty()) {
-      const double offsets = static_cast<double>(shape(bias_, 2)[0]) - 3;
-      side = (static_cast<std::size_t>(std::lround(std::sqrt(std::max(offsets, 0.0)))) + 1) / 2;
+      side = side_of_relative_positions(shape(bias_, 2)[0]);
     } else if (names_.contains("pos_embed")) {
       side = grid_of_positions(rows("pos_embed"), config_.prefix_tokens, registers_).side;
     }
@@ -224,10 +224,6 @@ class Inference {
           fmt::format("images of {} pixels are no multiple of its patches, {} pixels; give "
                       "--image-size N",
                       config_.img_size, config_.patch_size));
-    }
-    if (!bias_.empty() && learned != config_.img_size) {
-      fail(fmt::format("its relative position bias is for images of {} pixels, not {}", learned,
-                       config_.img_size));
     }
     if (learned > 0 && learned != config_.img_size) {
       notes_.push_back(fmt::format("its positions are interpolated from {} to {} pixels", learned,
