@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, cast, overlo
 
 from . import _core, _torch
 from ._error import Error
-from ._images import ImagesLike, StrPath, add_image, batches_of, is_full, is_path, items_of
+from ._images import (
+    ImagesLike,
+    StrPath,
+    add_image,
+    add_photograph,
+    batches_of,
+    is_full,
+    is_path,
+    items_of,
+)
 from ._progress import Progress, shown
 
 if TYPE_CHECKING:
@@ -150,7 +159,7 @@ class _Network:
         for item in items_of(images):
             shape = tuple(getattr(item, "shape", ()))
             if len(shape) == 3 and shape[2] == 3 and shape[:2] != (side, side):
-                batch.add_photograph(item)
+                add_photograph(batch, item)
             else:
                 add_image(batch, item)
             if is_full(batch):
