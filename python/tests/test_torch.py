@@ -130,15 +130,24 @@ def test_dtypes(dtype: str) -> None:
 
 
 def test_what_is_no_known_architecture() -> None:
-    module = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 5))
-    with pytest.raises(bitlog2.Error) as caught:
-        bitlog2.Model.from_torch(module)
-    assert "0.weight" in str(caught.value) or "Sequential" in str(caught.value)
-    assert "\n" not in str(caught.value)
     timm = pytest.importorskip("timm")
-    with pytest.raises(bitlog2.Error) as caught:
-        bitlog2.Model.from_torch(timm.create_model("resnet18", pretrained=False))
-    assert "/tmp" not in str(caught.value)
+    more = timm.create_model("vit_tiny_patch16_224", pretrained=False, **SMALL)
+    more.blocks[1].gate = torch.nn.Linear(3, 3)
+    less = timm.create_model("vit_tiny_patch16_224", pretrained=False, **SMALL)
+    del less.blocks[0].mlp.fc2
+    for module, differs in (
+        (torch.nn.Sequential(torch.nn.Linear(3, 4)), "it has no 'patch_embed.proj.weight'"),
+        (timm.create_model("resnet18", pretrained=False), "it has no 'patch_embed.proj.weight'"),
+        (more, "'blocks.1.gate.weight' is not part of it"),
+        (less, "it has no 'blocks.0.mlp.fc2.weight'"),
+    ):
+        with pytest.raises(bitlog2.Error) as caught:
+            bitlog2.Model.from_torch(module)
+        message = str(caught.value)
+        assert message.startswith(type(module).__name__)
+        assert differs in message
+        assert "\n" not in message
+        assert "/tmp" not in message
 
 
 def test_a_module_with_a_changed_layer() -> None:
