@@ -10,8 +10,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from ._api import Model
 from ._error import Error
-from ._images import StrPath
+from ._images import StrPath, is_path
 
 _PREFIX = "bitlog2: error: "
 
@@ -27,7 +28,7 @@ def report(
     output: StrPath,
     dataset: StrPath,
     *,
-    model: StrPath = "",
+    model: StrPath | Model = "",
     weights: StrPath = "",
     calibration: StrPath = "",
     calibration_images: int = 32,
@@ -43,16 +44,30 @@ def report(
     attention map under every scheme, noise layer by layer, where time goes, every quantizer, and the
     images whose answer changed. Returns the page's numbers.
 
-    `output`: the page, .html; `dataset`, `calibration`, `model`, `weights`, `scheme` and the others:
-    as the program's options. A model is named by its folder, file, repository or published name, since
-    another process makes the page.
+    `output`: the page, .html; `dataset`, `calibration`, `weights`, `scheme` and the others: as the
+    program's options. `model` is a folder, a file, a repository or a published name; or what
+    `Model.from_pretrained` made of them, whose files another process reads again.
 
-    Raises Error for what the program refuses."""
+    Raises Error for what the program refuses, and for a Model that was not loaded from files."""
+    options: dict[str, StrPath | int] = {}
+    if isinstance(model, Model):
+        if model._source is None:
+            raise Error(
+                "a model that was not loaded from files has no report; save it by its own library and"
+                " give the folder"
+            )
+        if weights:
+            raise Error("a Model has its weights; leave weights out, or give the model's name")
+        named = ("--model", "--weights", "--config", "--image-size")
+        options = dict(zip(named, model._source[:4], strict=True))
+        threads = threads or model._source[4]
+    elif is_path(model):
+        options = {"--model": model, "--weights": weights}
+    else:
+        raise Error(f"a {type(model).__name__} has no report; give a bitlog2.Model or its name")
     with tempfile.TemporaryDirectory() as folder:
         numbers = Path(folder) / "report.json"
-        options: dict[str, StrPath | int] = {
-            "--model": model,
-            "--weights": weights,
+        options |= {
             "--dataset": dataset,
             "--calibration": calibration,
             "--calibration-images": calibration_images,
@@ -68,7 +83,7 @@ def report(
         }
         command = [os.fspath(_program()), "report"]
         for option, value in options.items():
-            if value != "" and not (option == "--sample" and value == 0):
+            if value != "" and not (option in ("--sample", "--image-size") and value == 0):
                 command += [option, str(value)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
