@@ -201,8 +201,14 @@ def _remove_temporaries(system: fs.FileSystem, root: str) -> None:
 
 
 def _start_ray(address: str | None) -> None:
-    if not ray.is_initialized():
+    if ray.is_initialized():
+        return
+    try:
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+    except ConnectionError as error:
+        raise Error(
+            f"{address or 'RAY_ADDRESS'}: no Ray cluster answers there: {_line(error)}"
+        ) from None
 
 
 def _workers(threads: int, asked: int) -> tuple[int, int]:

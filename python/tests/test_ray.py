@@ -341,6 +341,24 @@ def test_a_cluster_without_enough_cpus(
         run("predict", str(quantized_file), str(photographs), str(tmp_path / "answers"), threads=2)
 
 
+def test_no_cluster_at_the_address(
+    quantized_file: Path, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**options: object) -> None:
+        raise ConnectionError("Could not find any running Ray instance.\nUse another address.")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", refuse)
+    with pytest.raises(
+        bitlog2.Error, match="^auto: no Ray cluster answers there: Could not find"
+    ) as caught:
+        run(
+            "predict", str(quantized_file), str(photographs), str(tmp_path / "answers"),
+            address="auto",
+        )  # fmt: skip
+    assert "\n" not in str(caught.value)
+
+
 def test_a_folder_with_other_files_is_no_output(
     cluster: Cluster, quantized_file: Path, photographs: Path, tmp_path: Path
 ) -> None:
