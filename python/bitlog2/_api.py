@@ -23,11 +23,10 @@ from ._images import (
 from ._progress import Progress, shown
 
 if TYPE_CHECKING:
-    from typing import NotRequired
-
     import numpy
     import pandas
     from numpy.typing import NDArray
+    from typing_extensions import NotRequired  # known to type checkers only
 
 #: How many images of a dataset calibrate, and how many of others at most, where nothing is said.
 CALIBRATION_IMAGES = 32
