@@ -10,15 +10,23 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, cast, overlo
 
 from . import _core, _torch
 from ._error import Error
-from ._images import ImagesLike, StrPath, add_image, batches_of, is_full, is_path, items_of
+from ._images import (
+    ImagesLike,
+    StrPath,
+    add_image,
+    add_photograph,
+    batches_of,
+    is_full,
+    is_path,
+    items_of,
+)
 from ._progress import Progress, shown
 
 if TYPE_CHECKING:
-    from typing import NotRequired
-
     import numpy
     import pandas
     from numpy.typing import NDArray
+    from typing_extensions import NotRequired  # known to type checkers only
 
 #: The default numbers of calibration images: for a dataset, and at most for other images.
 CALIBRATION_IMAGES = 32
@@ -150,7 +158,7 @@ class _Network:
         for item in items_of(images):
             shape = tuple(getattr(item, "shape", ()))
             if len(shape) == 3 and shape[2] == 3 and shape[:2] != (side, side):
-                batch.add_photograph(item)
+                add_photograph(batch, item)
             else:
                 add_image(batch, item)
             if is_full(batch):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, Union
 
 from . import _core
@@ -45,9 +45,9 @@ def _for_cpu(array: Any) -> Any:
     return array.detach().cpu() if callable(getattr(array, "detach", None)) else array
 
 
-def _add_array(target: _core.Images, array: Any) -> None:
+def _add_array(add: Callable[[Any], None], array: Any) -> None:
     try:
-        target.add_crops(_for_cpu(array))
+        add(_for_cpu(array))
     except TypeError:
         dtype = getattr(array, "dtype", "an unknown dtype")
         shape = list(getattr(array, "shape", []))
@@ -55,6 +55,11 @@ def _add_array(target: _core.Images, array: Any) -> None:
             f"an array of {dtype} {shape} is not what this model sees; give pixels, uint8"
             " [N, S, S, 3], in the CPU's memory"
         ) from None
+
+
+def add_photograph(target: _core.Images, array: Any) -> None:
+    """Of any size, uint8 [height, width, 3]."""
+    _add_array(target.add_photograph, array)
 
 
 def add_image(target: _core.Images, item: Any) -> None:
@@ -65,7 +70,7 @@ def add_image(target: _core.Images, item: Any) -> None:
 
         target.add_photograph(numpy.asarray(item.convert("RGB")))
     elif is_array(item):
-        _add_array(target, item)
+        _add_array(target.add_crops, item)
     else:
         raise Error(f"an image may be a path, a PIL image or an array, not a {type(item).__name__}")
 

@@ -10,8 +10,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from ._api import Model
 from ._error import Error
-from ._images import StrPath
+from ._images import StrPath, is_path
 
 _PREFIX = "bitlog2: error: "
 
@@ -27,7 +28,7 @@ def report(
     output: StrPath,
     dataset: StrPath,
     *,
-    model: StrPath = "",
+    model: StrPath | Model = "",
     weights: StrPath = "",
     calibration: StrPath = "",
     calibration_images: int = 32,
@@ -43,15 +44,30 @@ def report(
     after, an attention map with every scheme, the noise and the time of each layer, every
     quantizer, and the images whose first class changed. Returns the page's numbers.
 
-    `output` is the page, .html. The other arguments are like the program's options. The model is
-    given as a folder, file, repository or published name, because another process makes the page.
+    `output` is the page, .html. `model` is a folder, a file, a repository or a published name, or a
+    Model that `Model.from_pretrained` made of one; another process reads its files again. The other
+    arguments are like the program's options.
 
-    Raises Error if the program refuses something."""
+    Raises Error if the program refuses something, and for a Model that was not loaded from files."""
+    options: dict[str, StrPath | int] = {}
+    if isinstance(model, Model):
+        if model._source is None:
+            raise Error(
+                "a model that was not loaded from files has no report; save it by its own library and"
+                " give the folder"
+            )
+        if weights:
+            raise Error("a Model has its weights; leave weights out, or give the model's name")
+        named = ("--model", "--weights", "--config", "--image-size")
+        options = dict(zip(named, model._source[:4], strict=True))
+        threads = threads or model._source[4]
+    elif is_path(model):
+        options = {"--model": model, "--weights": weights}
+    else:
+        raise Error(f"a {type(model).__name__} has no report; give a bitlog2.Model or its name")
     with tempfile.TemporaryDirectory() as folder:
         numbers = Path(folder) / "report.json"
-        options: dict[str, StrPath | int] = {
-            "--model": model,
-            "--weights": weights,
+        options |= {
             "--dataset": dataset,
             "--calibration": calibration,
             "--calibration-images": calibration_images,
@@ -67,7 +83,7 @@ def report(
         }
         command = [os.fspath(_program()), "report"]
         for option, value in options.items():
-            if value != "" and not (option == "--sample" and value == 0):
+            if value != "" and not (option in ("--sample", "--image-size") and value == 0):
                 command += [option, str(value)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:

@@ -12,8 +12,10 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import logging
 import os
 import posixpath
+import re
 import sys
 import uuid
 from collections.abc import Sequence
@@ -45,6 +47,7 @@ __all__ = ["Classifier", "Decoder", "Embedder", "main", "run"]
 SHARD_IMAGES = 256
 
 _MANIFEST = "_bitlog2.json"  # Parquet readers pass over names that begin with _
+_TEMPORARY = re.compile(r"\.part-\d{8,}\.parquet\.[0-9a-f]{32}")  # of _temporary_name
 _EVALUATION_BATCH = 64  # of EvaluationOptions in bitlog2/evaluate.h
 _VALIDATION_FOLDERS = ("val", "validation", "valid", "test")
 
@@ -158,7 +161,7 @@ class _ShardWriter:
 
     def _write(self, shard: int, table: pyarrow.Table) -> None:
         name = posixpath.join(self._root, _part_name(shard))
-        temporary = posixpath.join(self._root, f".{_part_name(shard)}.{uuid.uuid4().hex}")
+        temporary = posixpath.join(self._root, _temporary_name(shard))
         with self._system.open_output_stream(temporary) as stream:
             pyarrow.parquet.write_table(table, stream)
         self._system.move(temporary, name)
@@ -186,9 +189,26 @@ def _part_name(shard: int) -> str:
     return f"part-{shard:08}.parquet"
 
 
+def _temporary_name(shard: int) -> str:
+    return f".{_part_name(shard)}.{uuid.uuid4().hex}"
+
+
+def _remove_temporaries(system: fs.FileSystem, root: str) -> None:
+    """Those that killed workers of this job left, in its own folder. No worker is writing any more."""
+    for file in system.get_file_info(fs.FileSelector(root)):
+        if _TEMPORARY.fullmatch(posixpath.basename(file.path)):
+            system.delete_file(file.path)
+
+
 def _start_ray(address: str | None) -> None:
-    if not ray.is_initialized():
-        ray.init(address=address, logging_level="error", log_to_driver=False)
+    if ray.is_initialized():
+        return
+    try:
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+    except ConnectionError as error:
+        raise Error(
+            f"{address or 'RAY_ADDRESS'}: no Ray cluster answers there: {_line(error)}"
+        ) from None
 
 
 def _workers(threads: int, asked: int) -> tuple[int, int]:
@@ -304,6 +324,7 @@ def run(
     if left:
         _start_ray(address)
         _run_shards(command, content, options, left, images, output, _workers(threads, workers))
+    _remove_temporaries(output_system, output_root)
     return _summary(output_system, output_root, command, len(starts), len(starts) - len(left))
 
 

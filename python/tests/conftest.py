@@ -14,6 +14,7 @@ import pytest
 import bitlog2
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "bench"))  # common.py, which says which photographs calibrate nothing
 DEMO = ROOT / "models" / "demo"
 DEMO_WEIGHTS = DEMO / "fashion_vit.safetensors"
 DEMO_DATASET = DEMO / "fashion_mnist.safetensors"

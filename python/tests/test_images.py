@@ -44,9 +44,24 @@ def test_memory_layout_does_not_matter(
     backwards = crops[::-1, ::-1].copy()[::-1, ::-1]
     wide = np.zeros((12, *crops.shape[1:3], 4), np.uint8)
     wide[..., :3] = crops
-    for layout in (read_only, planes, backwards, wide[..., :3], np.asfortranarray(crops)):
+    negative = np.ascontiguousarray(crops[:, ::-1, :, ::-1])[:, ::-1, :, ::-1]
+    fortran = np.asfortranarray(crops)
+    for layout in (read_only, planes, backwards, negative, wide[..., :3], fortran):
         assert np.array_equal(layout, crops)
         assert np.array_equal(quantized(layout), expected)
+    assert negative.strides[1] < 0
+    assert negative.strides[3] < 0
+    repeated = np.broadcast_to(crops[:1], crops.shape)
+    flat = np.broadcast_to(crops[:, :1, :1, :1], crops.shape)
+    floats = normalised(quantized, crops)
+    for layout, same in (
+        (repeated, repeated.copy()),
+        (flat, flat.copy()),
+        (floats[:, ::-1, ::-1], floats[:, ::-1, ::-1].copy()),
+    ):
+        assert layout.strides[0] == 0 or min(layout.strides) <= 0
+        assert np.array_equal(quantized(layout), quantized(same))
+    assert np.array_equal(quantized(repeated), expected[[0] * 12])
 
 
 class OnlyDLPack:
@@ -126,6 +141,7 @@ def test_many_images_are_taken_in_batches(
         (np.zeros((2, 28, 28, 3), np.int64), "int64 [2, 28, 28, 3]"),
         (np.zeros((2, 28, 28, 3), np.float32), "float32 [2, 28, 28, 3]"),
         (np.zeros((2, 28, 28, 3), np.float16), "float16 [2, 28, 28, 3]"),
+        (np.zeros((2, 3, 28, 28), ">f4"), ">f4 [2, 3, 28, 28]"),
         (np.zeros((2, 28, 28, 3), bool), "bool [2, 28, 28, 3]"),
         (np.zeros((2, 28, 28, 3), np.complex64), "[2, 28, 28, 3]"),
         (np.array(["a"]), "is not what this model sees"),
@@ -149,6 +165,44 @@ def test_bad_images_end_in_one_line(
 ) -> None:
     with pytest.raises(bitlog2.Error) as caught:
         quantized(images)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("use", ["preprocess", "predict", "quantize", "compare"])
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((2, 3, 28, 28), ">f4"), ">f4 [2, 3, 28, 28]"),
+        (np.zeros((2, 28, 28, 3), ">u2"), ">u2 [2, 28, 28, 3]"),
+        (np.zeros((2, 28, 28, 3), np.int64), "int64 [2, 28, 28, 3]"),
+        (np.zeros((28, 28, 3), np.uint16), "uint16 [28, 28, 3]"),
+        (np.zeros((2, 28, 28, 4), np.uint8), "uint8 [2, 28, 28, 4]"),
+        (np.zeros((0, 28, 28, 3), np.uint8), "there are no images"),
+        (np.zeros((2, 0, 28, 3), np.uint8), "there are no images"),
+        (np.full((2, 3, 28, 28), np.nan, np.float32), "NaN"),
+        ([np.zeros((3, 28, 28), np.float64), np.full((3, 28, 28), np.nan)], "NaN"),
+        ([], "there are no images"),
+        (np.zeros((28, 28, 3), object), "object [28, 28, 3]"),
+        ([np.zeros((30, 40, 3), ">u2")], ">u2 [30, 40, 3]"),
+        ([np.zeros((30, 40, 3), np.float32)], "float32 [30, 40, 3]"),
+    ],
+)  # fmt: skip
+def test_all_refuse_bad_images_in_one_line(
+    model: bitlog2.Model,
+    quantized: bitlog2.QuantizedModel,
+    use: str,
+    images: object,
+    message: str,
+) -> None:
+    calls = {
+        "preprocess": model.preprocess,
+        "predict": quantized.predict,
+        "quantize": lambda given: bitlog2.quantize(model, given),
+        "compare": lambda given: bitlog2.compare(model, quantized, given),
+    }
+    with pytest.raises(bitlog2.Error) as caught:
+        calls[use](images)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 

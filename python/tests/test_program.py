@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import bitlog2
+from common import link_unseen
 from conftest import (
     DATA,
     DEMO_DATASET,
@@ -142,19 +143,23 @@ def test_embeddings_are_the_programs_to_the_bit(tmp_path: Path) -> None:
 
 
 def test_evaluate_on_photographs_is_the_programs(tmp_path: Path) -> None:
+    """On the 468 photographs of README that calibrate nothing."""
     data = reference() / "data"
-    model = bitlog2.Model.from_pretrained(
-        "deit_tiny", weights=data / "deit_tiny_patch16_224.safetensors"
-    )
-    q = bitlog2.quantize(model, data / "imagenet-500")
+    unseen = tmp_path / "unseen"
+    assert link_unseen(data / "imagenet-500", unseen) == 468
+    arguments = ["--model", "deit_tiny", "--weights", data / "deit_tiny_patch16_224.safetensors"]
+    model = bitlog2.Model.from_pretrained(arguments[1], weights=arguments[3])
+    q = bitlog2.quantize(model, unseen)
     q.save(tmp_path / "deit.safetensors")
-    (row,) = results_of(
-        "eval", "--quantized", tmp_path / "deit.safetensors", "--dataset", data / "imagenet-500"
-    )
-    mine = bitlog2.evaluate(q, data / "imagenet-500")
-    assert mine["images"] == 500
-    for key in ("top1", "top5", "loss"):
-        assert mine[key] == row[key], key
+    for network, named in (
+        (model, [*arguments, "--engine", "fp32"]),
+        (q, ["--quantized", tmp_path / "deit.safetensors"]),
+    ):
+        (row,) = results_of("eval", *named, "--dataset", unseen)
+        mine = bitlog2.evaluate(network, unseen)
+        assert mine["images"] == row["images"] == 468
+        for key in ("engine", "top1", "top5", "loss"):
+            assert mine[key] == row[key], key
 
 
 def test_report_is_the_programs(tmp_path: Path) -> None:
@@ -170,6 +175,36 @@ def test_report_is_the_programs(tmp_path: Path) -> None:
     for key in ("model", "settings", "attention", "layers", "quantizers", "changed"):
         assert numbers[key] == program[key], key
     assert (tmp_path / "mine.html").read_text().startswith("<!doctype html>")
+
+
+def test_report_takes_a_model(tmp_path: Path) -> None:
+    options = {"recipe": "repq", "sample": 50}
+    by_name = bitlog2.report(tmp_path / "a.html", DEMO_DATASET, weights=DEMO_WEIGHTS, **options)
+    loaded = bitlog2.Model.from_pretrained(weights=DEMO_WEIGHTS)
+    given = bitlog2.report(tmp_path / "b.html", DEMO_DATASET, model=loaded, **options)
+    for key in ("model", "settings", "attention", "layers", "quantizers", "changed"):
+        assert given[key] == by_name[key], key
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({**loaded.config, "mean": [0.5, 0.5, 0.5]}))
+    changed = bitlog2.Model.from_pretrained(
+        weights=DEMO_WEIGHTS, config=config, image_size=56, threads=1
+    )
+    page = bitlog2.report(tmp_path / "c.html", DEMO_DATASET, model=changed, **options)
+    assert page["layers"] != given["layers"]
+
+
+def test_report_refuses_other_models(
+    tmp_path: Path, model: bitlog2.Model, quantized: bitlog2.QuantizedModel
+) -> None:
+    for given, options, message in (
+        (model.encoder(), {}, "not loaded from files"),
+        (model, {"weights": DEMO_WEIGHTS}, "leave weights out"),
+        (quantized, {}, "a QuantizedModel has no report"),
+        (3, {}, "a int has no report"),
+    ):
+        with pytest.raises(bitlog2.Error, match=message):
+            bitlog2.report(tmp_path / "page.html", DEMO_DATASET, model=given, **options)
+    assert not (tmp_path / "page.html").exists()
 
 
 def test_report_refuses_as_the_program_does(tmp_path: Path) -> None:

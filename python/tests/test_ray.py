@@ -187,6 +187,60 @@ def test_a_killed_node_loses_no_image(
     check_predictions(output, photographs, quantized)
 
 
+def test_what_a_killed_worker_left_is_removed(
+    cluster: Cluster,
+    quantized: bitlog2.QuantizedModel,
+    quantized_file: Path,
+    photographs: Path,
+    tmp_path: Path,
+) -> None:
+    output = tmp_path / "answers"
+    job = {"shard_images": 20, "top_k": 3}
+    run("predict", str(quantized_file), str(photographs), str(output), **job)
+    lost = "part-00000001.parquet"
+    (output / lost).unlink()
+
+    @ray.remote(max_retries=0)
+    def write_half_a_shard(model: bytes, folder: str) -> None:
+        import signal
+
+        import pyarrow.parquet
+
+        from bitlog2.ray import _ShardWriter
+
+        def write_and_die(table: object, stream: Any) -> None:
+            stream.write(b"PAR1")
+            stream.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        pyarrow.parquet.write_table = write_and_die
+        _ShardWriter("predict", model, {}, folder)._write(1, None)
+
+    with pytest.raises(ray.exceptions.WorkerCrashedError):
+        ray.get(write_half_a_shard.remote(quantized.to_bytes(), str(output)))
+    (left,) = output.glob(f".{lost}.*")
+    assert left.stat().st_size == 4
+    others = [output / ".part-of-something-else", output / f".{lost}.crc"]
+    for other in others:
+        other.write_text("not the job's")
+
+    # Another job does not touch it.
+    with pytest.raises(bitlog2.Error, match="another job"):
+        run("predict", str(quantized_file), str(photographs), str(output), top_k=2)
+    assert left.exists()
+
+    summary = run("predict", str(quantized_file), str(photographs), str(output), **job)
+    assert (summary["files"], summary["files_found"]) == (3, 2)
+    assert not left.exists()
+    assert all(other.exists() for other in others)
+    check_predictions(output, photographs, quantized)
+
+    # Nor does one that finds everything done keep it.
+    left.write_bytes(b"PAR1")
+    run("predict", str(quantized_file), str(photographs), str(output), **job)
+    assert not left.exists()
+
+
 def test_classes_for_map_batches(
     cluster: Cluster, quantized: bitlog2.QuantizedModel, quantized_file: Path, photographs: Path
 ) -> None:
@@ -236,6 +290,12 @@ def test_classes_alone(
         ({"model": str(DEMO_DATASET)}, "fashion_mnist"),
         ({"images": "no_such_folder"}, "no_such_folder"),
         ({"images": "gopher://x/y"}, "gopher"),
+        ({"images": "s3://"}, "s3://"),
+        ({"images": "file:///no/such/folder"}, "file:///no/such/folder"),
+        ({"model": "gopher://x/y"}, "gopher"),
+        ({"model": "file:///no_such_model"}, "file:///no_such_model"),
+        ({"output": "gopher://x/y"}, "gopher"),
+        ({"output": "file:///proc/answers"}, "file:///proc/answers"),
         ({"images": str(DATA / "nano")}, "there are no images"),
         ({"output": "/proc/answers"}, "/proc/answers"),
         ({"threads": 100}, "100 threads each"),
@@ -261,6 +321,41 @@ def test_what_a_job_refuses(
     with pytest.raises(bitlog2.Error) as caught:
         run(**{**job, **changes})
     assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_cluster_without_enough_cpus(
+    cluster: Cluster,
+    quantized_file: Path,
+    photographs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = {"Alive": True, "Resources": {"CPU": 1.0}}
+    gone = {"Alive": False, "Resources": {"CPU": 64.0}}
+    monkeypatch.setattr(ray, "nodes", lambda: [one, gone])
+    with pytest.raises(bitlog2.Error, match="has 1 CPUs, 1 at most on one machine.*need 2"):
+        run("predict", str(quantized_file), str(photographs), str(tmp_path / "answers"))
+    monkeypatch.setattr(ray, "nodes", lambda: [one] * 8)
+    with pytest.raises(bitlog2.Error, match="1 at most on one machine.*2 threads each"):
+        run("predict", str(quantized_file), str(photographs), str(tmp_path / "answers"), threads=2)
+
+
+def test_no_cluster_at_the_address(
+    quantized_file: Path, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**options: object) -> None:
+        raise ConnectionError("Could not find any running Ray instance.\nUse another address.")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", refuse)
+    with pytest.raises(
+        bitlog2.Error, match="^auto: no Ray cluster answers there: Could not find"
+    ) as caught:
+        run(
+            "predict", str(quantized_file), str(photographs), str(tmp_path / "answers"),
+            address="auto",
+        )  # fmt: skip
     assert "\n" not in str(caught.value)
 
 

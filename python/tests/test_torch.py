@@ -28,7 +28,11 @@ def quantized_bytes(model: bitlog2.Model) -> bytes:
     [
         ("vit_tiny_patch16_224", {**SMALL, "num_classes": 10}),
         ("deit_tiny_distilled_patch16_224", {**SMALL, "num_classes": 10}),
+        ("deit3_small_patch16_224", {**SMALL, "num_classes": 10}),
         ("vit_small_patch14_dinov2", SMALL),
+        ("vit_base_patch16_clip_224.openai", {**SMALL, "num_classes": 10}),
+        ("vit_base_patch16_siglip_224", SMALL),
+        ("beit_base_patch16_224", {**SMALL, "num_classes": 10}),
         ("swin_tiny_patch4_window7_224", {
             "img_size": 56, "embed_dim": 24, "depths": (1, 1), "num_heads": (2, 4),
             "num_classes": 10,
@@ -59,18 +63,31 @@ def test_timm(tmp_path: Path, name: str, options: dict[str, Any]) -> None:
     assert np.array_equal(given(batch), given(PICTURES))
 
 
-@pytest.mark.parametrize("kind", ["ViT", "Dinov2", "Swin"])
-def test_transformers(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ViTForImageClassification",
+        "Dinov2ForImageClassification",
+        "SwinForImageClassification",
+        "BeitForImageClassification",
+        "CLIPVisionModel",
+        "CLIPVisionModelWithProjection",
+        "SiglipVisionModel",
+    ],
+)
+def test_transformers(tmp_path: Path, name: str) -> None:
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(1)
     sizes: dict[str, Any] = {"image_size": 32, "patch_size": 4, "num_labels": 5}
-    if kind == "Swin":
+    if name.startswith("Swin"):
         sizes |= {"embed_dim": 24, "depths": [1, 1], "num_heads": [2, 4], "window_size": 4}
     else:
         sizes |= {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-        sizes |= {"intermediate_size": 64, "mlp_ratio": 2}
-    config = getattr(transformers, f"{kind}Config")(**sizes)
-    module = getattr(transformers, f"{kind}ForImageClassification")(config).eval()
+        sizes |= {"intermediate_size": 64, "mlp_ratio": 2, "projection_dim": 16}
+    if name.startswith("Beit"):
+        sizes |= {"use_relative_position_bias": True}
+    made = getattr(transformers, name)
+    module = made(made.config_class(**sizes)).eval()
     processor = transformers.ViTImageProcessor(size={"height": 32, "width": 32})
     module.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
@@ -78,6 +95,7 @@ def test_transformers(tmp_path: Path, kind: str) -> None:
     given = bitlog2.Model.from_torch(module, processor=processor)
     assert given.config == saved.config
     assert given.preprocessing == saved.preprocessing
+    assert np.array_equal(given(PICTURES), saved(PICTURES))
     assert quantized_bytes(given) == quantized_bytes(saved)
     bare = bitlog2.Model.from_torch(module)
     assert any("preprocess" in note for note in bare.notes)
@@ -112,15 +130,24 @@ def test_dtypes(dtype: str) -> None:
 
 
 def test_what_is_no_known_architecture() -> None:
-    module = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 5))
-    with pytest.raises(bitlog2.Error) as caught:
-        bitlog2.Model.from_torch(module)
-    assert "0.weight" in str(caught.value) or "Sequential" in str(caught.value)
-    assert "\n" not in str(caught.value)
     timm = pytest.importorskip("timm")
-    with pytest.raises(bitlog2.Error) as caught:
-        bitlog2.Model.from_torch(timm.create_model("resnet18", pretrained=False))
-    assert "/tmp" not in str(caught.value)
+    more = timm.create_model("vit_tiny_patch16_224", pretrained=False, **SMALL)
+    more.blocks[1].gate = torch.nn.Linear(3, 3)
+    less = timm.create_model("vit_tiny_patch16_224", pretrained=False, **SMALL)
+    del less.blocks[0].mlp.fc2
+    for module, differs in (
+        (torch.nn.Sequential(torch.nn.Linear(3, 4)), "it has no 'patch_embed.proj.weight'"),
+        (timm.create_model("resnet18", pretrained=False), "it has no 'patch_embed.proj.weight'"),
+        (more, "'blocks.1.gate.weight' is not part of it"),
+        (less, "it has no 'blocks.0.mlp.fc2.weight'"),
+    ):
+        with pytest.raises(bitlog2.Error) as caught:
+            bitlog2.Model.from_torch(module)
+        message = str(caught.value)
+        assert message.startswith(type(module).__name__)
+        assert differs in message
+        assert "\n" not in message
+        assert "/tmp" not in message
 
 
 def test_a_module_with_a_changed_layer() -> None:
