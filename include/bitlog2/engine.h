@@ -64,7 +64,8 @@ std::vector<float> run_fp32(const Model& model, std::span<const float> images, T
                             const LayerObserver& observer = {});
 
 /// Called at each place of an activation that has a quantizer, with the values before they are
-/// quantized: a layer's input [rows, in_features], or an operand of attention [.., heads, tokens, ..].
+/// quantized: a layer's input [rows, in_features], or an operand of attention [.., heads, tokens,
+/// ..].
 using ActivationObserver =
     std::function<void(const QuantizerKey& place, std::span<const float> values)>;
 
