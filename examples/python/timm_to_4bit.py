@@ -1,6 +1,6 @@
 """Quantize a model of timm to 4 bits on a folder of images, and compare it with float32.
 
-    python timm_to_4bit.py vit_tiny_patch16_224 photos/ -o vit_tiny.w4a4.safetensors
+python timm_to_4bit.py vit_tiny_patch16_224 photos/ -o vit_tiny.w4a4.safetensors
 """
 
 import argparse
