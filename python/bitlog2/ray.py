@@ -26,6 +26,7 @@ import pyarrow
 import pyarrow.parquet
 import ray
 import ray.data
+import ray.exceptions
 from pyarrow import fs
 
 from . import _core
@@ -71,22 +72,27 @@ def _line(error: BaseException) -> str:
     return os.strerror(number) if number else " ".join(str(error).split())
 
 
-def _listed(system: fs.FileSystem, root: str, uri: str) -> list[str]:
-    """Paths of all images below `root`, relative to it, in byte order."""
+def _absolute(uri: str) -> str:
+    """The same on every machine, wherever its worker was started."""
+    return uri if "://" in uri else os.path.abspath(uri)
+
+
+def _listed(system: fs.FileSystem, root: str, uri: str) -> dict[str, int]:
+    """Paths of all images below `root`, relative to it, in byte order; with their sizes in bytes."""
     try:
         files = system.get_file_info(fs.FileSelector(root, recursive=True))
     except OSError as error:
         raise Error(f"{uri}: cannot be listed: {_line(error)}") from None
-    paths = [posixpath.relpath(file.path, root) for file in files if file.is_file]
+    sizes = {posixpath.relpath(file.path, root): file.size for file in files if file.is_file}
     images = [
         path
-        for path in paths
+        for path in sizes
         if _core.is_image_name(posixpath.basename(path))
         and not any(part.startswith(".") for part in path.split("/"))
     ]
     if not images:
-        raise Error(f"{uri}: there are no images in it, and {len(paths)} other files")
-    return sorted(images, key=os.fsencode)
+        raise Error(f"{uri}: there are no images in it, and {len(sizes)} other files")
+    return {path: sizes[path] for path in sorted(images, key=os.fsencode)}
 
 
 def _class_indices(paths: list[str], model: QuantizedModel, uri: str) -> list[int]:
@@ -111,15 +117,21 @@ def _read(system: fs.FileSystem, path: str) -> tuple[bytes, str | None]:
 
 
 class _ShardDecoder:
-    """Reads and decodes one shard, a row of the job, after the other."""
+    """Reads and decodes one shard, a row of the job, after the other. Images are below `folder` of
+    `uri`."""
 
-    def __init__(self, model: bytes, uri: str) -> None:
+    def __init__(self, model: bytes, uri: str, folder: str) -> None:
         self._decoder = Decoder(model)
-        self._system, self._root = _file_system(uri)
+        self._uri = uri
+        self._system, root = _file_system(uri)
+        self._root = posixpath.join(root, folder)
 
     def __call__(self, batch: Batch) -> Batch:
         paths = [str(path) for path in batch["paths"][0]]
         read = [_read(self._system, posixpath.join(self._root, path)) for path in paths]
+        if len(read) > 1 and all(unread for _, unread in read):
+            # The storage is away. Rows of errors would be results that a restart keeps.
+            raise Error(f"{self._uri}: no image of a shard can be read; {read[0][1]}")
         decoded = self._decoder({"path": paths, "bytes": [content for content, _ in read]})
         errors = [
             unread or damaged for (_, unread), damaged in zip(read, decoded["error"], strict=True)
@@ -280,20 +292,30 @@ def run(
     the order of the images' paths. All three are paths or URIs that pyarrow reads on every machine.
 
     An image that cannot be read has its error in the row. Where `output` holds a part of the same
-    job, it goes on from there. `workers` run the network with `threads` each, 0: as many as decode;
-    the other CPUs decode, with a thread each. Returns counts, for "evaluate" with top1, top5 and loss.
+    job, it goes on from there. `workers` run the network with `threads` each, 0: as many as leave a
+    CPU that decodes for each; the other CPUs decode, with a thread each. Returns counts, for
+    "evaluate" with top1, top5 and loss.
 
-    Raises Error for what cannot be read or written, for another job's output, and for a cluster
-    without enough CPUs."""
+    Raises Error for what cannot be read or written, for another job's output, for a cluster without
+    enough CPUs, and if a worker fails."""
     if command not in ("predict", "embed", "evaluate"):
         raise Error(f"'{command}' is no command; there are predict, embed and evaluate")
+    for name, value, least in (
+        ("top_k", top_k, 1),
+        ("threads", threads, 1),
+        ("workers", workers, 0),
+        ("shard_images", shard_images, 1),
+    ):
+        if value < least:
+            raise Error(f"{name} is {value}; give {least} or more")
+    images, output = _absolute(images), _absolute(output)
     content = _model_content(model)
     opened = loads(content, name=model, threads=1)
     _refuse_wrong_model(command, opened)
     images_system, images_root = _file_system(images)
-    if command == "evaluate":
-        images, images_root = _validation_folder(images_system, images_root, images)
-    paths = _listed(images_system, images_root, images)
+    folder = _validation_folder(images_system, images_root) if command == "evaluate" else ""
+    sizes = _listed(images_system, posixpath.join(images_root, folder), images)
+    paths = list(sizes)
     if command == "evaluate":
         paths.sort(key=lambda path: [os.fsencode(part) for part in path.split("/", 1)])
     labels = _class_indices(paths, opened, images) if command == "evaluate" else None
@@ -305,7 +327,7 @@ def run(
     manifest = {
         "command": command,
         "model": hashlib.sha256(content).hexdigest(),
-        "images": hashlib.sha256("\n".join(paths).encode(errors="surrogateescape")).hexdigest(),
+        "images": _fingerprint(posixpath.join(images, folder), sizes),
         "options": {key: value for key, value in options.items() if key != "threads"},
         "shard_images": shard_images,
     }
@@ -323,7 +345,8 @@ def run(
     ]
     if left:
         _start_ray(address)
-        _run_shards(command, content, options, left, images, output, _workers(threads, workers))
+        pools = _workers(threads, workers)
+        _run_shards(command, content, options, left, (images, folder), output, pools)
     _remove_temporaries(output_system, output_root)
     return _summary(output_system, output_root, command, len(starts), len(starts) - len(left))
 
@@ -335,11 +358,17 @@ def _refuse_wrong_model(command: str, model: QuantizedModel) -> None:
         raise Error(f"{model.name}: it has no classes, its output is an embedding; use embed")
 
 
-def _validation_folder(system: fs.FileSystem, root: str, uri: str) -> tuple[str, str]:
+def _fingerprint(uri: str, sizes: dict[str, int]) -> str:
+    lines = [uri, *(f"{path} {size}" for path, size in sizes.items())]
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
+
+
+def _validation_folder(system: fs.FileSystem, root: str) -> str:
+    """The name of the folder below `root` that has the images to count; empty: `root` itself."""
     for name in _VALIDATION_FOLDERS:
         if system.get_file_info(posixpath.join(root, name)).type == fs.FileType.Directory:
-            return posixpath.join(uri, name), posixpath.join(root, name)
-    return uri, root
+            return name
+    return ""
 
 
 def _run_shards(
@@ -347,7 +376,7 @@ def _run_shards(
     content: bytes,
     options: dict[str, Any],
     shards: list[dict[str, Any]],
-    images: str,
+    images: tuple[str, str],
     output: str,
     workers: tuple[int, int],
 ) -> None:
@@ -360,7 +389,7 @@ def _run_shards(
         batch_size=1,
         num_cpus=1,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=decoding),
-        fn_constructor_args=(content, images),
+        fn_constructor_args=(content, *images),
     )
     written = decoded.map_batches(
         _ShardWriter,
@@ -369,8 +398,14 @@ def _run_shards(
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=running),
         fn_constructor_args=(command, content, options, output),
     )
-    for _ in written.iter_rows():
-        pass
+    try:
+        for _ in written.iter_rows():
+            pass
+    except ray.exceptions.RayError as error:
+        last = str(error).strip().splitlines()[-1]
+        raise Error(
+            f"a worker failed: {last}; the same command goes on from here when that is mended"
+        ) from None
 
 
 def _summary(
@@ -420,7 +455,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--top-k", type=int, default=5, help="predict: classes per image")
     parser.add_argument("--normalize", action="store_true", help="embed: divide by the norms")
     parser.add_argument("--threads", type=int, default=1, help="of each worker")
-    parser.add_argument("--workers", type=int, default=0, help="0: half of all; others decode")
+    parser.add_argument(
+        "--workers", type=int, default=0, help="0: as many as leave a CPU that decodes for each"
+    )
     parser.add_argument("--shard-images", type=int, default=SHARD_IMAGES, help="in one file")
     parser.add_argument("--address", help="of the cluster; without it: RAY_ADDRESS, else local")
     options = vars(parser.parse_args(arguments))

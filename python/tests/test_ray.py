@@ -300,6 +300,9 @@ def test_classes_alone(
         ({"output": "/proc/answers"}, "/proc/answers"),
         ({"threads": 100}, "100 threads each"),
         ({"workers": 100}, "100 workers"),
+        ({"workers": -1}, "workers is -1; give 0 or more"),
+        ({"threads": 0}, "threads is 0; give 1 or more"),
+        ({"shard_images": 0}, "shard_images is 0; give 1 or more"),
         ({"command": "embed"}, "class scores"),
         ({"command": "evaluate"}, "2 class folders"),
     ],
@@ -322,6 +325,54 @@ def test_what_a_job_refuses(
         run(**{**job, **changes})
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_other_images_of_the_same_names_are_another_job(
+    cluster: Cluster, quantized_file: Path, photographs: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(photographs, other)
+    output = str(tmp_path / "answers")
+    run("predict", str(quantized_file), str(photographs), output)
+    with pytest.raises(bitlog2.Error, match="another job"):
+        run("predict", str(quantized_file), str(other), output)
+    grown = photographs / paths_of(photographs)[0]
+    content = grown.read_bytes()
+    try:
+        grown.write_bytes(content + b"\0")
+        with pytest.raises(bitlog2.Error, match="images differ"):
+            run("predict", str(quantized_file), str(photographs), output)
+    finally:
+        grown.write_bytes(content)
+
+
+def test_paths_may_be_relative(
+    cluster: Cluster,
+    quantized_file: Path,
+    photographs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    absolute = run("predict", str(quantized_file), str(photographs), str(tmp_path / "a"))
+    monkeypatch.chdir(photographs.parent)
+    relative = run(
+        "predict", str(quantized_file), photographs.name, os.path.relpath(tmp_path / "b")
+    )
+    assert relative["errors"] == absolute["errors"]
+    assert (tmp_path / "b" / "part-00000000.parquet").exists()
+
+
+def test_storage_that_goes_away_is_no_result(
+    cluster: Cluster, quantized_file: Path, photographs: Path, tmp_path: Path
+) -> None:
+    away = tmp_path / "away"
+    shutil.copytree(photographs, away)
+    _, root = bitlog2.ray._file_system(str(away))
+    decoder = bitlog2.ray._ShardDecoder(quantized_file.read_bytes(), str(away), "")
+    paths = paths_of(away)[:2]
+    shutil.rmtree(root)
+    with pytest.raises(bitlog2.Error, match="no image of a shard can be read"):
+        decoder({"shard": [0], "paths": [paths], "labels": [[]]})
 
 
 def test_a_cluster_without_enough_cpus(

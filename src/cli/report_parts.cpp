@@ -112,6 +112,15 @@ Codes codes_of(const AttentionQuantizer& quantizer) {
   return codes;
 }
 
+/// Logarithms to base 2, at least -kOctaves.
+std::vector<float> octaves_of(std::span<const float> probabilities) {
+  std::vector<float> octaves;
+  for (const float probability : probabilities) {
+    octaves.push_back(std::log2(std::max(probability, std::exp2f(-float{kOctaves}))));
+  }
+  return octaves;
+}
+
 /// What a scheme, calibrated on all heads' rows, makes of the first head's.
 ordered_json under(const AttentionScheme& scheme, int bits, std::span<const float> all_heads,
                    std::span<const float> probabilities, ThreadPool& pool) {
@@ -153,10 +162,6 @@ ordered_json attention_of(const QuantizedModel& quantized, const IntegerEngine& 
   }
   const std::span all_heads(row->probabilities);
   const std::span first_head = all_heads.first(all_heads.size() / row->heads);
-  std::vector<float> logarithms;
-  for (const float probability : first_head) {
-    logarithms.push_back(std::log2(std::max(probability, std::exp2f(-float{kOctaves}))));
-  }
   ordered_json schemes = ordered_json::array();
   for (const AttentionScheme& scheme : kAttentionSchemes) {
     schemes.push_back(under(scheme, quantized.settings.a_bits, all_heads, first_head, pool));
@@ -168,7 +173,7 @@ ordered_json attention_of(const QuantizedModel& quantized, const IntegerEngine& 
           {"query", row->query},
           {"picture", thumbnail(crop)},
           {"probabilities", std::vector<float>(first_head.begin(), first_head.end())},
-          {"log2", histogram(logarithms, -kOctaves, 0, kOctaves * kBinsAnOctave)},
+          {"log2", histogram(octaves_of(first_head), -kOctaves, 0, kOctaves * kBinsAnOctave)},
           {"schemes", schemes}};
 }
 
@@ -186,10 +191,17 @@ ordered_json quantizers_of(const QuantizedModel& quantized, std::span<const RgbI
   run_simulated(with_quantized_weights(quantized), quantized.quantizers,
                 normalised_batch(crops, model.config.preprocessing), pool, {},
                 [&](const QuantizerKey& place, std::span<const float> values) {
-                  if (place.slot != Slot::attention_map) {
+                  if (place.slot == Slot::attention_map) {
+                    add(place, octaves_of(values));
+                  } else {
                     add(place, values);
                   }
                 });
+  for (const auto& [place, quantizer] : quantized.quantizers) {
+    if (const auto* maps = std::get_if<AttentionQuantizers>(&quantizer)) {
+      all[published_name(place)]["map_levels"] = codes_of(maps->front()).levels;
+    }
+  }
   return all;
 }
 

@@ -94,9 +94,12 @@ def test_quantizers_open_on_click(report, open_page):
     first = groups.nth(0).locator("details").nth(0)
     first.locator("summary").click()
     first.locator("svg").wait_for()
-    distributed = [name for name, each in numbers["quantizers"].items() if "values" in each]
-    maps = [name for name in numbers["quantizers"] if name.endswith("matmul2.quantizer_A")]
-    assert len(maps) > 0 and len(distributed) == len(numbers["quantizers"]) - len(maps)
+    assert all(sum(each["values"]["counts"]) > 0 for each in numbers["quantizers"].values())
+    maps = inner.filter(has_text="matmul2.quantizer_A")
+    maps.nth(0).locator("summary").click()
+    (name, first_map), *_ = [each for each in numbers["quantizers"].items() if "map_levels" in each[1]]
+    assert name in maps.nth(0).inner_text()
+    assert maps.nth(0).locator("svg line.level").count() > 0 and len(first_map["map_levels"]) <= 17
 
 
 def test_page_prints(report, open_page):
