@@ -371,6 +371,18 @@ def _validation_folder(system: fs.FileSystem, root: str) -> str:
     return ""
 
 
+def _cause_of(error: ray.exceptions.RayError) -> str:
+    """The line of the innermost exception, which Ray passes on only in the text of its traceback."""
+    lines = str(error).strip().splitlines()
+    is_traceback = False
+    for line in lines:
+        if line.startswith("  File "):
+            is_traceback = True
+        elif is_traceback and line and not line.startswith(" "):
+            return line.removeprefix("bitlog2.Error: ")
+    return lines[-1]
+
+
 def _run_shards(
     command: str,
     content: bytes,
@@ -402,9 +414,9 @@ def _run_shards(
         for _ in written.iter_rows():
             pass
     except ray.exceptions.RayError as error:
-        last = str(error).strip().splitlines()[-1]
         raise Error(
-            f"a worker failed: {last}; the same command goes on from here when that is mended"
+            f"a worker failed: {_cause_of(error)}; the same command goes on from here when that is"
+            " mended"
         ) from None
 
 

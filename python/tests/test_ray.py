@@ -375,6 +375,24 @@ def test_storage_that_goes_away_is_no_result(
         decoder({"shard": [0], "paths": [paths], "labels": [[]]})
 
 
+def test_a_worker_that_fails_is_one_line(
+    cluster: Cluster,
+    quantized_file: Path,
+    photographs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gone = {f"gone/{i}.png": 1 for i in range(4)}  # for the workers the storage is away
+    monkeypatch.setattr(bitlog2.ray, "_listed", lambda *_: gone)
+    output = tmp_path / "answers"
+    with pytest.raises(bitlog2.Error) as caught:
+        run("predict", str(quantized_file), str(photographs), str(output))
+    assert "a worker failed" in str(caught.value)
+    assert "no image of a shard can be read" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not list(output.glob("part-*"))
+
+
 def test_a_cluster_without_enough_cpus(
     cluster: Cluster,
     quantized_file: Path,

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "bitlog2/distance.h"
 #include "bitlog2/engine.h"
 #include "bitlog2/quantizers.h"
 #include "cli/base64.h"
@@ -129,18 +130,14 @@ ordered_json under(const AttentionScheme& scheme, int bits, std::span<const floa
   fake_quantize(quantizer, values);
   const Codes codes = codes_of(quantizer);
   std::vector<std::size_t> ranks;
-  double signal = 0;
-  double noise = 0;
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    signal += std::pow(double{probabilities[i]}, 2);
-    noise += std::pow(double{values[i]} - double{probabilities[i]}, 2);
+  for (const float value : values) {
     ranks.push_back(static_cast<std::size_t>(
-        std::ranges::count_if(codes.levels, [&](float level) { return level > values[i]; })));
+        std::ranges::count_if(codes.levels, [&](float level) { return level > value; })));
   }
-  return {
-      {"name", scheme.name},  {"levels", codes.levels},
-      {"edges", codes.edges}, {"weights", values},
-      {"codes", ranks},       {"decibels", noise > 0 ? 10 * std::log10(signal / noise) : 200.0}};
+  Distance distance;
+  distance.add(probabilities, values);
+  return {{"name", scheme.name}, {"levels", codes.levels}, {"edges", codes.edges},
+          {"weights", values},   {"codes", ranks},         {"decibels", distance.decibels()}};
 }
 
 }  // namespace
