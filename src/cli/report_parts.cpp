@@ -116,6 +116,7 @@ Codes codes_of(const AttentionQuantizer& quantizer) {
 /// Logarithms to base 2, at least -kOctaves.
 std::vector<float> octaves_of(std::span<const float> probabilities) {
   std::vector<float> octaves;
+  octaves.reserve(probabilities.size());
   for (const float probability : probabilities) {
     octaves.push_back(std::log2(std::max(probability, std::exp2f(-float{kOctaves}))));
   }
@@ -130,6 +131,7 @@ ordered_json under(const AttentionScheme& scheme, int bits, std::span<const floa
   fake_quantize(quantizer, values);
   const Codes codes = codes_of(quantizer);
   std::vector<std::size_t> ranks;
+  ranks.reserve(values.size());
   for (const float value : values) {
     ranks.push_back(static_cast<std::size_t>(
         std::ranges::count_if(codes.levels, [&](float level) { return level > value; })));
