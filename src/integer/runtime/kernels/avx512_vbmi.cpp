@@ -76,8 +76,9 @@ class RunCodes {
 void rescale_to_codes_by_tables(const Rescale& how, const Sums& sums, const CodeTable& table,
                                 std::uint8_t* codes, std::size_t stride) {
   if (table.entries != nullptr && table.size <= CodeLookup::kMost) {
-    const CodeLookup lookup(table.entries, table.size);
-    const ByteTable entry_of(lookup.entries[0]);
+    std::uint8_t entries[CodeLookup::kMost] = {};
+    __builtin_memcpy(entries, table.entries, table.size);
+    const ByteTable entry_of(entries);
     rescale_to_codes_by([&](U16 values) { return entry_of(values.packed()); }, how, sums, codes,
                         stride);
   } else if (table.runs != nullptr) {
