@@ -84,7 +84,8 @@ struct QuantizationSettings {
 
   /// What the recipe changes of the attention scheme.
   AttentionOptions attention_options() const {
-    return {recipe.attention_rounding_nearest, recipe.attention_levels_by_bits};
+    return {recipe.attention_rounding_nearest, recipe.attention_levels_by_bits,
+            recipe.attention_normalization_last};
   }
 };
 

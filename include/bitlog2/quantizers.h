@@ -113,6 +113,9 @@ const AttentionScheme& find_attention_scheme(std::string_view name);
 struct AttentionOptions {
   bool to_nearest = false;      ///< rounds to the nearest level instead of down
   bool levels_by_bits = false;  ///< more levels where `bits` is above 4
+  /// Half alone, with its published levels: a row is divided by its largest probability before its
+  /// codes, and by the sum of their values behind them.
+  bool normalizes_last = false;
 
   bool operator==(const AttentionOptions&) const = default;
 };
@@ -125,12 +128,13 @@ struct AttentionQuantizer {
   AttentionOptions options = {};
 };
 
-/// Finds delta, the one with a low mean squared error on `probabilities`.
+/// Finds delta, the one with a low mean squared error on `probabilities`; with normalizes_last it
+/// is 1.
 AttentionQuantizer calibrate_attention(const AttentionScheme& scheme, int bits,
                                        std::span<const float> probabilities, ThreadPool& pool,
                                        const AttentionOptions& options = {});
 
-/// Replaces `probabilities` by x^.
+/// Replaces `probabilities`, a row of the map, by x^.
 void fake_quantize(const AttentionQuantizer& quantizer, std::span<float> probabilities);
 
 // --- any of them --------------------------------------------------------------------

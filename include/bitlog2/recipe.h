@@ -27,12 +27,13 @@ struct Recipe {
   bool compensation_target_stream =
       false;                               ///< compensation undoes some of the stream's errors, too
   bool attention_quantizers_head = false;  ///< q, k, v and the attention map: one per head
-  bool head_equalization_balanced = false;  ///< q, k, v in a basis that balances their channels
-  bool residual_rotation_hadamard = false;  ///< the residual stream rotated by a random matrix
-  bool pixel_codes_exact = false;           ///< pixels are codes; normalisation is in the weights
-  bool scale_search_output = false;         ///< ranges by search, for the error of the output
-  bool attention_rounding_nearest = false;  ///< BitLog2 rounds to nearest instead of down
-  bool attention_levels_by_bits = false;    ///< BitLog2 has more levels where a_bits is above 4
+  bool head_equalization_balanced = false;    ///< q, k, v in a basis that balances their channels
+  bool residual_rotation_hadamard = false;    ///< the residual stream rotated by a random matrix
+  bool pixel_codes_exact = false;             ///< pixels are codes; normalisation is in the weights
+  bool scale_search_output = false;           ///< ranges by search, for the error of the output
+  bool attention_rounding_nearest = false;    ///< BitLog2 rounds to nearest instead of down
+  bool attention_levels_by_bits = false;      ///< BitLog2 has more levels where a_bits is above 4
+  bool attention_normalization_last = false;  ///< BitLog2 divides by a row's sum behind its codes
   /// Steps by which the calibrated network learns the float one's outputs, by gradients; 0: none.
   std::uint32_t reconstruction_steps = 0;
 
@@ -111,6 +112,10 @@ inline constexpr std::array kRecipeParts = {
                false, "How BitLog2 drops bits"},
     RecipePart{"attention-levels", "published", "by_bits", &Recipe::attention_levels_by_bits, true,
                "BitLog2's levels: the scheme's 16 or 17, or more where a_bits is above 4"},
+    RecipePart{
+        "attention-normalization", "first", "last", &Recipe::attention_normalization_last, true,
+        "What BitLog2_Half codes: probabilities, or softmax's numerators, whose weighted sum "
+        "of v is then divided by the sum of their values"},
 };
 
 /// The part for GELU's outputs, with its choices in the order of Recipe::GeluScheme.

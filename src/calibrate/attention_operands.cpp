@@ -197,6 +197,13 @@ void find_operand_quantizers(const QuantizationSettings& settings, const Attenti
     see(Slot::value, heads.value.values());
   });
 
+  const AttentionQuantizer unfitted = unfitted_attention(settings);
+  if (!unfitted.scheme.method->has_delta(unfitted.bits, unfitted.options)) {
+    if (settings.quantizes(group_of(Slot::attention_map))) {
+      quantizers[{attn.name, Slot::attention_map}] = AttentionQuantizers{unfitted};
+    }
+    return;
+  }
   searches.clear();
   look_for(Slot::attention_map, qkv.images() * attn.groups.count * attn.num_heads *
                                     attn.groups.tokens * attn.groups.tokens);

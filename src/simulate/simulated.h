@@ -28,17 +28,20 @@ inline std::size_t head_size(const Attention& attn, Slot slot) {
 }
 
 /// Fake-quantizes an operand of attention, [.., heads, head_size], by one quantizer for all heads
-/// or one per head.
+/// or one per head; attention maps row by row.
 inline void fake_quantize_heads(const Quantizer& quantizer, const Attention& attn, Slot slot,
                                 std::span<float> values, ThreadPool& pool) {
-  if (channel_count(quantizer) == 1) {
+  const bool is_shared = channel_count(quantizer) == 1;
+  if (is_shared && slot != Slot::attention_map) {
     fake_quantize_parallel(quantizer, values, pool);
     return;
   }
-  const std::size_t size = head_size(attn, slot);
-  pool.parallel_for(values.size() / size, 1, [&](std::size_t begin, std::size_t end) {
+  const std::size_t rows = slot == Slot::attention_map ? attn.groups.tokens : 1;  // of a head
+  const std::size_t size = head_size(attn, slot) / rows;
+  pool.parallel_for(values.size() / size, rows, [&](std::size_t begin, std::size_t end) {
     for (std::size_t i = begin; i < end; ++i) {
-      fake_quantize(quantizer, values.subspan(i * size, size), i % attn.num_heads);
+      fake_quantize(quantizer, values.subspan(i * size, size),
+                    is_shared ? 0 : i / rows % attn.num_heads);
     }
   });
 }

@@ -125,8 +125,9 @@ TEST(PortableKernels, RoundedWeightKeepsTheHighestBits) {
 
 // --- attention --------------------------------------------------------------------------
 
-AttentionRule rule_of(const AttentionScheme& scheme, int bits) {
-  const IntegerAttention rule = scheme.method->in_integers(bits, {});
+AttentionRule rule_of(const AttentionScheme& scheme, int bits,
+                      const AttentionOptions& options = {}) {
+  const IntegerAttention rule = scheme.method->in_integers(bits, options);
   return {static_cast<AttentionKind>(rule.kind), rule.multiplier, rule.qmax, rule.fraction_bits,
           rule.nearest};
 }
@@ -168,6 +169,9 @@ std::int32_t log2_delta(const AttentionQuantizer& quantizer) {
 }
 
 double unit_of(const AttentionQuantizer& quantizer) {
+  if (quantizer.options.normalizes_last) {
+    return 1 << kRelativeContextFraction;
+  }
   return is_bitlog2(quantizer.scheme) ? 1 : 1 << kSqrt2ContextFraction;
 }
 
@@ -176,7 +180,7 @@ std::vector<std::int32_t> attend(const AttentionQuantizer& quantizer,
                                  std::vector<std::int32_t> scores,
                                  const std::vector<std::uint8_t>& values, std::size_t channels,
                                  std::int32_t zero) {
-  const AttentionRule rule = rule_of(quantizer.scheme, quantizer.bits);
+  const AttentionRule rule = rule_of(quantizer.scheme, quantizer.bits, quantizer.options);
   const std::size_t tokens = scores.size();
   std::vector<std::byte> memory(weights_bytes(tokens));
   const Weights weights = {memory.data(), 1, tokens};
@@ -327,6 +331,76 @@ TEST_P(Attend, AnyScores) {
     check_weights(quantizer_, scores);
     RC_ASSERT(!::testing::Test::HasFailure());
   }));
+}
+
+/// Compares a row with what the quantizer makes of its probabilities, if no code is at a boundary;
+/// returns whether it did.
+bool check_relative_row(const AttentionQuantizer& quantizer,
+                        const std::vector<std::int32_t>& scores) {
+  const auto probabilities = softmax(scores);
+  const double largest = *std::max_element(probabilities.begin(), probabilities.end());
+  AttentionQuantizer levels = quantizer;
+  levels.options.normalizes_last = false;
+  for (const double probability : probabilities) {
+    if (probability < largest && is_at_boundary(levels, probability / largest)) {
+      return false;
+    }
+  }
+  std::vector<float> expected(probabilities.begin(), probabilities.end());
+  fake_quantize(quantizer, expected);
+  const auto found = found_weights(quantizer, scores);
+  double sum = 0;
+  for (std::size_t j = 0; j < scores.size(); ++j) {
+    EXPECT_NEAR(found[j], expected[j], 1.0 / (1 << kRelativeContextFraction))
+        << quantizer.scheme.name << ", " << scores.size() << " tokens";
+    sum += found[j];
+  }
+  EXPECT_NEAR(sum, 1.0, static_cast<double>(scores.size()) / (1 << kRelativeContextFraction));
+  return true;
+}
+
+TEST(RelativeAttend, WeightsOfARowAreTheQuantizers) {
+  std::mt19937 random(5);
+  for (const std::string_view scheme : {"BitLog2_Half_16", "BitLog2_Half_17"}) {
+    for (const bool to_nearest : {false, true}) {
+      const AttentionQuantizer quantizer = {
+          find_attention_scheme(scheme), 4, 1.0F, {to_nearest, false, true}};
+      std::size_t compared = 0;
+      std::size_t all = 0;
+      for (const std::size_t tokens : {1U, 2U, 5U, 17U, 49U, 65U, 197U}) {
+        for (const double spread : {0.0, 0.1, 2.0, 10.0, 30.0}) {
+          const int limit = static_cast<int>(spread * 65536);
+          compared +=
+              check_relative_row(quantizer, draw<std::int32_t>(random, tokens, -limit, limit)) ? 1U
+                                                                                               : 0U;
+          ++all;
+        }
+      }
+      EXPECT_GT(compared, all / 2) << "too many rows went unchecked";
+    }
+  }
+}
+
+/// All tokens alike is where weights of probabilities lose most: with 197 of them each is 1.3 /
+/// 256.
+TEST(RelativeAttend, FlatRowsKeepTheirMean) {
+  const std::vector<std::int32_t> scores(197, 12345);
+  const AttentionQuantizer quantizer = {
+      find_attention_scheme("BitLog2_Half_16"), 4, 1.0F, {false, false, true}};
+  for (const double weight : found_weights(quantizer, scores)) {
+    EXPECT_NEAR(weight, 1.0 / 197, 1.0 / (1 << kRelativeContextFraction));
+  }
+}
+
+TEST(RelativeAttend, IsForLevelsOfFewOctavesAlone) {
+  const AttentionOptions options = {false, true, true};
+  const auto kind_of = [&](std::string_view scheme, int bits) {
+    return rule_of(find_attention_scheme(scheme), bits, options).kind;
+  };
+  EXPECT_EQ(kind_of("BitLog2_Half_16", 3), AttentionKind::relative_bitlog2);
+  EXPECT_EQ(kind_of("BitLog2_Half_16", 8), AttentionKind::bitlog2);
+  EXPECT_EQ(kind_of("BitLog2_Single_16", 4), AttentionKind::bitlog2);
+  EXPECT_EQ(kind_of("Sqrt2_16", 4), AttentionKind::sqrt2);
 }
 
 INSTANTIATE_TEST_SUITE_P(Schemes, Attend, ::testing::ValuesIn(map_cases()), [](const auto& test) {

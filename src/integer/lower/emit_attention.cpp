@@ -29,6 +29,19 @@ double score_scale() {
   return std::ldexp(std::numbers::log2e, runtime::kScoreFraction);
 }
 
+/// Fraction bits of attention times V in the runtime.
+int context_fraction(IntegerAttention::Kind kind) {
+  switch (kind) {
+    case IntegerAttention::Kind::sqrt2:
+      return runtime::kSqrt2ContextFraction;
+    case IntegerAttention::Kind::relative_bitlog2:
+      return runtime::kRelativeContextFraction;
+    case IntegerAttention::Kind::bitlog2:
+      break;
+  }
+  return 0;
+}
+
 }  // namespace
 
 std::size_t side_of_square(std::size_t tokens) {
@@ -104,12 +117,9 @@ void Emitter::set_heads(Op& op, const Attention& attention, const ActivationCode
     const auto [q, k, v] = operand_codes(attention, h);
     scores.push_back(q.scale * k.scale * score_scale() /
                      (attention.scale_query ? 1.0 : std::sqrt(static_cast<double>(head_dim))));
-    // Sqrt2's weights have fraction bits in the runtime.
     const AttentionMethod& method = *attention_map.scheme.method;
-    const bool is_sqrt2 = method.in_integers(attention_map.bits, attention_map.options).kind ==
-                          IntegerAttention::Kind::sqrt2;
-    const double weight = std::ldexp(method.unit(attention_map.delta),
-                                     is_sqrt2 ? -runtime::kSqrt2ContextFraction : 0);
+    const auto kind = method.in_integers(attention_map.bits, attention_map.options).kind;
+    const double weight = std::ldexp(method.unit(attention_map.delta), -context_fraction(kind));
     contexts.push_back(weight * v.scale / output.scale);
     heads[h].query_zero = to_bounded(q.zero_point, kLargestZeroPoint, attention.name, kZeroPoint);
     heads[h].key_zero = to_bounded(k.zero_point, kLargestZeroPoint, attention.name, kZeroPoint);

@@ -30,7 +30,7 @@ Status check_header(const Header& header, std::size_t available) {
     return Status::bad_program;
   }
   const bool known_rule =
-      header.attention_kind <= 1 && header.attention_multiplier >= 2 &&
+      header.attention_kind <= 2 && header.attention_multiplier >= 2 &&
       header.attention_multiplier <= 65536 && header.attention_qmax < header.attention_multiplier &&
       header.attention_fraction_bits <= kMaxFractionBits && header.attention_nearest <= 1;
   return known_rule ? Status::ok : Status::bad_number;

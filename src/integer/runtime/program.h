@@ -22,6 +22,8 @@ inline constexpr int kNormFraction = 16;
 /// Sqrt2: fraction bits of an attention weight, and of attention times V.
 inline constexpr int kSqrt2Fraction = 20;
 inline constexpr int kSqrt2ContextFraction = 12;
+/// Relative BitLog2: fraction bits of attention times V behind the division.
+inline constexpr int kRelativeContextFraction = 16;
 
 struct Header {
   std::uint32_t magic;
@@ -42,7 +44,11 @@ struct Header {
 };
 static_assert(sizeof(Header) == 64);
 
-enum class AttentionKind : std::uint32_t { sqrt2 = 0, bitlog2 = 1 };
+enum class AttentionKind : std::uint32_t {
+  sqrt2 = 0,
+  bitlog2 = 1,           // weights are probabilities' codes
+  relative_bitlog2 = 2,  // weights are the codes of powers; the context is divided by their sum
+};
 
 enum class OpKind : std::uint32_t {
   embed = 1,       // pixels -> residual

@@ -233,6 +233,11 @@ class Checker {
           tokens * v << kSqrt2ContextFraction > kMaxSum) {
         return false;
       }
+      // Weights are relative to the largest of a row: they may all be as large.
+      if (static_cast<AttentionKind>(header_.attention_kind) == AttentionKind::relative_bitlog2 &&
+          tokens * v * header_.attention_multiplier > kMaxSum / 2) {
+        return false;
+      }
       // The score itself, before bias and mask, stays below 2^29.
       const std::int64_t largest = static_cast<std::int64_t>(head_dim) * q * k;
       if (round_shift(largest * head.score_multiplier, op.score_shift) >= (1 << 29)) {

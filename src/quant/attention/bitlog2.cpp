@@ -134,14 +134,39 @@ std::unique_ptr<AttentionSearch> BitLog2::search(const AttentionQuantizer& quant
   return search_bitlog2(levels(quantizer.bits, quantizer.options));
 }
 
+/// Levels for 2^15 and more octaves of probabilities suit flat rows already, and the sum of such
+/// weights over a row of many tokens would not fit in 32 bits.
+bool BitLog2::normalizes_last(int bits, const AttentionOptions& options) const {
+  constexpr int kLargestMultiplier = 512;
+  return options.normalizes_last && levels(bits, options).multiplier <= kLargestMultiplier;
+}
+
 void BitLog2::fake_quantize(const AttentionQuantizer& quantizer,
                             std::span<float> probabilities) const {
-  fake_quantize_bitlog2(levels(quantizer.bits, quantizer.options), quantizer.delta, probabilities);
+  const BitLog2Levels wanted = levels(quantizer.bits, quantizer.options);
+  if (!normalizes_last(quantizer.bits, quantizer.options)) {
+    fake_quantize_bitlog2(wanted, quantizer.delta, probabilities);
+    return;
+  }
+  const float largest = std::ranges::max(probabilities);
+  for (float& x : probabilities) {
+    x /= largest;
+  }
+  fake_quantize_bitlog2(wanted, 1.0F, probabilities);
+  float sum = 0.0F;  // of integers, below 2^24: exact
+  for (const float m : probabilities) {
+    sum += m;
+  }
+  for (float& x : probabilities) {
+    x /= sum;
+  }
 }
 
 IntegerAttention BitLog2::in_integers(int bits, const AttentionOptions& options) const {
   const BitLog2Levels wanted = levels(bits, options);
-  return {IntegerAttention::Kind::bitlog2, static_cast<std::uint32_t>(wanted.multiplier), 0,
+  const auto kind = normalizes_last(bits, options) ? IntegerAttention::Kind::relative_bitlog2
+                                                   : IntegerAttention::Kind::bitlog2;
+  return {kind, static_cast<std::uint32_t>(wanted.multiplier), 0,
           static_cast<std::uint32_t>(wanted.fraction_bits), wanted.to_nearest};
 }
 

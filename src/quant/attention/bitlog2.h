@@ -24,6 +24,9 @@ struct BitLog2Levels {
 /// x^ = m^ / delta, m = min(floor(x * multiplier), multiplier - 1). delta is the integer in
 /// [largest m^, multiplier - 1] with the lowest mean squared error, in closed form: the error is a
 /// quadratic in 1 / delta.
+///
+/// With normalizes_last, m = min(floor(x / max x * multiplier), multiplier - 1) and
+/// x^ = m^ / sum m^, over a row of the map. So rows that are flat use all levels, too.
 // Never deleted through its base, whose destructor is protected.
 // NOLINTNEXTLINE(cppcoreguidelines-virtual-class-destructor)
 class BitLog2 final : public AttentionMethod {
@@ -35,6 +38,9 @@ class BitLog2 final : public AttentionMethod {
   /// The published ones are 16 or 17, whatever `bits` is.
   BitLog2Levels levels(int bits, const AttentionOptions& options) const;
 
+  bool has_delta(int bits, const AttentionOptions& options) const override {
+    return !normalizes_last(bits, options);
+  }
   std::unique_ptr<AttentionSearch> search(const AttentionQuantizer& quantizer,
                                           std::size_t count) const override;
   void fake_quantize(const AttentionQuantizer& quantizer,
@@ -43,6 +49,8 @@ class BitLog2 final : public AttentionMethod {
   double unit(float delta) const override { return 1.0 / delta; }
 
  private:
+  bool normalizes_last(int bits, const AttentionOptions& options) const;
+
   int multiplier_;
   int fraction_bits_;
 };

@@ -59,6 +59,9 @@ AttentionQuantizer calibrate_attention(const AttentionScheme& scheme, int bits,
                                        std::span<const float> probabilities, ThreadPool& pool,
                                        const AttentionOptions& options) {
   AttentionQuantizer quantizer = {scheme, bits, 1.0F, options};
+  if (!scheme.method->has_delta(bits, options)) {
+    return quantizer;
+  }
   const auto search = scheme.method->search(quantizer, probabilities.size());
   do {
     search->add(probabilities, pool);

@@ -14,7 +14,7 @@ namespace bitlog2 {
 /// How the integer runtime turns probabilities into weights: the fields of a quantized file's
 /// header that begin with attention_ (docs/format.md).
 struct IntegerAttention {
-  enum class Kind : std::uint32_t { sqrt2 = 0, bitlog2 = 1 };
+  enum class Kind : std::uint32_t { sqrt2 = 0, bitlog2 = 1, relative_bitlog2 = 2 };
   Kind kind = Kind::bitlog2;
   std::uint32_t multiplier = 256;
   std::uint32_t qmax = 0;
@@ -42,11 +42,14 @@ class AttentionSearch {
 /// The arithmetic of a scheme. Objects are constants.
 class AttentionMethod {
  public:
+  /// Whether delta is to be found on probabilities; else it is 1.
+  virtual bool has_delta(int bits, const AttentionOptions& options) const = 0;
+
   /// A search on `count` probabilities in total; quantizer.delta is not read.
   virtual std::unique_ptr<AttentionSearch> search(const AttentionQuantizer& quantizer,
                                                   std::size_t count) const = 0;
 
-  /// probabilities <- x^.
+  /// probabilities, a row of the map, <- x^.
   virtual void fake_quantize(const AttentionQuantizer& quantizer,
                              std::span<float> probabilities) const = 0;
 

@@ -15,6 +15,7 @@ class Sqrt2 final : public AttentionMethod {
   /// `levels` at 4 bits, zero included: 17, which does not fit a 4-bit code, or 16.
   constexpr explicit Sqrt2(int levels) : dropped_codes_(17 - levels) {}
 
+  bool has_delta(int, const AttentionOptions&) const override { return true; }
   std::unique_ptr<AttentionSearch> search(const AttentionQuantizer& quantizer,
                                           std::size_t count) const override;
   void fake_quantize(const AttentionQuantizer& quantizer,

@@ -11,6 +11,7 @@ namespace bitlog2::quant {
 // NOLINTNEXTLINE(cppcoreguidelines-virtual-class-destructor)
 class Uniform final : public AttentionMethod {
  public:
+  bool has_delta(int, const AttentionOptions&) const override { return true; }
   std::unique_ptr<AttentionSearch> search(const AttentionQuantizer& quantizer,
                                           std::size_t) const override {
     return search_bitlog2(levels(quantizer.bits));

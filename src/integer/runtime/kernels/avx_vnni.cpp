@@ -13,6 +13,7 @@ BITLOG2_BEGIN_TARGET("avx2,avxvnni")
 // Written once, over these vectors.
 #include "generic/attend_values.h"
 #include "generic/ceiling.h"
+#include "generic/divide.h"
 #include "generic/dot_products.h"
 
 namespace bitlog2::runtime {
@@ -56,7 +57,7 @@ const Kernels& avx_vnni_kernels() {
     Kernels own = avx2_kernels();
     own.name = "avx_vnni";
     own.multiply = multiply;
-    own.attend_values = attend_values;
+    own.attend_values = attend_values<DivideInLanes>;
     own.multiply_in_registers = multiply_in_registers;
     return own;
   }();

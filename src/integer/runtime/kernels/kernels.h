@@ -176,8 +176,8 @@ struct Kernels {
   /// Attention times V. `values` is a panel of depth `tokens` of v minus an offset; `zero` is the
   /// zero point minus the same offset.
   ///  context [rows, values.width]: sum over tokens of weight * (v - zero), where a weight is
-  ///    BitLog2's m^ or, with kSqrt2ContextFraction fraction bits, Sqrt2's p^ / delta; at most
-  ///    2^30 in magnitude
+  ///    BitLog2's m^, relative BitLog2's m^ / sum m^ with kRelativeContextFraction fraction bits,
+  ///    or Sqrt2's p^ / delta with kSqrt2ContextFraction; at most 2^30 in magnitude
   void (*attend_values)(const AttentionRule& rule, const Weights& weights, const Panel& values,
                         std::int32_t zero, std::int32_t* context);
 

@@ -150,7 +150,7 @@ const Kernels& neon_i8mm_kernels() {
     Kernels own = neon_kernels();
     own.name = "neon_i8mm";
     own.multiply = multiply;
-    own.attend_values = attend_values;
+    own.attend_values = attend_values<DividePortably>;
     own.multiply_in_registers = multiply_in_registers;
     return own;
   }();

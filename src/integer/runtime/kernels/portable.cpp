@@ -76,7 +76,7 @@ void add_shifted(const Panel& values, std::size_t token, std::size_t first, std:
 }
 
 /// A weight has few set bits; each adds a shifted value. The weights of a row add up to at most
-/// twice M <= 2^16, so 32 bits hold every sum.
+/// twice M <= 2^16, so 32 bits hold every sum; open() has proven that of relative BitLog2.
 void attend_bitlog2(const std::int32_t* row, const Panel& values, std::size_t first,
                     std::int32_t zero, std::int32_t* context) {
   std::int32_t sums[kLane] = {};
@@ -89,7 +89,7 @@ void attend_bitlog2(const std::int32_t* row, const Panel& values, std::size_t fi
     }
   }
   for (std::size_t c = 0; c < kLane; ++c) {
-    assert_proven(sums[c] > -(1 << 27) && sums[c] < 1 << 27);
+    assert_proven(sums[c] > -(1 << 30) && sums[c] < 1 << 30);
     context[first + c] = sums[c];
   }
 }
@@ -315,9 +315,18 @@ void normalise(const std::int32_t* x, std::size_t rows, std::size_t count, std::
 std::uint64_t reciprocal_of(const AttentionRule& rule, std::uint64_t total) {
   constexpr std::uint64_t kLargest =
       0xFFFFFFFF;  // reached if M is 2^16 and one token has the probability 1
+  const bool is_relative = rule.kind == AttentionKind::relative_bitlog2;
+  const std::uint64_t whole = is_relative ? std::uint64_t{1} << 30 : total;
   // NOLINTNEXTLINE(clang-analyzer-core.DivideZero)
-  const std::uint64_t reciprocal = (std::uint64_t{rule.multiplier} << 46) / total;
+  const std::uint64_t reciprocal = (std::uint64_t{rule.multiplier} << 46) / whole;
   return reciprocal < kLargest ? reciprocal : kLargest;
+}
+
+ContextDivision::ContextDivision(std::uint32_t total) {
+  const auto bits = static_cast<unsigned>(bit_width(total));
+  factor = static_cast<std::int32_t>((std::uint64_t{1} << (29 + bits)) / total);
+  shift = 29 + bits - kRelativeContextFraction;
+  half = std::int64_t{1} << (shift - 1);
 }
 
 Rounding rounding_of(const AttentionRule& rule) {
@@ -370,6 +379,21 @@ void softmax_codes(const AttentionRule& rule, std::int32_t log2_delta, std::int3
   }
 }
 
+std::uint32_t total_of(const std::int32_t* weights, std::size_t tokens) {
+  std::uint32_t total = 0;
+  for (std::size_t j = 0; j < tokens; ++j) {
+    total += static_cast<std::uint32_t>(weights[j]);
+  }
+  return total;
+}
+
+void divide(const ContextDivision& division, std::int32_t* context, std::size_t width) {
+  for (std::size_t c = 0; c < width; ++c) {
+    context[c] = static_cast<std::int32_t>(
+        (std::int64_t{context[c]} * division.factor + division.half) >> division.shift);
+  }
+}
+
 void weights_of_row(const AttentionRule& rule, std::int32_t log2_delta, const std::int32_t* scores,
                     std::size_t tokens, std::int32_t* weights) {
   constexpr std::uint32_t kRootOf2 = 92682;  // in 2^-16
@@ -378,11 +402,13 @@ void weights_of_row(const AttentionRule& rule, std::int32_t log2_delta, const st
   } else {
     codes_of_sqrt2(rule, log2_delta, scores, tokens, weights);
   }
+  const std::uint64_t one =
+      rule.kind == AttentionKind::relative_bitlog2 ? total_of(weights, tokens) : rule.multiplier;
   for (std::size_t j = 0; j < tokens; ++j) {
     const auto code = static_cast<std::uint32_t>(weights[j]);
     std::uint64_t weight = 0;
     if (rule.kind != AttentionKind::sqrt2) {
-      weight = (std::uint64_t{code} << 16) / rule.multiplier;
+      weight = (std::uint64_t{code} << 16) / one;
     } else if (weights[j] != kNoWeight) {
       weight = ((code & 1) != 0 ? kRootOf2 : std::uint32_t{1} << 16) >> ((code + 1) >> 1);
     }
@@ -392,6 +418,7 @@ void weights_of_row(const AttentionRule& rule, std::int32_t log2_delta, const st
 
 void attend_values(const AttentionRule& rule, const Weights& weights, const Panel& values,
                    std::int32_t zero, std::int32_t* context) {
+  const bool is_relative = rule.kind == AttentionKind::relative_bitlog2;
   for (std::size_t r = 0; r < weights.rows; ++r) {
     for (std::size_t first = 0; first < values.width; first += kLane) {
       const auto* row = weights_row(weights, r);
@@ -401,6 +428,10 @@ void attend_values(const AttentionRule& rule, const Weights& weights, const Pane
       } else {
         attend_bitlog2(row, values, first, zero, target);
       }
+    }
+    if (is_relative) {
+      divide(ContextDivision(total_of(weights_row(weights, r), weights.tokens)),
+             context + r * values.width, values.width);
     }
   }
 }

@@ -39,6 +39,9 @@ void bitlog2_weights(const AttentionRule& rule, const std::int32_t* scores, std:
 void weights_of_row(const AttentionRule& rule, std::int32_t log2_delta, const std::int32_t* scores,
                     std::size_t tokens, std::int32_t* weights);
 
+/// The sum of a row of BitLog2's weights.
+std::uint32_t total_of(const std::int32_t* weights, std::size_t tokens);
+
 /// The second halves of rescale_to_codes() and rescale_and_add(), which take rescaled values.
 void store_codes(const Sums& values, const CodeTable& table, std::uint8_t* codes,
                  std::size_t stride);
@@ -75,7 +78,8 @@ struct NormalisationScale {
 NormalisationScale end_normalisation(std::uint64_t squares, std::uint64_t root_of_count);
 
 /// M / total of BitLog2 with 46 fraction bits, in 32 bits: m = power * this >> 46. `total`, the
-/// sum of a row's powers, is at least 2^30.
+/// sum of a row's powers, is at least 2^30. Relative BitLog2 takes the largest power, 2^30,
+/// instead.
 std::uint64_t reciprocal_of(const AttentionRule& rule, std::uint64_t total);
 
 /// How BitLog2 makes a weight of m, which is below the multiplier: the weight keeps the highest bit
@@ -88,6 +92,19 @@ struct Rounding {
 };
 
 Rounding rounding_of(const AttentionRule& rule);
+
+/// The division of relative BitLog2: a row of context sums s becomes (s * factor + half) >> shift,
+/// s / total with kRelativeContextFraction fraction bits.
+struct ContextDivision {
+  /// `total`, the sum of a row's weights, is at least 1.
+  explicit ContextDivision(std::uint32_t total);
+
+  std::int32_t factor;  // in (2^29, 2^30]
+  unsigned shift;       // 14..45
+  std::int64_t half;    // of the last bit that is kept
+};
+
+void divide(const ContextDivision& division, std::int32_t* context, std::size_t width);
 
 /// m^ of m.
 std::uint32_t rounded_weight(const Rounding& rounding, std::uint32_t m);

@@ -15,9 +15,17 @@ namespace {
 void multiply(const Inputs& inputs, std::size_t rows, const Panel& panel, std::int32_t* sums,
               std::size_t stride);
 
+/// The division of relative BitLog2 where there is nothing faster.
+struct DividePortably {
+  void operator()(const portable::ContextDivision& division, std::int32_t* context,
+                  std::size_t width) const {
+    portable::divide(division, context, width);
+  }
+};
+
 /// Kernels::attend_values; kRows rows of the upper plane are multiplied at a time, with sums on the
 /// stack. Sqrt2's weights are not bytes: it uses the portable kernel.
-template <std::size_t kRows>
+template <std::size_t kRows, class Divide>
 inline void attend_values_by(const AttentionRule& rule, const Weights& weights, const Panel& values,
                              std::int32_t zero, std::int32_t* context) {
   if (rule.kind == AttentionKind::sqrt2) {
@@ -42,12 +50,17 @@ inline void attend_values_by(const AttentionRule& rule, const Weights& weights, 
     for (std::size_t c = r * width; c < (r + 1) * width; ++c) {
       context[c] -= zero * planes.totals[r];
     }
+    if (rule.kind == AttentionKind::relative_bitlog2) {
+      const portable::ContextDivision division(static_cast<std::uint32_t>(planes.totals[r]));
+      Divide()(division, context + r * width, width);
+    }
   }
 }
 
+template <class Divide>
 inline void attend_values(const AttentionRule& rule, const Weights& weights, const Panel& values,
                           std::int32_t zero, std::int32_t* context) {
-  attend_values_by<kRowChunk>(rule, weights, values, zero, context);
+  attend_values_by<kRowChunk, Divide>(rule, weights, values, zero, context);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "attend_values.h"
 #include "ceiling.h"
 #include "codes.h"
+#include "divide.h"
 #include "normalise.h"
 #include "panels.h"
 #include "rescale.h"
@@ -32,7 +33,7 @@ constexpr Kernels make_table(const char* name) {
           decode,
           normalise,
           softmax_codes,
-          attend_values,
+          attend_values<DivideInLanes>,
           multiply_in_registers};
 }
 
