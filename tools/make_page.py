@@ -28,7 +28,8 @@ def main():
                     flags=re.MULTILINE)
     data = "".join(
         f'<script type="text/plain" id="{name}">{base64.b64encode((modules / file).read_bytes()).decode()}</script>\n'
-        for name, file in (("plain", "bitlog2.wasm"), ("simd128", "bitlog2_simd128.wasm")))
+        for name, file in (("plain", "bitlog2.wasm"), ("simd128", "bitlog2_simd128.wasm"),
+                           ("relaxed", "bitlog2_relaxed.wasm")))
     data += ('<script type="text/plain" id="network">@NETWORK@</script>\n'
              '<script type="application/json" id="names">@NAMES@</script>\n')
     page = inline('<link rel="stylesheet" href="style.css">', page, f"<style>\n{style}</style>")

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Run quantized networks on a WebAssembly module of the runtime.
 
-    run_wasm.py MODULE FOLDER...       logits of each FOLDER's crops must be its host_logits.txt
+    run_wasm.py [--deterministic] MODULE FOLDER...
+                                       logits of each FOLDER's crops must be its host_logits.txt
     run_wasm.py --time MODULE NETWORK  milliseconds of one image, the best of several
 
-Needs wasmtime from PyPI. The module has the functions of include/bitlog2_runtime.h, and this lays out
+A module runs in an engine that has no other vectors than the module's name says. --deterministic:
+relaxed products are the specification's deterministic ones, not this processor's. Needs wasmtime from PyPI. The module has the functions of include/bitlog2_runtime.h, and this lays out
 its memory: the network, its file, its weights unpacked, the arena, a crop and the logits.
 """
 import pathlib
@@ -16,11 +18,19 @@ import wasmtime
 NETWORK_BYTES = 4096  # more than sizeof(bitlog2_network)
 
 
+def engine_for(module, deterministic):
+    config = wasmtime.Config()
+    config.wasm_relaxed_simd = module.endswith("_relaxed.wasm")
+    config.wasm_simd = module.endswith(("_relaxed.wasm", "_simd128.wasm"))
+    config.wasm_relaxed_simd_deterministic = deterministic
+    return wasmtime.Engine(config)
+
+
 class Runtime:
     """A module with one network opened."""
 
-    def __init__(self, module, file):
-        engine = wasmtime.Engine()
+    def __init__(self, module, file, deterministic=False):
+        engine = engine_for(module, deterministic)
         self.store = wasmtime.Store(engine)
         instance = wasmtime.Instance(self.store, wasmtime.Module.from_file(engine, module), [])
         self.exports = instance.exports(self.store)
@@ -66,8 +76,8 @@ class Runtime:
         return memoryview(values).cast("i").tolist()
 
 
-def compare(module, folder):
-    runtime = Runtime(module, (folder / "network.safetensors").read_bytes())
+def compare(module, folder, deterministic):
+    runtime = Runtime(module, (folder / "network.safetensors").read_bytes(), deterministic)
     crops = (folder / "crops.bin").read_bytes()
     found = []
     for start in range(0, len(crops), runtime.crop_bytes):
@@ -89,9 +99,14 @@ def main():
             runtime.run()
             best = min(best, time.perf_counter() - start)
         print(f"{1e3 * best:.1f}")
-    elif len(arguments) >= 2:
-        logits = sum(compare(arguments[0], pathlib.Path(folder)) for folder in arguments[1:])
-        print(f"{pathlib.Path(arguments[0]).name}: {logits} logits of {len(arguments) - 1} networks")
+        return
+    deterministic = arguments[:1] == ["--deterministic"]
+    arguments = arguments[deterministic:]
+    if len(arguments) >= 2:
+        logits = sum(compare(arguments[0], pathlib.Path(folder), deterministic)
+                     for folder in arguments[1:])
+        name = pathlib.Path(arguments[0]).name + (", deterministic" if deterministic else "")
+        print(f"{name}: {logits} logits of {len(arguments) - 1} networks")
     else:
         sys.exit(__doc__)
 

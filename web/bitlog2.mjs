@@ -6,19 +6,20 @@
 //   const network = await Network.open("model.safetensors", await loadRuntime());
 //   const { classes, milliseconds } = network.classify(imageData);
 
-/** A module of one function with a 128-bit vector. A browser for which it is valid can run the fast runtime. */
-const SIMD_PROBE = Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1,
-  8, 0, 65, 0, 253, 15, 253, 98, 11);
+/** A module of one function, which returns a 128-bit vector. */
+const probe = (...code) => Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0,
+  10, code.length + 4, 1, code.length + 2, 0, ...code, 11);
+const ZERO = [65, 0, 253, 15]; // i32.const 0, i8x16.splat
 
-const PAGE = 65536;
-const ALIGNMENT = 64;
-const NETWORK_BYTES = 256; // sizeof(bitlog2_network)
-const PREPROCESSING_BYTES = 44; // sizeof(bitlog2_preprocessing)
-const ROW_BYTES = 20; // sizeof(bitlog2_attention_row)
-const SMALL_ARENA = 9;
-const NAME_BYTES = 1024;
-const LOGIT_SCALE = 65536; // logits are integers: 2^16 times the real logits
-const MOST_MEMORY = 2 ** 31;
+/**
+ * The runtimes, the fastest first. A browser can run one if it takes the probe for a valid module: it
+ * has i32x4.relaxed_dot_i8x16_i7x16_add_s, or i8x16.popcnt.
+ */
+const RUNTIMES = {
+  relaxed: { file: "bitlog2_relaxed.wasm", probe: probe(...ZERO, ...ZERO, ...ZERO, 253, 147, 2) },
+  simd128: { file: "bitlog2_simd128.wasm", probe: probe(...ZERO, 253, 98) },
+  plain: { file: "bitlog2.wasm", probe: null },
+};
 
 /** An error whose message is for the user of the page. */
 export class Bitlog2Error extends Error {
@@ -41,27 +42,37 @@ async function bytesOf(source) {
   return new Uint8Array(await response.arrayBuffer());
 }
 
-/** Whether this browser has WebAssembly's 128-bit vectors. */
-export function hasSimd() {
-  return WebAssembly.validate(SIMD_PROBE);
-}
-
 /**
  * Compiles the fastest runtime that the browser can run.
- * @param {object} [modules] the runtimes, by default the files beside this one
+ * @param {object} [modules] the runtimes to choose from, by default the files beside this one
+ * @param {string | URL | Blob | ArrayBuffer | Uint8Array} [modules.relaxed]
  * @param {string | URL | Blob | ArrayBuffer | Uint8Array} [modules.simd128]
  * @param {string | URL | Blob | ArrayBuffer | Uint8Array} [modules.plain]
  * @returns {Promise<WebAssembly.Module>}
  */
 export async function loadRuntime(modules = {}) {
-  const source = hasSimd()
-    ? modules.simd128 ?? new URL("bitlog2_simd128.wasm", import.meta.url)
-    : modules.plain ?? new URL("bitlog2.wasm", import.meta.url);
-  return WebAssembly.compile(await bytesOf(source));
+  const runs = Object.keys(RUNTIMES).filter((name) => (
+    RUNTIMES[name].probe === null || WebAssembly.validate(RUNTIMES[name].probe)));
+  const chosen = runs.find((name) => modules[name]) ?? runs[0];
+  return WebAssembly.compile(await bytesOf(
+    modules[chosen] ?? new URL(RUNTIMES[chosen].file, import.meta.url)));
 }
 
-/** An opened network, with its own memory. */
+/**
+ * An opened network, with its own memory. A pool's workers get the text of this class: of this file, it
+ * may use nothing but Bitlog2Error and bytesOf.
+ */
 export class Network {
+  static #PAGE = 65536;
+  static #ALIGNMENT = 64;
+  static #NETWORK_BYTES = 256; // sizeof(bitlog2_network)
+  static #PREPROCESSING_BYTES = 44; // sizeof(bitlog2_preprocessing)
+  static #ROW_BYTES = 20; // sizeof(bitlog2_attention_row)
+  static #SMALL_ARENA = 9;
+  static #NAME_BYTES = 1024;
+  static #LOGIT_SCALE = 65536; // logits are integers: 2^16 times the real logits
+  static #MOST_MEMORY = 2 ** 31;
+
   /** @type {Record<string, Function>} */ #call;
   /** @type {WebAssembly.Memory} */ #memory;
   #end; // the end of the memory in use
@@ -91,7 +102,7 @@ export class Network {
     this.#call = instance.exports;
     this.#memory = instance.exports.memory;
     this.#end = instance.exports.__heap_base.value;
-    this.#network = this.#allocate(NETWORK_BYTES);
+    this.#network = this.#allocate(Network.#NETWORK_BYTES);
     const at = this.#allocate(file.length);
     new Uint8Array(this.#memory.buffer).set(file, at);
     this.#check(this.#call.bitlog2_open(this.#network, at, file.length));
@@ -104,12 +115,12 @@ export class Network {
     this.#arena = this.#allocate(this.#arenaBytes);
     this.#crop = this.#allocate(3 * this.imageSize * this.imageSize);
     this.#logits = this.#allocate(4 * this.classCount);
-    this.#preprocessing = this.#allocate(PREPROCESSING_BYTES);
+    this.#preprocessing = this.#allocate(Network.#PREPROCESSING_BYTES);
     this.#check(this.#call.bitlog2_get_preprocessing(this.#network, this.#preprocessing));
     this.#names = this.#readNames() ?? names ?? [];
   }
 
-  /** The name of the kernels: "wasm_simd128" or "portable". */
+  /** The name of the kernels: "wasm_relaxed", "wasm_simd128" or "portable". */
   get kernels() {
     return this.#textAt(this.#call.bitlog2_kernels_name(0));
   }
@@ -179,7 +190,7 @@ export class Network {
     const logits = this.run(crop);
     const milliseconds = performance.now() - start;
     const largest = logits.reduce((a, b) => Math.max(a, b));
-    const powers = Float64Array.from(logits, (logit) => Math.exp((logit - largest) / LOGIT_SCALE));
+    const powers = Float64Array.from(logits, (logit) => Math.exp((logit - largest) / Network.#LOGIT_SCALE));
     const sum = powers.reduce((a, b) => a + b);
     const order = Array.from(logits.keys()).sort((a, b) => logits[b] - logits[a] || a - b);
     const classes = order.slice(0, top).map((index) => (
@@ -193,7 +204,7 @@ export class Network {
    * @returns {Float32Array} [classCount]
    */
   embed(image) {
-    return Float32Array.from(this.run(this.crop(image)), (value) => value / LOGIT_SCALE);
+    return Float32Array.from(this.run(this.crop(image)), (value) => value / Network.#LOGIT_SCALE);
   }
 
   /** The number of attentions that attention() can show: one for each block of a ViT, 0 for Swin. */
@@ -215,7 +226,7 @@ export class Network {
   }
 
   #attentionInScratch(crop, index) {
-    const row = this.#allocate(ROW_BYTES);
+    const row = this.#allocate(Network.#ROW_BYTES);
     const look = (exact, quantized, capacity) => {
       new Uint32Array(this.#memory.buffer, row, 5).set([exact, quantized, capacity, 0, 0]);
       const status = this.#call.bitlog2_run_and_look(this.#network, this.#crop, this.#arena, this.#arenaBytes,
@@ -224,7 +235,7 @@ export class Network {
     };
     new Uint8Array(this.#memory.buffer).set(crop, this.#crop);
     const [status, heads, tokens] = look(0, 0, 0);
-    if (status !== SMALL_ARENA) this.#check(status);
+    if (status !== Network.#SMALL_ARENA) this.#check(status);
     const values = heads * tokens;
     const exact = this.#allocate(4 * values);
     const quantized = this.#allocate(4 * values);
@@ -235,12 +246,12 @@ export class Network {
 
   /** Allocates memory of any content. */
   #allocate(bytes) {
-    const start = Math.ceil(this.#end / ALIGNMENT) * ALIGNMENT;
+    const start = Math.ceil(this.#end / Network.#ALIGNMENT) * Network.#ALIGNMENT;
     const end = start + bytes;
     const missing = end - this.#memory.buffer.byteLength;
     try {
-      if (end > MOST_MEMORY) throw new RangeError();
-      if (missing > 0) this.#memory.grow(Math.ceil(missing / PAGE));
+      if (end > Network.#MOST_MEMORY) throw new RangeError();
+      if (missing > 0) this.#memory.grow(Math.ceil(missing / Network.#PAGE));
     } catch {
       throw new Bitlog2Error("the network or the picture is too large for this browser's memory");
     }
@@ -270,13 +281,154 @@ export class Network {
   /** The names of all classes in the file's metadata, or undefined if one has none. */
   #readNames() {
     return this.#borrow(() => {
-      const text = this.#allocate(NAME_BYTES);
+      const text = this.#allocate(Network.#NAME_BYTES);
       const names = [];
       for (let index = 0; index < this.classCount; ++index) {
-        if (this.#call.bitlog2_class_name(this.#network, index, text, NAME_BYTES) === -1) return undefined;
+        if (this.#call.bitlog2_class_name(this.#network, index, text, Network.#NAME_BYTES) === -1) return undefined;
         names.push(this.#textAt(text));
       }
       return names;
     });
+  }
+}
+
+/** In a worker: the first message opens a network, all others call its functions. */
+function serve() {
+  let network;
+  self.onmessage = async ({ data: { method, values } }) => {
+    try {
+      let result;
+      if (method === "open") {
+        const [file, runtime, names] = values;
+        network = new Network(file, await WebAssembly.instantiate(runtime, {}), names);
+        const { imageSize, classCount, kernels, memoryBytes } = network;
+        result = { imageSize, classCount, kernels, memoryBytes };
+      } else {
+        result = network[method](...values);
+      }
+      self.postMessage({ result });
+    } catch (error) {
+      self.postMessage({ message: error.message, isForUser: error instanceof Bitlog2Error });
+    }
+  };
+}
+
+/** A worker that answers one call at a time. */
+class Thread {
+  #worker;
+  #promise = null; // the functions that settle the call
+
+  /** @param {(message: string) => void} fail is told why the worker cannot go on */
+  constructor(fail) {
+    const text = `"use strict"; const Bitlog2Error = ${Bitlog2Error}; const Network = ${Network}; (${serve})();`;
+    const address = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+    this.#worker = new Worker(address);
+    this.#worker.onmessage = ({ data: { result, message, isForUser } }) => {
+      URL.revokeObjectURL(address);
+      if (message === undefined) this.#promise.resolve(result);
+      else this.#promise.reject(isForUser ? new Bitlog2Error(message) : new Error(message));
+    };
+    this.#worker.onerror = (event) => {
+      event.preventDefault();
+      fail(`a worker failed: ${event.message ?? "this browser does not start it"}`);
+    };
+  }
+
+  call(method, ...values) {
+    return new Promise((resolve, reject) => {
+      this.#promise = { resolve, reject };
+      this.#worker.postMessage({ method, values });
+    });
+  }
+
+  end(message) {
+    this.#worker.terminate();
+    this.#promise?.reject(new Bitlog2Error(message));
+  }
+}
+
+/** Several workers, each with the network: it runs as many images at a time. */
+export class Pool {
+  #threads = [];
+  #idle = [];
+  #waiting = []; // functions that take an idle thread
+  #end = null; // why there are no workers any more
+
+  /**
+   * Opens a network in every worker.
+   * @param {string | URL | Blob | ArrayBuffer | Uint8Array} source
+   * @param {WebAssembly.Module} runtime from loadRuntime
+   * @param {object} [options]
+   * @param {number} [options.workers] how many, by default one for each logical processor
+   * @param {string[]} [options.names] names of the classes, used if the file has none
+   * @returns {Promise<Pool>}
+   */
+  static async open(source, runtime, { workers = navigator.hardwareConcurrency || 1, names } = {}) {
+    if (!(Number.isInteger(workers) && workers >= 1)) {
+      throw new Bitlog2Error(`a pool has at least 1 worker, not ${workers}`);
+    }
+    const file = await bytesOf(source);
+    const pool = new Pool();
+    pool.#threads = Array.from({ length: workers }, () => new Thread((message) => pool.#stop(message)));
+    try {
+      const opened = await Promise.all(
+        pool.#threads.map((thread) => thread.call("open", file, runtime, names)));
+      const { imageSize, classCount, kernels } = opened[0];
+      const memoryBytes = opened.reduce((sum, each) => sum + each.memoryBytes, 0);
+      Object.assign(pool, { imageSize, classCount, kernels, memoryBytes });
+    } catch (error) {
+      pool.terminate();
+      throw error;
+    }
+    pool.#idle = [...pool.#threads];
+    return pool;
+  }
+
+  /** The number of workers. */
+  get workers() {
+    return this.#threads.length;
+  }
+
+  /**
+   * What Network.classify returns, as soon as a worker has it. The image is copied.
+   * @param {ImageData} image
+   * @param {object} [options]
+   * @param {number} [options.top] how many classes to return
+   */
+  classify(image, options = {}) {
+    return this.#ask("classify", image, options);
+  }
+
+  /**
+   * What Network.embed returns, as soon as a worker has it. The image is copied.
+   * @param {ImageData} image
+   * @returns {Promise<Float32Array>}
+   */
+  embed(image) {
+    return this.#ask("embed", image);
+  }
+
+  /** Ends all workers. Calls that have no answer yet are rejected. */
+  terminate() {
+    this.#stop("the pool was terminated");
+  }
+
+  #stop(message) {
+    this.#end ??= message;
+    for (const thread of this.#threads.splice(0)) thread.end(this.#end);
+    for (const take of this.#waiting.splice(0)) take();
+  }
+
+  async #ask(method, ...values) {
+    let thread;
+    if (!this.#end) thread = this.#idle.pop() ?? await new Promise((take) => { this.#waiting.push(take); });
+    if (this.#end) throw new Bitlog2Error(this.#end);
+    try {
+      return await thread.call(method, ...values);
+    } finally {
+      const next = this.#waiting.shift();
+      if (next) next(thread);
+      else this.#idle.push(thread);
+    }
   }
 }

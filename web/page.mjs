@@ -11,7 +11,8 @@ function embedded(id) {
 }
 
 async function openNetwork() {
-  const runtime = await loadRuntime({ simd128: embedded("simd128"), plain: embedded("plain") });
+  const runtime = await loadRuntime(
+    { relaxed: embedded("relaxed"), simd128: embedded("simd128"), plain: embedded("plain") });
   const names = JSON.parse(at("names")?.textContent || "[]");
   return Network.open(embedded("network") ?? "model.safetensors", runtime, { names });
 }

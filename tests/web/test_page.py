@@ -90,15 +90,16 @@ def test_keyboard_reaches_everything(page_folder, open_page):
 def test_library_classifies_by_itself(page_folder, open_page, quantized):
     """A page of one's own can use bitlog2.mjs, which refuses damaged files."""
     page = open_page((page_folder / "index.html").as_uri())
-    found = page.evaluate("""async ([library, plain, simd128, file]) => {
+    found = page.evaluate("""async ([library, plain, simd128, relaxed, file]) => {
       const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
       const { Bitlog2Error, Network, loadRuntime } = await import(
         URL.createObjectURL(new Blob([library], { type: "text/javascript" })));
       const image = new ImageData(40, 30);
       image.data.forEach((_, i) => { image.data[i] = i * 7 % 256; });
       const logits = [];
-      for (const runtime of [await loadRuntime({ plain: bytes(plain), simd128: bytes(simd128) }),
-                             await WebAssembly.compile(bytes(plain))]) {
+      const all = { plain: bytes(plain), simd128: bytes(simd128), relaxed: bytes(relaxed) };
+      for (const modules of [all, { ...all, relaxed: null }, { plain: all.plain }]) {
+        const runtime = await loadRuntime(modules);
         const network = await Network.open(bytes(file), runtime);
         logits.push(Array.from(network.classify(image).logits), [network.kernels]);
         logits.push(Array.from(network.embed(image), (value) => value * 65536));
@@ -118,16 +119,135 @@ def test_library_classifies_by_itself(page_folder, open_page, quantized):
       damaged[damaged.length - 1] ^= 1;
       let told = "";
       try {
-        await Network.open(damaged, await loadRuntime({ plain: bytes(plain), simd128: bytes(simd128) }));
+        await Network.open(damaged, await loadRuntime(all));
       } catch (error) {
         told = `${error instanceof Bitlog2Error} ${error.message}`;
       }
       return { logits, told, large, grown };
     }""", [(page_folder / "bitlog2.mjs").read_text(), *map(base64_of, (
-        page_folder / "bitlog2.wasm", page_folder / "bitlog2_simd128.wasm", quantized))])
-    fast, fast_name, fast_values, plain, plain_name, plain_values = found["logits"]
-    assert len(fast) == 10 and fast == plain == fast_values == plain_values
-    assert [fast_name, plain_name] == [["wasm_simd128"], ["portable"]]
+        page_folder / "bitlog2.wasm", page_folder / "bitlog2_simd128.wasm",
+        page_folder / "bitlog2_relaxed.wasm", quantized))])
+    logits = found["logits"][0]
+    assert len(logits) == 10 and len(set(logits)) > 1
+    assert found["logits"] == [logits, ["wasm_relaxed"], logits, logits, ["wasm_simd128"], logits,
+                               logits, ["portable"], logits]
     assert found["large"].startswith("true ") and "too large" in found["large"]
     assert found["grown"] < 1 << 20
     assert found["told"].startswith("true ") and "checksum" in found["told"]
+
+
+POOL = """async ([library, module, file]) => {
+  const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  const { Bitlog2Error, Network, Pool } = await import(
+    URL.createObjectURL(new Blob([library], { type: "text/javascript" })));
+  const runtime = await WebAssembly.compile(bytes(module));
+  const picture = (seed) => {
+    const image = new ImageData(40, 30);
+    image.data.forEach((_, i) => { image.data[i] = i * seed % 256; });
+    return image;
+  };
+  const told = async (promise) => {
+    try {
+      await promise;
+      return "nothing";
+    } catch (error) {
+      return `${error instanceof Bitlog2Error} ${error.message}`;
+    }
+  };
+  STEPS
+}"""
+
+
+@pytest.fixture
+def in_pool_page(page_folder, open_page, quantized):
+    """Runs steps in a page that was opened from the disk."""
+    page = open_page((page_folder / "index.html").as_uri())
+
+    def run(steps):
+        return page.evaluate(POOL.replace("STEPS", steps), [
+            (page_folder / "bitlog2.mjs").read_text(),
+            base64_of(page_folder / "bitlog2_relaxed.wasm"), base64_of(quantized)])
+
+    return run
+
+
+def test_pool_gives_the_networks_logits(in_pool_page):
+    found = in_pool_page("""
+      const network = await Network.open(bytes(file), runtime);
+      const pool = await Pool.open(bytes(file), runtime, { workers: 3 });
+      const seeds = [7, 11, 13, 17, 19, 23, 29];
+      const answers = await Promise.all(seeds.map((seed) => pool.classify(picture(seed), { top: 2 })));
+      const embedding = await pool.embed(picture(7));
+      const { workers, imageSize, classCount, kernels } = pool;
+      pool.terminate();
+      return { answers: answers.map(({ logits, classes }) => [Array.from(logits), classes]),
+               wanted: seeds.map((seed) => network.classify(picture(seed), { top: 2 }))
+                 .map(({ logits, classes }) => [Array.from(logits), classes]),
+               embeddings: [Array.from(embedding), Array.from(network.embed(picture(7)))],
+               pool: [workers, imageSize, classCount, kernels],
+               network: [3, network.imageSize, network.classCount, "wasm_relaxed"] };""")
+    assert found["answers"] == found["wanted"]
+    assert len({tuple(logits) for logits, _ in found["answers"]}) == 7
+    assert found["embeddings"][0] == found["embeddings"][1]
+    assert found["pool"] == found["network"]
+
+
+def test_pool_runs_images_at_the_same_time(in_pool_page):
+    """Two workers have an image each before one has an answer, and the third image waits."""
+    started = in_pool_page("""
+      const messages = [];
+      const Real = Worker;
+      globalThis.Worker = class extends Real {
+        postMessage(message) {
+          super.postMessage(message);
+          messages.push(message.method);
+        }
+      };
+      const pool = await Pool.open(bytes(file), runtime, { workers: 2 });
+      const answers = [7, 11, 13].map((seed) => pool.classify(picture(seed)));
+      await null;
+      const started = messages.filter((method) => method === "classify").length;
+      await Promise.all(answers);
+      const all = messages.filter((method) => method === "classify").length;
+      pool.terminate();
+      return [started, all];""")
+    assert started == [2, 3]
+
+
+def test_pool_tells_errors(in_pool_page):
+    found = in_pool_page("""
+      const pool = await Pool.open(bytes(file), runtime, { workers: 2 });
+      const answers = [7, 0, 11, 13].map((seed) => (
+        told(pool.classify(seed ? picture(seed) : { width: 40000, height: 40000, data: [] }))));
+      const damaged = bytes(file);
+      damaged[damaged.length - 1] ^= 1;
+      return { answers: await Promise.all(answers),
+               after: (await pool.classify(picture(7))).logits.length,
+               damaged: await told(Pool.open(damaged, runtime, { workers: 2 })),
+               none: await told(Pool.open(bytes(file), runtime, { workers: 0 })) };""")
+    assert [answer == "nothing" for answer in found["answers"]] == [True, False, True, True]
+    assert found["answers"][1].startswith("true ") and "too large" in found["answers"][1]
+    assert found["after"] == 10
+    assert found["damaged"].startswith("true ") and "checksum" in found["damaged"]
+    assert found["none"] == "true a pool has at least 1 worker, not 0"
+
+
+def test_pool_ends(in_pool_page):
+    found = in_pool_page("""
+      const pool = await Pool.open(bytes(file), runtime, { workers: 1 });
+      const answers = [7, 11].map((seed) => told(pool.classify(picture(seed))));
+      pool.terminate();
+      return [...await Promise.all(answers), await told(pool.classify(picture(13))), pool.workers];""")
+    assert found == 3 * ["true the pool was terminated"] + [0]
+
+
+def test_pool_tells_that_a_worker_does_not_start(in_pool_page):
+    found = in_pool_page("""
+      const Real = Worker;
+      globalThis.Worker = class extends Real {
+        constructor() {
+          super("data:text/javascript,self.onmessage = () => { throw new Error('out of order'); }");
+        }
+      };
+      return await told(Pool.open(bytes(file), runtime, { workers: 2 }));""")
+    assert found.startswith("true a worker failed: ") and "out of order" in found

@@ -12,6 +12,9 @@ inline constexpr const Kernels& (*kBuiltFor)() = mve_kernels;
 #elif defined(__arm__) && defined(__ARM_FEATURE_DSP)
 const Kernels& dsp_kernels();
 inline constexpr const Kernels& (*kBuiltFor)() = dsp_kernels;
+#elif defined(__wasm_relaxed_simd__)
+const Kernels& wasm_relaxed_kernels();
+inline constexpr const Kernels& (*kBuiltFor)() = wasm_relaxed_kernels;
 #elif defined(__wasm_simd128__)
 const Kernels& wasm_simd128_kernels();
 inline constexpr const Kernels& (*kBuiltFor)() = wasm_simd128_kernels;

@@ -47,24 +47,16 @@ void multiply_tile(const Inputs& inputs, std::size_t r, const Panel& panel, std:
   }
 }
 
-/// All rows from r on, kRowCount at a time, and then as many as there are.
-template <std::size_t kRowCount>
-void multiply_rows(const Inputs& inputs, std::size_t r, std::size_t rows, const Panel& panel,
-                   std::size_t c, std::int32_t* sums, std::size_t stride) {
-  for (; r + kRowCount <= rows; r += kRowCount) {
-    multiply_tile<kRowCount>(inputs, r, panel, c, sums, stride);
-  }
-  if constexpr (kRowCount > 1) {
-    if (r < rows) {
-      multiply_rows<kRowCount - 1>(inputs, r, rows, panel, c, sums, stride);
-    }
-  }
-}
-
 void multiply(const Inputs& inputs, std::size_t rows, const Panel& panel, std::int32_t* sums,
               std::size_t stride) {
   for (std::size_t c = 0; c < panel.width; c += kValues) {
-    multiply_rows<kRows>(inputs, 0, rows, panel, c, sums, stride);
+    std::size_t r = 0;
+    for (; r + kRows <= rows; r += kRows) {
+      multiply_tile<kRows>(inputs, r, panel, c, sums, stride);
+    }
+    for (; r < rows; ++r) {
+      multiply_tile<1>(inputs, r, panel, c, sums, stride);
+    }
   }
 }
 

@@ -76,6 +76,42 @@ class Rescaling {
   ClampingShift clamping_shift_;
 };
 
+/// A Rescaling that chooses for every register: slower by two branches, and one loop instead of
+/// six.
+class AnyRescaling {
+ public:
+  explicit AnyRescaling(const Rescale& rescale)
+      : has_zeros_(rescale.zeros != nullptr),
+        is_upper_(rescale.shift >= 32),
+        low_(I32::all(rescale.low)),
+        high_(I32::all(rescale.high)),
+        upper_shift_(rescale.shift & 31),
+        clamping_shift_(rescale.shift, rescale.low, rescale.high) {}
+
+  static constexpr bool kMayBeAnEnd = true;
+
+  I32 as_int32(const RescaleLanes& lanes, const std::int32_t* sums, const Sums& all,
+               std::size_t r) const {
+    I32 sum = I32::load(sums) + lanes.constants;
+    if (has_zeros_) {
+      sum = sum - lanes.zeros * I32::all(all.row_sums[r]);
+    }
+    const I64 product = I64::product(sum, lanes.multipliers) + lanes.offsets;
+    return is_upper_ ? product.upper_halves().shift_right_signed(upper_shift_)
+                     : clamping_shift_(product);
+  }
+
+  I32 clamped(I32 value) const { return value.max(low_).min(high_); }
+
+ private:
+  bool has_zeros_;
+  bool is_upper_;
+  I32 low_;
+  I32 high_;
+  Shift upper_shift_;
+  ClampingShift clamping_shift_;
+};
+
 template <bool HasZeros, class Use>
 [[gnu::always_inline]] inline void choose_narrowing(const Rescale& rescale, const Use& use) {
   if (rescale.shift >= 32) {
@@ -90,8 +126,12 @@ template <bool HasZeros, class Use>
 /// Calls `use` with the Rescaling for these factors.
 template <class Use>
 [[gnu::always_inline]] inline void choose_rescaling(const Rescale& rescale, const Use& use) {
-  rescale.zeros != nullptr ? choose_narrowing<true>(rescale, use)
-                           : choose_narrowing<false>(rescale, use);
+  if constexpr (kCodeIsSmall) {
+    use(AnyRescaling(rescale));
+  } else {
+    rescale.zeros != nullptr ? choose_narrowing<true>(rescale, use)
+                             : choose_narrowing<false>(rescale, use);
+  }
 }
 
 /// Calls use(way, r, c, values) for every kValues values of every row; they are not yet clamped.

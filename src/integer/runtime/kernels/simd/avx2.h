@@ -14,6 +14,7 @@ namespace {
 inline constexpr std::size_t kValues = 8;
 inline constexpr std::size_t kBytes = 4 * kValues;
 inline constexpr bool kTablesAreFast = false;  // four permutations and three blends each
+inline constexpr bool kCodeIsSmall = false;
 inline constexpr std::size_t kMostLookUps = 16;
 
 inline __m256i load_register(const void* at) {

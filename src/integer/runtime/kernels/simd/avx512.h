@@ -13,6 +13,7 @@ namespace {
 inline constexpr std::size_t kValues = 16;
 inline constexpr std::size_t kBytes = 4 * kValues;
 inline constexpr bool kTablesAreFast = true;
+inline constexpr bool kCodeIsSmall = false;
 inline constexpr std::size_t kMostLookUps = 16;
 
 inline constexpr __mmask16 kOddLanes = 0xAAAA;

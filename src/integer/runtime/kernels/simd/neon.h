@@ -13,6 +13,7 @@ namespace {
 inline constexpr std::size_t kValues = 4;
 inline constexpr std::size_t kBytes = 4 * kValues;
 inline constexpr bool kTablesAreFast = false;
+inline constexpr bool kCodeIsSmall = false;
 inline constexpr std::size_t kMostLookUps = 16;
 
 // --- 32 bits ---

@@ -7,6 +7,7 @@
 // instruction set:
 //   kValues         32-bit values in a register
 //   kBytes          bytes in it
+//   kCodeIsSmall    kernels have one loop for all ways to rescale, which is slower
 //   kTablesAreFast  a look-up in a Table32 is cheaper than a multiplication
 //   kMostLookUps    look-ups of sixteen entries that are cheaper than reading byte by byte
 //   I32             a register of 32-bit values, signed but where a function says otherwise
@@ -27,6 +28,7 @@ namespace {
 inline constexpr std::size_t kValues = kScalarValues;  // set by the including file: 4, 8 or 16
 inline constexpr std::size_t kBytes = 4 * kValues;
 inline constexpr bool kTablesAreFast = kValues == 16;
+inline constexpr bool kCodeIsSmall = kValues == 4;
 inline constexpr std::size_t kMostLookUps = kValues == 4 ? 3 : 16;
 
 /// The results of `f` of every lane of some registers.
