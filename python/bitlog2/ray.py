@@ -85,8 +85,9 @@ def _file_system(uri: str) -> tuple[fs.FileSystem, str]:
 
 def _line(error: BaseException) -> str:
     number = getattr(error, "errno", None)
-    known = isinstance(number, int) and number > 0  # a name that is not found has numbers below 0
-    return os.strerror(number) if known else " ".join(str(error).split())
+    if isinstance(number, int) and number > 0:  # that of a host that is not found is below 0
+        return os.strerror(number)
+    return " ".join(str(error).split())
 
 
 def _absolute(uri: str) -> str:
