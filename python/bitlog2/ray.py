@@ -256,7 +256,7 @@ def _start_ray(address: str | None) -> None:
 
 
 def _check_answers(address: str) -> None:
-    """Throws Error if nobody listens at HOST:PORT, for which Ray itself would wait for minutes. Other
+    """Raises Error if nobody listens at HOST:PORT, for which Ray itself would wait for minutes. Other
     addresses are Ray's names, such as auto."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not colon or not port.isdecimal():
