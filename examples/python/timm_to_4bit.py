@@ -29,8 +29,8 @@ def main() -> None:
     parameters = sum(parameter.numel() for parameter in module.parameters())
     print(f"{arguments.output}: {q.settings}, quantized in {seconds:.1f} s")
     print(f"float32 {4 * parameters / 1e6:.2f} MB, now {q.file_bytes / 1e6:.2f} MB")
-    for row in bitlog2.compare(model, q, q.preprocess(arguments.images)[:8])[-1:]:
-        print(f"{row['layer']}: {row['integer_to_fp32_db']:.1f} dB")
+    *_, last = bitlog2.compare(model, q, arguments.images, limit=8)
+    print(f"{last['layer']}: {last['integer_to_fp32_db']:.1f} dB")
 
 
 if __name__ == "__main__":

@@ -259,7 +259,10 @@ class _Network:
 
 
 class Model(_Network):
-    """A trained model in float32. `from_pretrained` and `from_torch` make one."""
+    """A trained model in float32. `from_pretrained` and `from_torch` make one.
+
+    A pickle of what `from_pretrained` made holds the names of its files, which are read again; that
+    of any other model holds its weights."""
 
     _source: tuple[str, str, str, int, int] | None = None
 
@@ -279,9 +282,10 @@ class Model(_Network):
         in pixels; 0: as the files say. `threads`: 0: all.
 
         Raises Error, which says what is missing or which tensors do not fit."""
-        source = (os.fspath(model), os.fspath(weights), os.fspath(config), image_size, threads)
-        made = cls(_core.load_model(*source))
-        made._source = source
+        model, weights, config = os.fspath(model), os.fspath(weights), os.fspath(config)
+        made = cls(_core.load_model(model, weights, config, image_size, threads))
+        files = (_absolute(weights), _absolute(config))
+        made._source = (_absolute_if_file(model), *files, image_size, threads)
         return made
 
     @classmethod
@@ -307,13 +311,11 @@ class Model(_Network):
         return Model(self._core.encoder(pool))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if self._source is None:
-            raise Error(
-                "a model that was not loaded from files cannot be pickled; save it by its own"
-                " library and use Model.from_pretrained, or pickle what bitlog2.quantize makes of"
-                " it"
-            )
-        return _reload, self._source
+        # By the names of its files where it has some, which are small; else by its content.
+        if self._source is not None:
+            return _reload, self._source
+        core = self._core
+        return _from_content, (core.content(), core.class_names, core.notes, core.threads)
 
     def __repr__(self) -> str:
         return f"<bitlog2.Model {self.name}>"
@@ -323,6 +325,20 @@ def _reload(model: str, weights: str, config: str, image_size: int, threads: int
     return Model.from_pretrained(
         model, weights=weights, config=config, image_size=image_size, threads=threads
     )
+
+
+def _from_content(content: bytes, class_names: list[str], notes: list[str], threads: int) -> Model:
+    return Model(_core.from_model_content(content, class_names, notes, threads))
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(path) if path else ""
+
+
+def _absolute_if_file(model: str) -> str:
+    """A published name or a repository stays as it is; a path does not depend on the process."""
+    is_file = os.path.exists(model) and not _core.is_published_name(model)
+    return os.path.abspath(model) if is_file else model
 
 
 class QuantizedModel(_Network):
@@ -617,15 +633,22 @@ def evaluate(
 
 
 def compare(
-    model: Model, quantized: QuantizedModel, images: ImagesLike, *, progress: Progress = False
+    model: Model,
+    quantized: QuantizedModel,
+    images: ImagesLike,
+    *,
+    limit: int = 0,
+    progress: Progress = False,
 ) -> Table[LayerDistance]:
     """How far the quantized model is from the float one, layer by layer in order of execution: the
     signal-to-noise ratio in dB over all images, and the mean cosine similarity of an image's
-    output. Eight images are enough; at most the first 4096 are used. A model that was made with
-    `keep_simulation=True` is also compared with its simulation.
+    output. Eight images are enough: `limit=8` reads no more of them. At most the first 4096 are
+    used. A model that was made with `keep_simulation=True` is also compared with its simulation.
 
     Raises Error for two different networks."""
+    if not 0 <= limit <= MAX_COMPARED_IMAGES:
+        raise Error(f"limit is {limit}; give 1 to {MAX_COMPARED_IMAGES}, or leave it out")
     with shown(progress, f"{model.name}: comparing") as show:
-        crops = _first_images(model, images, MAX_COMPARED_IMAGES)
+        crops = _first_images(model, images, limit or MAX_COMPARED_IMAGES)
         rows = _core.compare(model._core, quantized._core, crops, show)
     return Table(rows)

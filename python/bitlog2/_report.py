@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sysconfig
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,9 @@ from typing import Any
 from ._api import Model
 from ._error import Error
 from ._images import StrPath, is_path
+from ._program import program
 
 _PREFIX = "bitlog2: error: "
-
-
-def _program() -> Path:
-    program = Path(sysconfig.get_path("scripts")) / "bitlog2"
-    if not program.is_file():
-        raise Error(f"{program}: the program is not there; install the package again")
-    return program
 
 
 def report(
@@ -81,7 +74,7 @@ def report(
             "--output": output,
             "--json": numbers,
         }
-        command = [os.fspath(_program()), "report"]
+        command = [os.fspath(program()), "report"]
         for option, value in options.items():
             if value != "" and not (option in ("--sample", "--image-size") and value == 0):
                 command += [option, str(value)]

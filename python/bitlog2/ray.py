@@ -16,13 +16,18 @@ import logging
 import os
 import posixpath
 import re
+import socket
 import sys
+import time
 import uuid
 from collections.abc import Sequence
 from typing import Any
 
+import fsspec
 import numpy
 import pyarrow
+import pyarrow.compute
+import pyarrow.dataset
 import pyarrow.parquet
 import ray
 import ray.data
@@ -50,6 +55,8 @@ SHARD_IMAGES = 256
 _MANIFEST = "_bitlog2.json"  # Parquet readers pass over names that begin with _
 _TEMPORARY = re.compile(r"\.part-\d{8,}\.parquet\.[0-9a-f]{32}")  # of _temporary_name
 _EVALUATION_BATCH = 64  # of EvaluationOptions in bitlog2/evaluate.h
+_RETRY_SECONDS = (0.1, 0.5, 2.0)  # before a file that cannot be read is read again
+_CONNECTION_SECONDS = 5.0
 _VALIDATION_FOLDERS = ("val", "validation", "valid", "test")
 
 
@@ -58,18 +65,29 @@ _VALIDATION_FOLDERS = ("val", "validation", "valid", "test")
 
 
 def _file_system(uri: str) -> tuple[fs.FileSystem, str]:
+    """The file system of a path or URI, and the path in it: pyarrow's, else fsspec's."""
+    if "://" not in uri:
+        return fs.LocalFileSystem(), os.path.abspath(uri)
     try:
-        if "://" not in uri:
-            return fs.LocalFileSystem(), os.path.abspath(uri)
         system, path = fs.FileSystem.from_uri(uri)
         return system, path
-    except (pyarrow.ArrowInvalid, OSError) as error:
-        raise Error(f"{uri}: cannot be opened: {_line(error)}") from None
+    except (pyarrow.ArrowInvalid, ImportError, OSError) as error:
+        if "Unrecognized filesystem type" not in str(error) and "::" not in uri:
+            raise Error(f"{uri}: cannot be opened: {_line(error)}") from None
+    try:
+        found, path = fsspec.core.url_to_fs(uri)
+    except Exception as error:  # noqa: BLE001 - a missing package, or any
+        raise Error(
+            f"{uri}: cannot be opened, neither by pyarrow nor by fsspec: {_line(error)}"
+        ) from None
+    return fs.PyFileSystem(fs.FSSpecHandler(found)), path
 
 
 def _line(error: BaseException) -> str:
     number = getattr(error, "errno", None)
-    return os.strerror(number) if number else " ".join(str(error).split())
+    if isinstance(number, int) and number > 0:  # that of a host that is not found is below 0
+        return os.strerror(number)
+    return " ".join(str(error).split())
 
 
 def _absolute(uri: str) -> str:
@@ -83,7 +101,7 @@ def _listed(system: fs.FileSystem, root: str, uri: str) -> dict[str, int]:
         files = system.get_file_info(fs.FileSelector(root, recursive=True))
     except OSError as error:
         raise Error(f"{uri}: cannot be listed: {_line(error)}") from None
-    sizes = {posixpath.relpath(file.path, root): file.size for file in files if file.is_file}
+    sizes = {posixpath.relpath(file.path, root or "."): file.size for file in files if file.is_file}
     images = [
         path
         for path in sizes
@@ -116,6 +134,20 @@ def _read(system: fs.FileSystem, path: str) -> tuple[bytes, str | None]:
         return b"", f"{path}: cannot be read ({_line(error)})"
 
 
+def _read_all(system: fs.FileSystem, paths: list[str]) -> list[tuple[bytes, str | None]]:
+    """The files' contents. Those that cannot be read are tried again, all together: storage may be
+    away for a moment."""
+    read = [_read(system, path) for path in paths]
+    for seconds in _RETRY_SECONDS:
+        failed = [i for i, (_, unread) in enumerate(read) if unread]
+        if not failed:
+            break
+        time.sleep(seconds)
+        for i in failed:
+            read[i] = _read(system, paths[i])
+    return read
+
+
 class _ShardDecoder:
     """Reads and decodes one shard, a row of the job, after the other. Images are below `folder` of
     `uri`."""
@@ -128,7 +160,7 @@ class _ShardDecoder:
 
     def __call__(self, batch: Batch) -> Batch:
         paths = [str(path) for path in batch["paths"][0]]
-        read = [_read(self._system, posixpath.join(self._root, path)) for path in paths]
+        read = _read_all(self._system, [posixpath.join(self._root, path) for path in paths])
         if len(read) > 1 and all(unread for _, unread in read):
             # The storage is away. Rows of errors would be results that a restart keeps.
             raise Error(f"{self._uri}: no image of a shard can be read; {read[0][1]}")
@@ -215,11 +247,26 @@ def _remove_temporaries(system: fs.FileSystem, root: str) -> None:
 def _start_ray(address: str | None) -> None:
     if ray.is_initialized():
         return
+    named = address or os.environ.get("RAY_ADDRESS") or ""
+    _check_answers(named)
     try:
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
-    except ConnectionError as error:
+    except (ConnectionError, ValueError) as error:
+        raise Error(f"{named or 'Ray'}: no Ray cluster answers there: {_line(error)}") from None
+
+
+def _check_answers(address: str) -> None:
+    """Raises Error if nobody listens at HOST:PORT, for which Ray itself would wait for minutes. Other
+    addresses are Ray's names, such as auto."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECTION_SECONDS).close()
+    except (OSError, OverflowError) as error:
         raise Error(
-            f"{address or 'RAY_ADDRESS'}: no Ray cluster answers there: {_line(error)}"
+            f"{address}: no Ray cluster answers there: {_line(error)}; give the address that"
+            " `ray start --head` prints"
         ) from None
 
 
@@ -423,35 +470,55 @@ def _run_shards(
 def _summary(
     system: fs.FileSystem, root: str, command: str, shards: int, found: int
 ) -> dict[str, Any]:
-    """Counts over all files, in their order."""
-    rows: dict[str, list[Any]] = {"error": []}
-    if command == "evaluate":
-        rows |= {"top1": [], "top5": [], "loss": []}
-    for shard in range(shards):
-        with system.open_input_file(posixpath.join(root, _part_name(shard))) as stream:
-            table = pyarrow.parquet.read_table(stream, columns=list(rows)).to_pydict()
-        for name, column in rows.items():
-            column.extend(table[name])
-    errors = sum(error is not None for error in rows["error"])
-    summary: dict[str, Any] = {"images": len(rows["error"]), "errors": errors, "files": shards}
+    """Counts over all files, read one after the other in their order."""
+    columns = ["error"] + (["top1", "top5", "loss"] if command == "evaluate" else [])
+    files = [posixpath.join(root, _part_name(shard)) for shard in range(shards)]
+    rows = errors = top1 = top5 = 0
+    losses = _LossSum()
+    try:
+        scanner = pyarrow.dataset.dataset(files, filesystem=system, format="parquet").scanner(
+            columns=columns, batch_readahead=4, fragment_readahead=16
+        )
+        for batch in scanner.to_batches():
+            rows += batch.num_rows
+            errors += batch.num_rows - batch.column("error").null_count
+            if command == "evaluate":
+                top1 += pyarrow.compute.sum(batch.column("top1"), min_count=0).as_py()
+                top5 += pyarrow.compute.sum(batch.column("top5"), min_count=0).as_py()
+                losses.add(batch.column("loss").fill_null(0.0).to_numpy())
+    except (OSError, pyarrow.ArrowInvalid) as error:
+        raise Error(f"{root}: the results cannot be counted: {_line(error)}") from None
+    summary: dict[str, Any] = {"images": rows, "errors": errors, "files": shards}
     summary["files_found"] = found
-    good = len(rows["error"]) - errors
+    good = rows - errors
     if command == "evaluate" and good > 0:
-        summary["top1"] = 100.0 * sum(filter(None, rows["top1"])) / good
-        summary["top5"] = 100.0 * sum(filter(None, rows["top5"])) / good
-        summary["loss"] = _sum_as_evaluate(rows["loss"]) / good
+        summary["top1"] = 100.0 * top1 / good
+        summary["top5"] = 100.0 * top5 / good
+        summary["loss"] = losses.total() / good
     return summary
 
 
-def _sum_as_evaluate(losses: list[float | None]) -> float:
-    """In the order of additions in which `evaluate` sums, for the same bits."""
-    total = 0.0
-    for first in range(0, len(losses), _EVALUATION_BATCH):
-        part = 0.0
-        for loss in losses[first : first + _EVALUATION_BATCH]:
-            part += loss or 0.0
-        total += part
-    return total
+class _LossSum:
+    """The sum of losses, in the order of additions in which `evaluate` sums, for the same bits:
+    each batch of its own, then the batches' sums. An image without a loss counts as 0."""
+
+    def __init__(self) -> None:
+        self._sum = 0.0
+        self._left: numpy.ndarray[Any, Any] = numpy.empty(0)  # of a batch that is not complete
+
+    def add(self, losses: numpy.ndarray[Any, Any]) -> None:
+        losses = numpy.concatenate([self._left, losses])
+        whole = len(losses) // _EVALUATION_BATCH * _EVALUATION_BATCH
+        self._left = losses[whole:]
+        if whole > 0:
+            # accumulate adds one after the other, unlike sum.
+            batches = losses[:whole].reshape(-1, _EVALUATION_BATCH)
+            sums = numpy.add.accumulate(batches, axis=1)[:, -1]
+            self._sum = float(numpy.add.accumulate([self._sum, *sums])[-1])
+
+    def total(self) -> float:
+        """The sum of all losses; nothing may be added after it."""
+        return self._sum + float(numpy.add.accumulate([0.0, *self._left])[-1])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

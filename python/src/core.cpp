@@ -19,6 +19,7 @@
 #include "bitlog2/encoder.h"
 #include "bitlog2/error.h"
 #include "bitlog2/evaluate.h"
+#include "bitlog2/model.h"
 #include "bitlog2/predictions.h"
 #include "images.h"
 #include "io/dataset_classes.h"
@@ -77,9 +78,13 @@ std::unique_ptr<Network> encoder_of(Network& network, const std::string& pool) {
   return std::make_unique<Network>(std::move(loaded), network.workers().threads());
 }
 
-nb::bytes content_of(const Network& network) {
-  const std::span<const std::byte> bytes = network.integer().content();
-  return nb::bytes(bytes.data(), bytes.size());
+bool is_published_name(const std::string& name) {
+  try {
+    static_cast<void>(find_named_model(name));
+  } catch (const Error&) {
+    return false;
+  }
+  return true;
 }
 
 std::vector<std::string> image_files(const std::filesystem::path& folder) {
@@ -126,7 +131,7 @@ void bind_network(nb::module_& module) {
                    "tuple[numpy.typing.NDArray[numpy.uint8], list[str | None]]"))
       .def("best_classes", &best_classes_of, "logits"_a, "count"_a)
       .def("encoder", &encoder_of, "pool"_a, nb::call_guard<nb::gil_scoped_release>())
-      .def("content", &content_of)
+      .def("content", &Network::content)
       .def("preprocessing", &preprocessing_of)
       .def_prop_ro("config_json",
                    [](const Network& network) { return config_to_json(network.config()); })
@@ -165,6 +170,9 @@ void bind_opening(nb::module_& module) {
       "model"_a, "weights"_a, "config"_a, "image_size"_a, "threads"_a);
   module.def("open", &Network::open, "path"_a, "threads"_a, "isa"_a);
   module.def("from_bytes", &Network::from_bytes, "content"_a, "name"_a, "threads"_a, "isa"_a);
+  module.def("from_model_content", &Network::from_model_content, "content"_a, "class_names"_a,
+             "notes"_a, "threads"_a);
+  module.def("is_published_name", &is_published_name, "name"_a);
   module.def(
       "is_image_name", [](const std::string& name) { return is_image_name(name); }, "name"_a);
   module.def("number_class_folders", &class_folders, "network"_a, "folders"_a, "where"_a);

@@ -12,6 +12,7 @@
 
 #include "bitlog2/error.h"
 #include "interrupts.h"
+#include "model_content.h"
 
 namespace bitlog2::python {
 namespace {
@@ -72,6 +73,30 @@ std::unique_ptr<Network> Network::from_bytes(const nb::bytes& content, const std
   std::vector<std::byte> copy(bytes.begin(), bytes.end());
   const nb::gil_scoped_release unlocked;
   return std::make_unique<Network>(IntegerEngine::from_bytes(std::move(copy), name, isa), threads);
+}
+
+std::unique_ptr<Network> Network::from_model_content(const nb::bytes& content,
+                                                     std::vector<std::string> class_names,
+                                                     std::vector<std::string> notes,
+                                                     std::size_t threads) {
+  // Python does not change bytes, and the caller holds them.
+  const auto bytes = std::as_bytes(std::span(content.c_str(), content.size()));
+  const nb::gil_scoped_release unlocked;
+  return std::make_unique<Network>(
+      LoadedModel{model_from_content(bytes), std::move(class_names), std::move(notes)}, threads);
+}
+
+nb::bytes Network::content() const {
+  if (integer_) {
+    const std::span<const std::byte> bytes = integer_->content();
+    return nb::bytes(bytes.data(), bytes.size());
+  }
+  std::vector<std::byte> bytes;
+  {
+    const nb::gil_scoped_release unlocked;
+    bytes = content_of_model(*model_);
+  }
+  return nb::bytes(bytes.data(), bytes.size());
 }
 
 const Model& Network::model() const {

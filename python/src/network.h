@@ -39,6 +39,11 @@ class Network {
   static std::unique_ptr<Network> from_bytes(const nanobind::bytes& content,
                                              const std::string& name, std::size_t threads,
                                              const std::string& isa);
+  /// A float model again, from what `content` gave.
+  static std::unique_ptr<Network> from_model_content(const nanobind::bytes& content,
+                                                     std::vector<std::string> class_names,
+                                                     std::vector<std::string> notes,
+                                                     std::size_t threads);
 
   const Engine& engine() const { return *engine_; }
   const ModelConfig& config() const { return engine_->config(); }
@@ -50,6 +55,9 @@ class Network {
   const Model& model() const;
   /// The integer engine; throws Error if this is a float model.
   const IntegerEngine& integer() const;
+
+  /// A quantized file's content; of a float model, bytes that `from_model_content` takes.
+  nanobind::bytes content() const;
 
   /// The calibrated model from which a quantized one was lowered, for its simulation; null unless
   /// it was kept.

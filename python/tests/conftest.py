@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import bitlog2
 
@@ -43,6 +44,23 @@ def results_of(*arguments: object) -> object:
     outcome = run_program(*arguments, "--json=-")
     assert outcome.returncode == 0, outcome.stderr
     return json.loads(outcome.stdout)
+
+
+def write_classes(dataset: Path, labels: list[str]) -> list[str]:
+    """Writes eight images of noise a class to val/. Two are damaged: their paths below val/, in the
+    order of evaluation."""
+    random = np.random.default_rng(7)
+    for label in labels:
+        folder = dataset / "val" / label.replace("/", "_")
+        folder.mkdir(parents=True)
+        for i in range(8):
+            pixels = random.integers(0, 256, (28, 28, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{i}.png")
+    paths = sorted((dataset / "val").rglob("*.png"))
+    damaged = [paths[5], paths[70]]  # of two batches of 64 images
+    damaged[0].write_bytes(damaged[0].read_bytes()[:100])
+    damaged[1].write_bytes(b"")
+    return [str(path.relative_to(dataset / "val")) for path in damaged]
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ import sys
 import termios
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
@@ -88,8 +89,58 @@ def test_pickles(
     error = pickle.loads(pickle.dumps(bitlog2.Error("a line")))
     assert isinstance(error, bitlog2.Error)
     assert str(error) == "a line"
-    with pytest.raises(bitlog2.Error, match="cannot be pickled"):
-        pickle.dumps(model.encoder())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "timm_beit", "timm_clip", "timm_deit_distilled", "timm_dinov2_reg4", "timm_siglip",
+        "timm_swin", "timm_vit_fc_norm", "timm_vit_no_qkv_bias", "transformers_beit_model",
+        "transformers_clip_vision_projection", "transformers_dinov2_classifier",
+        "transformers_swin_classifier", "transformers_vit_classifier",
+    ],
+)  # fmt: skip
+def test_models_pickle_without_their_files(name: str) -> None:
+    loaded = bitlog2.Model.from_pretrained(DATA / "architectures" / name, threads=1)
+    # from_torch makes models of which no file is known.
+    unnamed = bitlog2.Model(loaded._core)
+    side = loaded.preprocessing["crop"]
+    seen = np.random.default_rng(3).integers(0, 256, (2, side, side, 3), dtype=np.uint8)
+    for network in (unnamed, loaded.encoder(), loaded.encoder().encoder("mean")):
+        again = pickle.loads(pickle.dumps(network))
+        assert type(again) is bitlog2.Model
+        for of in ("name", "config", "labels", "notes", "preprocessing", "threads", "is_encoder"):
+            assert getattr(again, of) == getattr(network, of), of
+        assert np.array_equal(again(seen), network(seen))
+        # Once more, as one that was pickled may be.
+        assert np.array_equal(copy.deepcopy(again)(seen), network(seen))
+    given, kept = (
+        bitlog2.quantize(each, seen, recipe="best").to_bytes()
+        for each in (unnamed, pickle.loads(pickle.dumps(unnamed)))
+    )
+    assert given == kept
+
+
+def test_a_pickle_of_files_is_small_and_knows_its_place(
+    crops: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(DEMO_WEIGHTS.parent)
+    by_path = bitlog2.Model.from_pretrained(DEMO_WEIGHTS.name)
+    by_weights = bitlog2.Model.from_pretrained(weights=DEMO_WEIGHTS.name, image_size=56)
+    monkeypatch.chdir(tmp_path)
+    for network in (by_path, by_weights):
+        pickled = pickle.dumps(network)
+        assert len(pickled) < 1000
+        side = network.preprocessing["crop"]
+        seen = np.resize(crops, (2, side, side, 3))
+        assert np.array_equal(pickle.loads(pickled)(seen), network(seen))
+
+
+def test_a_damaged_pickle_is_an_error(model: bitlog2.Model) -> None:
+    content = model.encoder()._core.content()
+    for damaged in (b"", content[:-4], content.replace(b"pickled_config", b"another_config")):
+        with pytest.raises(bitlog2.Error, match="a pickled model"):
+            bitlog2._core.from_model_content(damaged, [], [], 1)
 
 
 def test_threads_do_not_disturb_each_other(
@@ -200,10 +251,12 @@ def test_a_process_may_be_forked_while_another_thread_computes(
 
 
 def test_a_started_process_gets_the_model(
-    quantized: bitlog2.QuantizedModel, crops: np.ndarray
+    model: bitlog2.Model, quantized: bitlog2.QuantizedModel, crops: np.ndarray
 ) -> None:
+    networks = (quantized, model, model.encoder(), bitlog2.Model(model._core))
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as processes:
-        assert np.array_equal(processes.submit(quantized, crops).result(60), quantized(crops))
+        for network in networks:
+            assert np.array_equal(processes.submit(network, crops).result(60), network(crops))
 
 
 INTERRUPTED = """
@@ -380,6 +433,25 @@ def test_compare_names_every_layer(
     pandas = pytest.importorskip("pandas")
     assert list(rows.to_pandas().columns) == list(rows[0])
     assert isinstance(rows.to_pandas(), pandas.DataFrame)
+
+
+def test_compare_reads_no_more_images_than_asked(
+    model: bitlog2.Model, quantized: bitlog2.QuantizedModel, crops: np.ndarray
+) -> None:
+    read = 0
+
+    def each() -> Iterator[np.ndarray]:
+        nonlocal read
+        for crop in crops:
+            read += 1
+            yield crop
+
+    rows = bitlog2.compare(model, quantized, each(), limit=3)
+    assert read == 3
+    assert list(rows) == list(bitlog2.compare(model, quantized, crops[:3]))
+    for limit in (-1, 5000):
+        with pytest.raises(bitlog2.Error, match=f"limit is {limit}; give 1 to 4096"):
+            bitlog2.compare(model, quantized, crops, limit=limit)
 
 
 def test_compare_refuses_two_networks(quantized: bitlog2.QuantizedModel) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +21,65 @@ from conftest import (
     reference,
     results_of,
     run_program,
+    write_classes,
 )
 
 
 def test_the_program_is_of_the_same_version() -> None:
     assert run_program("--version").stdout.strip() == bitlog2.__version__
+
+
+REPORT = """
+import sys, bitlog2
+assert bitlog2.__file__.startswith({place!r}), bitlog2.__file__
+bitlog2.report({page!r}, {dataset!r}, weights={weights!r}, recipe="repq", sample=10)
+"""
+
+
+@pytest.mark.parametrize("scheme", ["target", "user", "prefix"])
+def test_the_program_is_found_wherever_pip_installs(tmp_path: Path, scheme: str) -> None:
+    """With pip's own layouts of the installed wheel's files, which no script's folder is on PATH of."""
+    wheel = os.environ.get("BITLOG2_WHEEL")
+    if wheel is None:
+        pytest.skip("BITLOG2_WHEEL, the wheel's file, is not given")
+    place = tmp_path / "place"
+    options = {
+        "target": ["--target", place],
+        "user": ["--user"],
+        "prefix": ["--prefix", place],
+    }
+    environment = {**os.environ, "PYTHONUSERBASE": str(place), "PIP_BREAK_SYSTEM_PACKAGES": "1"}
+    # Not the environment of this test: --user is not for environments.
+    python = Path(sys.base_prefix) / "bin" / "python3"
+    subprocess.run(
+        [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps",
+         "--no-index", "--disable-pip-version-check", "--ignore-installed", *options[scheme], wheel],
+        check=True, env=environment,
+    )  # fmt: skip
+    (package,) = place.rglob("bitlog2/_program.py")
+    site = package.parents[1]
+    page = tmp_path / "page.html"
+    script = REPORT.format(
+        place=str(place), page=str(page), dataset=str(DEMO_DATASET), weights=str(DEMO_WEIGHTS)
+    )
+    environment["PYTHONPATH"] = os.pathsep.join([str(site), str(Path(np.__file__).parents[1])])
+    subprocess.run([python, "-c", script], check=True, env=environment, cwd=tmp_path)
+    assert page.exists()
+    (command,) = [
+        path for path in place.rglob("bin/bitlog2") if path.parent.parent != package.parent
+    ]
+    outcome = subprocess.run(
+        [command, "--version"], check=True, env=environment, capture_output=True, text=True
+    )
+    assert outcome.stdout.strip() == bitlog2.__version__
+
+
+def test_a_missing_program_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(bitlog2._program, "__file__", str(tmp_path / "_program.py"))
+    with pytest.raises(bitlog2.Error, match="bin/bitlog2: the program is not there"):
+        bitlog2.report(tmp_path / "page.html", DEMO_DATASET, weights=DEMO_WEIGHTS)
+    with pytest.raises(SystemExit, match="bin/bitlog2: the program is not there"):
+        bitlog2._program.main()
 
 
 @pytest.mark.parametrize(
@@ -160,6 +217,21 @@ def test_evaluate_on_photographs_is_the_programs(tmp_path: Path) -> None:
         assert mine["images"] == row["images"] == 468
         for key in ("engine", "top1", "top5", "loss"):
             assert mine[key] == row[key], key
+
+
+def test_evaluate_skips_damaged_images_as_the_program_does(
+    tmp_path: Path, quantized: bitlog2.QuantizedModel, quantized_file: Path
+) -> None:
+    damaged = write_classes(tmp_path / "data", quantized.labels)
+    (row,) = results_of("eval", "--quantized", quantized_file, "--dataset", tmp_path / "data")
+    mine = bitlog2.evaluate(quantized, tmp_path / "data")
+    for key in ("engine", "images", "top1", "top5", "loss"):
+        assert mine[key] == row[key], key
+    assert mine["images"] == 80 - len(damaged)
+    assert len(mine["skipped"]) == row["skipped"] == len(damaged)
+    assert all(name in line for name, line in zip(damaged, mine["skipped"], strict=True))
+    with pytest.raises(bitlog2.Error, match=damaged[0]):
+        bitlog2.evaluate(quantized, tmp_path / "data", strict=True)
 
 
 def test_report_is_the_programs(tmp_path: Path) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,10 @@ import pytest
 from PIL import Image
 
 import bitlog2
-from conftest import DATA, DEMO_DATASET, DEMO_IMAGES
+from conftest import DATA, DEMO_DATASET, DEMO_IMAGES, write_classes
 
 ray = pytest.importorskip("ray")
+pyarrow = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
 pytest.importorskip("ray.data")
 
@@ -135,23 +138,80 @@ def test_embed(cluster: Cluster, photographs: Path, tmp_path: Path) -> None:
 def test_evaluate(
     cluster: Cluster, quantized: bitlog2.QuantizedModel, quantized_file: Path, tmp_path: Path
 ) -> None:
-    names = [name.replace("/", "_") for name in quantized.labels]
-    random = np.random.default_rng(7)
-    for name in names:
-        folder = tmp_path / "data" / "val" / name
-        folder.mkdir(parents=True)
-        for i in range(8):
-            pixels = random.integers(0, 256, (28, 28, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / f"{i}.png")
-    summary = run(
-        "evaluate", str(quantized_file), str(tmp_path / "data"), str(tmp_path / "rows"),
-        shard_images=9,
-    )  # fmt: skip
+    """As bitlog2.evaluate and the program do (test_program.py), which pass over damaged images."""
+    damaged = write_classes(tmp_path / "data", quantized.labels)
     expected = bitlog2.evaluate(quantized, tmp_path / "data")
-    assert summary["images"] == expected["images"] == 80
-    assert summary["top1"] == expected["top1"]
-    assert summary["top5"] == expected["top5"]
-    assert summary["loss"] == expected["loss"]
+    # Files of less than one of evaluate's batches, 64 images, and of more.
+    for shard_images in (9, 70):
+        summary = run(
+            "evaluate", str(quantized_file), str(tmp_path / "data"),
+            str(tmp_path / f"rows_{shard_images}"), shard_images=shard_images,
+        )  # fmt: skip
+        assert summary["errors"] == len(damaged) == len(expected["skipped"])
+        assert summary["images"] - summary["errors"] == expected["images"] == 80 - len(damaged)
+        for key in ("top1", "top5", "loss"):
+            assert summary[key] == expected[key], key
+    rows = pq.read_table(tmp_path / "rows_9").to_pylist()
+    bad = [row for row in rows if row["error"] is not None]
+    assert [row["path"] for row in bad] == damaged
+    for row, skipped in zip(bad, expected["skipped"], strict=True):
+        assert row["top1"] is row["top5"] is row["loss"] is None
+        # The same reason; the one names the path in the dataset, the other the file.
+        assert skipped.endswith(row["error"])
+
+
+def test_losses_are_summed_as_evaluate_does() -> None:
+    losses = np.random.default_rng(1).lognormal(0, 3, 1000)
+    expected = 0.0
+    for first in range(0, 1000, 64):
+        part = 0.0
+        for loss in losses[first : first + 64]:
+            part += loss
+        expected += part
+    assert expected != losses.sum()  # the order matters
+    for size in (1, 7, 64, 65, 300, 1000):
+        summed = bitlog2.ray._LossSum()
+        for first in range(0, 1000, size):
+            summed.add(losses[first : first + size])
+        assert summed.total() == expected
+    assert bitlog2.ray._LossSum().total() == 0
+
+
+def test_the_summary_needs_no_memory_for_each_row(tmp_path: Path) -> None:
+    """The rows of 60 files take more than 300 MB as Python's objects; counting them, a few."""
+    rows = 100_000
+    table = pyarrow.table(
+        {
+            "error": pyarrow.array([None] * rows, pyarrow.string()),
+            "top1": pyarrow.array(np.arange(rows) % 2 == 0),
+            "top5": pyarrow.array(np.full(rows, True)),
+            "loss": pyarrow.array(np.full(rows, 0.5)),
+        }
+    )
+    first = tmp_path / "part-00000000.parquet"
+    pq.write_table(table, first)
+    for shard in range(1, 60):
+        (tmp_path / f"part-{shard:08}.parquet").hardlink_to(first)
+    script = f"""
+import resource
+import bitlog2.ray
+from pyarrow import fs
+
+def most():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+count = lambda files: bitlog2.ray._summary(
+    fs.LocalFileSystem(), {str(tmp_path)!r}, "evaluate", files, 0)
+count(20)
+before = most()
+summary = count(60)
+assert (summary["images"], summary["top1"], summary["loss"]) == (6_000_000, 50.0, 0.5), summary
+print(most() - before)
+"""
+    outcome = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )
+    assert int(outcome.stdout) < 100_000  # KiB
 
 
 def test_a_killed_node_loses_no_image(
@@ -296,6 +356,10 @@ def test_classes_alone(
         ({"model": "file:///no_such_model"}, "file:///no_such_model"),
         ({"output": "gopher://x/y"}, "gopher"),
         ({"output": "file:///proc/answers"}, "file:///proc/answers"),
+        ({"images": "hf://datasets/x/y"}, "huggingface_hub"),
+        ({"images": "zip://x::file:///no_such.zip"}, "zip://x::file:///no_such.zip"),
+        ({"images": "file://another-host/x"}, "file://another-host/x"),
+        ({"images": "abfs://x/y"}, "account name"),
         ({"images": str(DATA / "nano")}, "there are no images"),
         ({"output": "/proc/answers"}, "/proc/answers"),
         ({"threads": 100}, "100 threads each"),
@@ -375,6 +439,101 @@ def test_storage_that_goes_away_is_no_result(
         decoder({"shard": [0], "paths": [paths], "labels": [[]]})
 
 
+class AwayForAMoment:
+    """A file system whose files can be read only after some tries."""
+
+    def __init__(self, tries: int) -> None:
+        self.left: dict[str, int] = {}
+        self.tries = tries
+
+    def open_input_file(self, path: str) -> Any:
+        self.left.setdefault(path, self.tries)
+        if self.left[path] > 0:
+            self.left[path] -= 1
+            raise OSError(f"no route to the storage of {path}")
+        return pyarrow.BufferReader(path.encode())
+
+
+def test_storage_that_is_away_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    names = [f"{i}.png" for i in range(50)]
+    tries = len(bitlog2.ray._RETRY_SECONDS)
+    read = bitlog2.ray._read_all(AwayForAMoment(tries), names)
+    assert read == [(name.encode(), None) for name in names]
+    # All files wait together.
+    assert tuple(waits) == bitlog2.ray._RETRY_SECONDS
+    system = AwayForAMoment(tries + 1)
+    system.left["7.png"] = 0
+    read = bitlog2.ray._read_all(system, names)
+    assert read[7] == (b"7.png", None)
+    assert read[8] == (b"", "8.png: cannot be read (no route to the storage of 8.png)")
+    waits.clear()
+    bitlog2.ray._read_all(AwayForAMoment(0), names)
+    assert not waits
+
+
+def test_file_systems_of_fsspec(
+    cluster: Cluster,
+    quantized: bitlog2.QuantizedModel,
+    quantized_file: Path,
+    photographs: Path,
+    tmp_path: Path,
+) -> None:
+    """pyarrow does not know zip. The workers read the model and the images out of an archive."""
+    archive = tmp_path / "all.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.write(quantized_file, "model.safetensors")
+        for path in photographs.rglob("*"):
+            if path.is_file():
+                file.write(path, f"photographs/{path.relative_to(photographs)}")
+    inside = f"::file://{archive}"
+    output = tmp_path / "answers"
+    summary = run(
+        "predict", f"zip://model.safetensors{inside}", f"zip://photographs{inside}",
+        f"file://{output}", top_k=3, shard_images=25,
+    )  # fmt: skip
+    assert (summary["images"], summary["errors"]) == (IMAGES, 1)
+    check_predictions(output, photographs, quantized)
+
+
+def test_output_to_a_file_system_of_fsspec(
+    quantized: bitlog2.QuantizedModel, quantized_file: Path, photographs: Path
+) -> None:
+    """Its memory belongs to one process, so that here the stages run without Ray."""
+    job = {"command": "predict"}
+    system, root = bitlog2.ray._file_system("memory://answers")
+    assert bitlog2.ray._begin(system, root, "memory://answers", job) == set()
+    paths = paths_of(photographs)
+    content = quantized_file.read_bytes()
+    decode = bitlog2.ray._ShardDecoder(content, str(photographs), "")
+    write = bitlog2.ray._ShardWriter("predict", content, {"top_k": 3}, "memory://answers")
+    for shard in range(2):
+        some = paths[30 * shard : 30 * shard + 30]
+        write(decode({"shard": [shard], "paths": [some], "labels": [[]]}))
+    with system.open_output_stream(f"{root}/{bitlog2.ray._temporary_name(1)}") as stream:
+        stream.write(b"PAR1")
+    bitlog2.ray._remove_temporaries(system, root)
+    assert bitlog2.ray._begin(system, root, "memory://answers", job) == {
+        "part-00000000.parquet", "part-00000001.parquet",
+    }  # fmt: skip
+    with pytest.raises(bitlog2.Error, match="another job"):
+        bitlog2.ray._begin(system, root, "memory://answers", {"command": "embed"})
+    assert bitlog2.ray._summary(system, root, "predict", 2, 0) == {
+        "images": IMAGES, "errors": 1, "files": 2, "files_found": 0,
+    }  # fmt: skip
+    expected = quantized.predict([photographs / path for path in paths], 3, errors="return")
+    rows = [
+        row
+        for shard in range(2)
+        for row in pq.read_table(f"{root}/part-{shard:08}.parquet", filesystem=system).to_pylist()
+    ]
+    assert [row["path"] for row in rows] == paths
+    for row, answer in zip(rows, expected, strict=True):
+        good = not isinstance(answer, bitlog2.Error)
+        assert row["index"] == ([best["index"] for best in answer] if good else [])
+
+
 def test_a_worker_that_fails_is_one_line(
     cluster: Cluster,
     quantized_file: Path,
@@ -426,6 +585,32 @@ def test_no_cluster_at_the_address(
             address="auto",
         )  # fmt: skip
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("given", ["--address", "RAY_ADDRESS", "ray://"])
+def test_nobody_answers_at_the_address(
+    quantized_file: Path, photographs: Path, tmp_path: Path, given: str
+) -> None:
+    """Ray itself would try for minutes to reach a port where nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        address = f"ray://{address}" if given == "ray://" else address
+        options = [] if given == "RAY_ADDRESS" else ["--address", address]
+        environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+        outcome = subprocess.run(
+            [
+                sys.executable, "-m", "bitlog2.ray", "predict", "--model", str(quantized_file),
+                "--images", str(photographs), "--output", str(tmp_path / "answers"), *options,
+            ],
+            capture_output=True, text=True, check=False, timeout=60,
+            env={**environment, "RAY_ADDRESS": address} if not options else environment,
+        )  # fmt: skip
+    assert outcome.returncode == 1
+    assert outcome.stderr == (
+        f"bitlog2.ray: error: {address}: no Ray cluster answers there: Connection refused; give the"
+        " address that `ray start --head` prints\n"
+    )
 
 
 def test_a_folder_with_other_files_is_no_output(

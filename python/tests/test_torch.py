@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,7 @@ def test_timm(tmp_path: Path, name: str, options: dict[str, Any]) -> None:
     assert given.preprocessing == saved.preprocessing
     assert np.array_equal(given(PICTURES), saved(PICTURES))
     assert quantized_bytes(given) == quantized_bytes(saved)
+    assert quantized_bytes(pickle.loads(pickle.dumps(given))) == quantized_bytes(saved)
     side = given.preprocessing["crop"]
     data = timm.data.resolve_data_config({"input_size": (3, side, side)}, model=module)
     pixels = timm.data.create_transform(**data)

@@ -1,5 +1,6 @@
 """The page that `bitlog2 report` writes, opened from the disk in headless Chromium."""
 import json
+import math
 
 import pytest
 
@@ -36,7 +37,10 @@ def test_tables_have_the_numbers(report, open_page):
     assert [row[1:4] for row in cells(page, "#engines")] == [
         [f"{engine['top1']:.2f}", f"{engine['top5']:.2f}", f"{engine['loss']:.3f}"]
         for engine in (exact, integer)]
-    assert exact["images"] == 200 and exact["bytes"] > 3 * integer["bytes"]
+    assert [row[4:] for row in cells(page, "#engines")] == [
+        [f"{engine['bytes'] / 1e6:.2f} MB", memory, f"{1e3 * engine['seconds']:.2f}", engine["isa"]]
+        for engine, memory in ((exact, "–"), (integer, f"{integer['arena_bytes'] / 1e6:.2f} MB"))]
+    assert exact["images"] == 200
     page.locator("summary", has_text="As a table").click()
     assert cells(page, "#layer-table") == [
         [row["layer"], *(f"{row[key]:.1f}" for key in (
@@ -46,6 +50,20 @@ def test_tables_have_the_numbers(report, open_page):
     assert shown[::3] == [row["layer"] for row in numbers["costs"]]
     assert [text.split(" ms")[0] for text in shown[2::3]] == [
         f"{1e3 * row['seconds']:.3f}" for row in numbers["costs"]]
+
+
+def test_sizes_are_what_the_page_says(report, bitlog2, tmp_path):
+    exact, integer = report[1]["engines"]
+    with (DEMO / "fashion_vit.safetensors").open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    shapes = [tensor["shape"] for name, tensor in header.items() if name != "__metadata__"]
+    assert exact["bytes"] == 4 * sum(map(math.prod, shapes))
+    file = tmp_path / "demo.safetensors"
+    made = json.loads(bitlog2(
+        "quantize", "--weights", DEMO / "fashion_vit.safetensors", "--dataset",
+        DEMO / "fashion_mnist.safetensors", "--recipe", "best", "-o", file, "--json=-"))
+    assert integer["bytes"] == file.stat().st_size
+    assert integer["arena_bytes"] == made["arena_bytes"]
 
 
 def test_changed_answers_are_shown(report, open_page):
