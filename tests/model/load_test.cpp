@@ -104,6 +104,22 @@ TEST_F(Load, AConfigMaySayOnlyWhatTheFilesDoNot) {
   EXPECT_THAT(loaded.notes, ::testing::Not(Contains(HasSubstr("how images are prepared"))));
 }
 
+TEST_F(Load, ACropModeThatIsNotSupportedNeedsAnotherOneInAConfig) {
+  const fs::path model = copy_of("timm_vit");
+  std::ifstream in(model / "config.json");
+  std::string text((std::istreambuf_iterator<char>(in)), {});
+  const std::string center = "\"crop_mode\": \"center\"";
+  ASSERT_NE(text.find(center), std::string::npos);
+  text.replace(text.find(center), center.size(), "\"crop_mode\": \"border\"");
+  std::ofstream(model / "config.json") << text;
+  EXPECT_THAT(testing::error_of([&] { load_model(source(model)); }),
+              AllOf(HasSubstr("config.json: crop_mode 'border' is not supported"),
+                    HasSubstr("--config FILE.json")));
+  const fs::path config = write("more.json", R"({"resize_mode": "squash"})");
+  EXPECT_EQ(load_model(source(model, config)).model.config.preprocessing.resize_mode,
+            ResizeMode::squash);
+}
+
 TEST_F(Load, WhatIsAssumedIsSaid) {
   const auto notes = load_model(source(kArchitectures / "timm_vit_pth/model.pth")).notes;
   EXPECT_THAT(notes, Contains(HasSubstr("does not say how many heads it has; 1 are assumed")));

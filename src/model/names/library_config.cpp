@@ -136,9 +136,8 @@ Preprocessing timm_preprocessing(const Members& pretrained, LibraryConfig& confi
   const std::string mode = pretrained.text("crop_mode");
   if (mode == "squash") {
     result.resize_mode = ResizeMode::squash;
-  } else if (!mode.empty() && mode != "center") {
-    config.notes.push_back(
-        fmt::format("crop_mode '{}' is not supported; images are cropped at the centre", mode));
+  } else if (mode != "center") {
+    config.unknown_crop_mode = mode;
   }
   return result;
 }

@@ -26,6 +26,7 @@ struct LibraryConfig {
   bool output_is_embedding = false;  ///< the head is a projection, not a classifier
   std::optional<PositionResize> position_resize;
   std::optional<Preprocessing> preprocessing;
+  std::string unknown_crop_mode;    ///< timm's crop_mode, if images cannot be prepared by it
   bool resize_by_crop_pct = false;  ///< for another size, not in proportion
   double crop_pct = 0.875;
   std::vector<std::string> class_names;
