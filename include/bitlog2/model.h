@@ -21,13 +21,20 @@ namespace bitlog2 {
 
 enum class Family { vit, swin };
 
-/// The function between fc1 and fc2. `tanh` stands only behind pre_logits.
+/// The function between fc1 and fc2. `tanh` stands only behind pre_logits. `swiglu` halves the
+/// channels, all others keep them.
 enum class Activation : std::uint8_t {
   gelu,        ///< x Phi(x)
   gelu_tanh,   ///< GELU's approximation, x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
   quick_gelu,  ///< x sigmoid(1.702 x), with which CLIP was trained
   tanh,
+  swiglu,  ///< SiLU(first half) * second half, channel by channel; SiLU(x) = x sigmoid(x)
 };
+
+/// How many of fc1's channels the function makes one channel of fc2's input of.
+constexpr std::size_t branches(Activation function) {
+  return function == Activation::swiglu ? 2 : 1;
+}
 
 /// What the head reads of the last block's tokens x. `norm` is the final LayerNorm; the mean is
 /// over the patches' tokens.
@@ -60,8 +67,8 @@ struct ModelConfig {
   std::vector<std::size_t> depths = {12};    ///< blocks per stage; a ViT is one stage
   std::vector<std::size_t> num_heads = {3};  ///< per stage
   std::size_t window_size = 7;               ///< Swin only, tokens
-  double mlp_ratio = 4;            ///< fc1's outputs to its inputs; the product is rounded
-  std::size_t num_classes = 1000;  ///< 0: an encoder, whose output is an embedding
+  double mlp_ratio = 4;                      ///< fc2's inputs to fc1's; the product is rounded
+  std::size_t num_classes = 1000;            ///< 0: an encoder, whose output is an embedding
   float layer_norm_eps = 1e-6F;
   Activation activation = Activation::gelu;
   Pooling pooling = Pooling::class_token;

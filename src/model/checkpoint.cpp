@@ -47,10 +47,8 @@ struct UnknownPart {
 };
 
 constexpr auto kUnknownParts =
-    std::to_array<UnknownPart>({{"mlp.w12.", "a SwiGLU MLP"},
-                                {"mlp.weights_in.", "a SwiGLU MLP"},
-                                {"mlp.fc1_g.", "a SwiGLU MLP"},
-                                {"mlp.gate_proj.", "a SwiGLU MLP"},
+    std::to_array<UnknownPart>({{"mlp.fc1_g.", "rotary positions (EVA-02)"},
+                                {"mlp.gate_proj.", "rotary positions (DINOv3)"},
                                 {"mlp.up_proj.", "rotary positions (DINOv3)"},
                                 {"attn.q_norm.", "normalised queries and keys"},
                                 {"norm1.bias_", "an unknown LayerNorm"},

@@ -43,9 +43,9 @@ constexpr auto kKeys = std::to_array<std::string_view>(
      "activation", "pooling",     "prefix_tokens", "embed_norm",  "relative_position_bias",
      "pre_logits", "projection",  "interpolation", "resize_mode", "crop_rounding"});
 
-constexpr std::array kActivations = {Choice{Activation::gelu, "gelu"},
-                                     Choice{Activation::gelu_tanh, "gelu_tanh"},
-                                     Choice{Activation::quick_gelu, "quick_gelu"}};
+constexpr std::array kActivations = {
+    Choice{Activation::gelu, "gelu"}, Choice{Activation::gelu_tanh, "gelu_tanh"},
+    Choice{Activation::quick_gelu, "quick_gelu"}, Choice{Activation::swiglu, "swiglu"}};
 
 constexpr std::array kPoolings = {Choice{Pooling::class_token, "class_token"},
                                   Choice{Pooling::class_tokens, "class_tokens"},

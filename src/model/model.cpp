@@ -107,7 +107,8 @@ Block make_block(const std::string& name, const ModelConfig& config, std::size_t
   block.attn.qkv = make_linear(Role::qkv, name + ".attn.qkv", channels, 3 * channels);
   block.attn.proj = make_linear(Role::proj, name + ".attn.proj", channels, channels);
   block.norm2 = make_layer_norm(name + ".norm2", channels, config.layer_norm_eps);
-  block.fc1 = make_linear(Role::fc1, name + ".mlp.fc1", channels, mlp_width(config, channels));
+  block.fc1 = make_linear(Role::fc1, name + ".mlp.fc1", channels,
+                          branches(config.activation) * mlp_width(config, channels));
   block.fc2 = make_linear(Role::fc2, name + ".mlp.fc2", mlp_width(config, channels), channels);
   return block;
 }
@@ -177,7 +178,8 @@ AttentionPooling make_attention_pooling(const ModelConfig& config, std::size_t t
   pooling.attn.proj = make_linear(Role::pool_proj, "attn_pool.proj", channels, channels);
   pooling.attn.groups = one_group(tokens);
   pooling.norm = make_layer_norm("attn_pool.norm", channels, config.layer_norm_eps);
-  pooling.fc1 = make_linear(Role::fc1, "attn_pool.mlp.fc1", channels, mlp_width(config, channels));
+  pooling.fc1 = make_linear(Role::fc1, "attn_pool.mlp.fc1", channels,
+                            branches(config.activation) * mlp_width(config, channels));
   pooling.fc2 = make_linear(Role::fc2, "attn_pool.mlp.fc2", mlp_width(config, channels), channels);
   return pooling;
 }

@@ -194,6 +194,11 @@ class FloatOps {
   }
 
   Tensor activation(Activation function, Tensor x) {
+    if (function == Activation::swiglu) {
+      Tensor result(x.batch(), x.tokens(), x.channels() / 2);
+      for_rows(x.rows(), [&](std::size_t row) { swiglu(x.row(row), result.row(row)); });
+      return result;
+    }
     for_rows(x.rows(), [&](std::size_t row) { simulate::activate(function, x.row(row)); });
     return x;
   }

@@ -343,6 +343,7 @@ INSTANTIATE_TEST_SUITE_P(
                       NetworkCase{"registers_w4", Family::vit, "Sqrt2_16", 4, "repq", "registers"},
                       NetworkCase{"siglip_w4", Family::vit, "BitLog2_Half_17", 4, "repq", "siglip"},
                       NetworkCase{"beit_w4", Family::vit, "BitLog2_Half_16", 4, "best", "beit"},
+                      NetworkCase{"swiglu_w4", Family::vit, "BitLog2_Half_16", 4, "best", "swiglu"},
                       NetworkCase{"clip_w8", Family::vit, "BitLog2_Half_16", 8, "repq", "clip"}),
     [](const auto& test) { return std::string(test.param.name); });
 
@@ -482,6 +483,38 @@ TEST(OpenLinear, ReadsAsManyCodesAsThereAre) {
     set_word(damaged, head + offsetof(Op, in_features) / 4, features);
     repair_checksum(damaged);
     EXPECT_EQ(open_and_run(damaged), Status::bad_program) << features;
+  }
+}
+
+TEST(OpenGatedLinear, HasATableOfFactorsAndWritesCodes) {
+  const auto gated = [](std::size_t field, std::uint32_t word) {
+    return status_with("swiglu", OpKind::gated_linear, field, word);
+  };
+  EXPECT_EQ(gated(offsetof(Op, destination), static_cast<std::uint32_t>(Buffer::codes_b)),
+            Status::ok);
+  for (const Buffer buffer : {Buffer::codes_a, Buffer::residual_add, Buffer::logits}) {
+    EXPECT_EQ(gated(offsetof(Op, destination), static_cast<std::uint32_t>(buffer)),
+              Status::bad_program);
+  }
+  EXPECT_EQ(gated(offsetof(Op, out_features), 13), Status::bad_program);  // fc2 reads 14
+  EXPECT_EQ(gated(offsetof(Op, positions), 0), Status::bad_program);
+  EXPECT_EQ(gated(offsetof(Op, positions), 0x7FFFFFFC), Status::bad_program);
+  for (const std::int32_t zero : {4096, -4096}) {
+    EXPECT_EQ(gated(offsetof(Op, extent), static_cast<std::uint32_t>(zero)), Status::ok);
+  }
+  for (const std::int32_t zero : {4097, -4097}) {
+    EXPECT_EQ(gated(offsetof(Op, extent), static_cast<std::uint32_t>(zero)), Status::bad_number);
+  }
+  Bytes file = testing::tiny_network("swiglu", "BitLog2_Half_16", 4);
+  const std::size_t table =
+      word_at(file, find_op(file, OpKind::gated_linear) + offsetof(Op, positions) / 4) / 4;
+  for (const std::size_t entry : {std::size_t{0}, kGateEntries - 1}) {
+    for (const std::uint32_t factor : {65537U, 0xFFFFFFFFU}) {
+      Bytes damaged = file;
+      set_word(damaged, table + entry, factor);
+      repair_checksum(damaged);
+      EXPECT_EQ(open_and_run(damaged), Status::bad_number);
+    }
   }
 }
 

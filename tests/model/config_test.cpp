@@ -295,6 +295,17 @@ RC_GTEST_PROP(ConfigJsonProperty, SurvivesJson, ()) {
   expect_equal(parse_config(config_to_json(config), kWhere), config);
 }
 
+TEST(ConfigJson, SwiGluHasTwiceAsManyChannelsBehindFc1) {
+  const ModelConfig config =
+      parse(with(with(vit_json(), "activation", "swiglu"), "mlp_ratio", 2.5));
+  EXPECT_EQ(parse_config(config_to_json(config), kWhere).activation, Activation::swiglu);
+  const Model model = make_model(config);
+  const Block& block = model.stages[0].blocks[0];
+  const auto width = static_cast<std::size_t>(2.5 * static_cast<double>(config.embed_dim));
+  EXPECT_EQ(block.fc1.out_features, 2 * width);
+  EXPECT_EQ(block.fc2.in_features, width);
+}
+
 TEST(ConfigJson, ReadsHowImagesAreResized) {
   json object = vit_json();
   const Preprocessing usual = parse(object).preprocessing;

@@ -9,9 +9,12 @@
 #include <fstream>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "bitlog2/error.h"
 #include "error_of.h"
+#include "tensors.h"
 
 namespace bitlog2 {
 namespace {
@@ -140,6 +143,39 @@ TEST_F(Load, OtherSizesInterpolatePositionsAndSaySo) {
   larger.image_size = 30;
   EXPECT_THAT(testing::error_of([&] { load_model(larger); }),
               HasSubstr("no multiple of its patches, 4 pixels"));
+}
+
+TEST_F(Load, TheOriginalDinov2HasItsOwnNamesOfSwiGlu) {
+  const fs::path model = copy_of("timm_dinov2_swiglu");
+  const Model timm = load_model(source(model)).model;
+  EXPECT_EQ(timm.config.activation, Activation::swiglu);
+  std::vector<testing::OwnedTensor> tensors =
+      testing::tensors_of(Safetensors::open(model / "model.safetensors"));
+  std::size_t renamed = 0;
+  for (testing::OwnedTensor& tensor : tensors) {
+    for (const auto& [from, to] :
+         {std::pair(".mlp.fc1.", ".mlp.w12."), {".mlp.fc2.", ".mlp.w3."}}) {
+      if (const auto at = tensor.name.find(from); at != std::string::npos) {
+        tensor.name.replace(at, std::string(from).size(), to);
+        ++renamed;
+      }
+    }
+  }
+  EXPECT_EQ(renamed, 4U);
+  testing::write_tensors(model / "model.safetensors", tensors);
+  const Model original = load_model(source(model)).model;
+  EXPECT_EQ(original.config.activation, Activation::swiglu);
+  const Block& block = original.stages[0].blocks[0];
+  EXPECT_EQ(block.fc1.weight, timm.stages[0].blocks[0].fc1.weight);
+  EXPECT_EQ(block.fc2.weight, timm.stages[0].blocks[0].fc2.weight);
+}
+
+TEST_F(Load, RotaryPositionsAreRefusedWithAndWithoutAConfig) {
+  const fs::path model = copy_of("timm_eva02");
+  const auto refusal = [&] { return testing::error_of([&] { load_model(source(model)); }); };
+  EXPECT_THAT(refusal(), HasSubstr("rotary positions"));
+  fs::remove(model / "config.json");
+  EXPECT_THAT(refusal(), HasSubstr("rotary positions"));
 }
 
 struct BadFile {

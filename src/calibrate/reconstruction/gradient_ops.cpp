@@ -299,6 +299,14 @@ GradientOps::Tensor GradientOps::attention(const Attention& attn, const Tensor& 
 GradientOps::Tensor GradientOps::activation(Activation function, const Tensor& x) {
   return remember(float_ops_.activation(function, copy(x->value)),
                   [this, function, x](FloatTensor& gradient) {
+                    if (function == Activation::swiglu) {
+                      const FloatTensor& value = x->value;
+                      FloatTensor of_x(value.batch(), value.tokens(), value.channels());
+                      for_rows(gradient.rows(), [&](std::size_t row) {
+                        simulate::swiglu_gradient(value.row(row), gradient.row(row), of_x.row(row));
+                      });
+                      return add_gradient(*x, std::move(of_x));
+                    }
                     for_rows(gradient.rows(), [&](std::size_t row) {
                       simulate::activation_gradient(function, x->value.row(row), gradient.row(row));
                     });

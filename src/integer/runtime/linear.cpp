@@ -2,6 +2,21 @@
 #include "runner.h"
 
 namespace bitlog2::runtime {
+namespace {
+
+/// The gate times its factor, in the gate's fraction bits.
+std::int32_t gated(std::int32_t gate, const std::int32_t* table) {
+  constexpr std::int32_t kReach = kGateReach << kGateFraction;
+  constexpr unsigned kBetween = kGateFraction - kGateStepBits;
+  const std::int32_t at = gate < -kReach ? 0 : gate >= kReach ? 2 * kReach - 1 : gate + kReach;
+  const std::int32_t* entry = table + (at >> kBetween);
+  const std::int32_t rest = at & ((1 << kBetween) - 1);
+  const std::int32_t factor = entry[0] + (((entry[1] - entry[0]) * rest) >> kBetween);
+  return static_cast<std::int32_t>(round_shift(std::int64_t{gate} * factor, kGateFactorFraction));
+}
+
+}  // namespace
+
 /// A panel of weights for outputs from `first` on: the next one packed beforehand, or one packed
 /// now.
 WeightPanel Runner::weight_panel(const Op& op, const InputBytes& bytes, std::size_t first,
@@ -21,19 +36,22 @@ template <class Fill, class Finish>
 void Runner::multiply(const Op& op, const ProductScratch& scratch, const InputBytes& bytes,
                       Range rows, std::byte* packed_panels, Fill fill, Finish finish) {
   const bool to_codes = writes_codes(op);
-  const auto high = largest_output(op);
+  const std::int32_t low = is_gated(op) ? -kLargestBranch : to_codes ? 0 : kLowest;
+  const std::int32_t high = is_gated(op) ? kLargestBranch
+                            : to_codes   ? largest_output(op)
+                                         : kHighest;
+  const auto weight_count = static_cast<std::size_t>(weight_rows(op));
   for (std::size_t first = rows.begin; first < rows.end; first += scratch.row_group) {
     const std::size_t left_rows = rows.end - first;
     const std::size_t count = left_rows < scratch.row_group ? left_rows : scratch.row_group;
     const Inputs inputs = {fill(first, count, scratch.inputs), op.in_features, bytes.largest};
     bool has_row_sums = false;
     Carver packed(packed_panels);
-    for (std::size_t c = 0; c < op.out_features; c += kPanelWidth) {
+    for (std::size_t c = 0; c < weight_count; c += kPanelWidth) {
       const WeightPanel weights = weight_panel(op, bytes, c, scratch, packed);
       const Panel panel = weights.panel(op, c);
-      const std::size_t left = op.out_features - c;
-      Rescale rescale =
-          rescale_of(weights.rescale, op.shift, to_codes ? 0 : kLowest, to_codes ? high : kHighest);
+      const std::size_t left = weight_count - c;
+      Rescale rescale = rescale_of(weights.rescale, op.shift, low, high);
       rescale.fits = weights.summary->outputs_fit;
       if (weights.summary->has_zeros) {
         rescale.zeros = weights.rescale.zeros;
@@ -114,6 +132,34 @@ void Runner::unfold_patches(const Op& op, const InputBytes& bytes, Range patches
   }
 }
 
+/// Rescales rows of a panel's gates and branches and multiplies them: codes from `target` on.
+void Runner::multiply_pairs(const Op& op, const GateScratch& scratch, const CodeTable& table,
+                            const Rescale& rescale, const Sums& sums, std::uint8_t* target) const {
+  constexpr unsigned kShift = kGateFraction + kBranchFraction;
+  const std::size_t pairs = sums.channels / 2;
+  const auto* factors = tensor<std::int32_t>(gate_table(op));
+  const RescaleArrays& arrays = scratch.rescale;
+  for (std::size_t c = 0; c < kGroupPairs; ++c) {
+    arrays.constants[c] = 0;
+    arrays.offsets[c] = rounding_offset(product_zero(op), kShift, kShift);
+  }
+  kernels_.rescale(rescale, sums);
+  const Rescale product = rescale_of(arrays, kShift, 0, largest_output(op));
+  for (std::size_t r = 0; r < sums.rows; ++r, target += op.out_features) {
+    const std::int32_t* row = sums.values + r * sums.stride;
+    for (std::size_t c = 0; c < pairs; ++c) {
+      arrays.multipliers[c] = gated(row[c], factors);
+      scratch.branches[c] = row[pairs + c];
+    }
+    for (std::size_t c = pairs; c < kGroupPairs; ++c) {
+      arrays.multipliers[c] = 0;
+      scratch.branches[c] = 0;
+    }
+    kernels_.rescale_to_codes(product, {scratch.branches, kGroupPairs, nullptr, 1, pairs}, table,
+                              target, op.out_features);
+  }
+}
+
 void Runner::linear(const Op& op, std::size_t index, Range rows) {
   if (rows.empty()) {
     return;
@@ -144,6 +190,13 @@ void Runner::linear(const Op& op, std::size_t index, Range rows) {
   };
   if (writes_codes(op)) {
     std::uint8_t* target = codes(op.destination);
+    if (is_gated(op)) {
+      return multiply_and(
+          [&](std::size_t row, std::size_t c, const Rescale& rescale, const Sums& sums) {
+            multiply_pairs(op, scratch.gate, table, rescale, sums,
+                           target + row * op.out_features + c / 2);
+          });
+    }
     return multiply_and(
         [&](std::size_t row, std::size_t c, const Rescale& rescale, const Sums& sums) {
           kernels_.rescale_to_codes(rescale, sums, table, target + row * op.out_features + c,

@@ -44,6 +44,8 @@ inline constexpr auto kTimmParts = std::to_array<Rule>({
     {"norm2.*", "norm2.*"},
     {"mlp.fc1.*", "mlp.fc1.*"},
     {"mlp.fc2.*", "mlp.fc2.*"},
+    {"mlp.w12.*", "mlp.fc1.*"},  // the original DINOv2's SwiGLU
+    {"mlp.w3.*", "mlp.fc2.*"},
     {"ls2.gamma", "ls2.gamma"},
     {"gamma_2", "ls2.gamma"},
 });
@@ -113,6 +115,8 @@ inline constexpr auto kTransformersParts = std::to_array<Rule>({
     {"output.dense.*", "mlp.fc2.*"},
     {"mlp.fc1.*", "mlp.fc1.*"},
     {"mlp.fc2.*", "mlp.fc2.*"},
+    {"mlp.weights_in.*", "mlp.fc1.*"},
+    {"mlp.weights_out.*", "mlp.fc2.*"},
     {"layer_scale2.lambda1", "ls2.gamma"},
     {"lambda_2", "ls2.gamma"},
 });
