@@ -76,7 +76,9 @@ struct ModelConfig {
   std::size_t prefix_tokens = 1;  ///< tokens before the patches': class, distillation, registers
   bool embed_norm = false;        ///< a LayerNorm before the first block (CLIP)
   bool relative_position_bias = false;  ///< on the scores, class token included (BEiT)
-  std::size_t pre_logits = 0;           ///< width of a layer with tanh before the head; 0: none
+  /// Rotary positions (DINOv3): the base of the frequencies; 0: none.
+  double rope_theta = 0;
+  std::size_t pre_logits = 0;  ///< width of a layer with tanh before the head; 0: none
   /// Encoders: width of the embedding that a projection makes; 0: that of what is pooled.
   std::size_t projection = 0;
   Preprocessing preprocessing;
@@ -184,6 +186,11 @@ struct Attention {
   std::size_t bias_rows = 0;
   /// [tokens, tokens]: the row of bias_table for each pair of a group's tokens.
   std::vector<std::uint32_t> bias_index;
+  /// Rotary positions: (cosine, sine) [grid, head_dim / 4, 2]; empty where there are none. The
+  /// patches, grid x grid, are the last tokens. Channels i and i + head_dim / 2 of their q and k
+  /// are turned: the first quarter of a head's channels by the patch's row, the second by its
+  /// column.
+  std::vector<float> rotation;
 };
 
 /// x + proj(attention(qkv(norm1(x)))), then x + fc2(activation(fc1(norm2(x)))).

@@ -9,6 +9,8 @@
 #include <numeric>
 #include <random>
 
+#include "base/elementary.h"
+
 namespace bitlog2 {
 namespace {
 
@@ -113,6 +115,27 @@ Block make_block(const std::string& name, const ModelConfig& config, std::size_t
   return block;
 }
 
+/// As DINOv3 has it: coordinates from -1 to 1, of the patches' centres.
+std::vector<float> rotation_of(std::size_t grid, std::size_t head_dim, double theta) {
+  constexpr std::size_t kSteps = 1 << 24;  // of a whole turn; float32 has no more
+  const std::size_t count = head_dim / 4;
+  std::vector<float> rotation;
+  rotation.reserve(grid * count * 2);
+  for (std::size_t at = 0; at < grid; ++at) {
+    const double place = (2 * static_cast<double>(at) + 1) / static_cast<double>(grid) - 1;
+    for (std::size_t i = 0; i < count; ++i) {
+      const double share = static_cast<double>(i) / static_cast<double>(count);
+      const double frequency = elementary::exp(-share * elementary::log(theta));
+      const double turns = place * frequency - std::floor(place * frequency);
+      const auto step = static_cast<std::size_t>(std::lround(turns * kSteps)) % kSteps;
+      const elementary::UnitVector turned = elementary::turn(step, kSteps);
+      rotation.push_back(static_cast<float>(turned.cosine));
+      rotation.push_back(static_cast<float>(turned.sine));
+    }
+  }
+  return rotation;
+}
+
 void add_vit_stages(Model& model) {
   const ModelConfig& config = model.config;
   const std::size_t grid = config.img_size / config.patch_size;
@@ -131,6 +154,9 @@ void add_vit_stages(Model& model) {
     if (config.relative_position_bias) {
       attn.bias_rows = (2 * grid - 1) * (2 * grid - 1) + 3;
       attn.bias_index = relative_position_index_with_class(grid);
+    }
+    if (config.rope_theta > 0) {
+      attn.rotation = rotation_of(grid, config.embed_dim / config.num_heads[0], config.rope_theta);
     }
   }
   model.stages.push_back(std::move(stage));

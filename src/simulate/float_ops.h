@@ -145,6 +145,10 @@ class FloatOps {
       layout.gather(qkv, matrix, 0, heads.query);
       layout.gather(qkv, matrix, 1, heads.key);
       layout.gather(qkv, matrix, 2, heads.value);
+      if (!attn.rotation.empty()) {
+        layout.rotate(attn, matrix, false, heads.query);
+        layout.rotate(attn, matrix, false, heads.key);
+      }
     });
     if (attn.scale_query) {
       simulate::scale(heads.query.values(), layout.scale());

@@ -344,6 +344,7 @@ INSTANTIATE_TEST_SUITE_P(
                       NetworkCase{"siglip_w4", Family::vit, "BitLog2_Half_17", 4, "repq", "siglip"},
                       NetworkCase{"beit_w4", Family::vit, "BitLog2_Half_16", 4, "best", "beit"},
                       NetworkCase{"swiglu_w4", Family::vit, "BitLog2_Half_16", 4, "best", "swiglu"},
+                      NetworkCase{"rotary_w4", Family::vit, "BitLog2_Half_16", 4, "best", "rotary"},
                       NetworkCase{"clip_w8", Family::vit, "BitLog2_Half_16", 8, "repq", "clip"}),
     [](const auto& test) { return std::string(test.param.name); });
 
@@ -516,6 +517,41 @@ TEST(OpenGatedLinear, HasATableOfFactorsAndWritesCodes) {
       EXPECT_EQ(open_and_run(damaged), Status::bad_number);
     }
   }
+}
+
+TEST(OpenRotaryLinear, HasTurnsAndZeroPoints) {
+  const auto rotary = [](std::size_t field, std::uint32_t word) {
+    return status_with("rotary", OpKind::rotary_linear, field, word);
+  };
+  for (const Buffer buffer : {Buffer::codes_a, Buffer::residual, Buffer::logits}) {
+    EXPECT_EQ(rotary(offsetof(Op, destination), static_cast<std::uint32_t>(buffer)),
+              Status::bad_program);
+  }
+  EXPECT_EQ(rotary(offsetof(Op, extent), 1), Status::ok);  // of four patches, one is turned
+  for (const std::uint32_t grid : {0U, 4U, 257U, 0xFFFFFFFFU}) {
+    EXPECT_EQ(rotary(offsetof(Op, extent), grid), Status::bad_program) << grid;
+  }
+  for (const std::uint32_t heads : {0U, 3U, 4U, 8U}) {
+    EXPECT_EQ(rotary(offsetof(Op, heads), heads), Status::bad_program) << heads;
+  }
+  for (const std::size_t field : {offsetof(Op, positions), offsetof(Op, head_table)}) {
+    EXPECT_EQ(rotary(field, 0), Status::bad_program);
+    EXPECT_EQ(rotary(field, 0x7FFFFFFC), Status::bad_program);
+  }
+  const Bytes file = testing::tiny_network("rotary", "BitLog2_Half_16", 4);
+  const std::size_t op = find_op(file, OpKind::rotary_linear);
+  const auto with_last = [&](std::size_t field, std::size_t count, std::int32_t value) {
+    Bytes damaged = file;
+    set_word(damaged, word_at(file, op + field / 4) / 4 + count - 1,
+             static_cast<std::uint32_t>(value));
+    repair_checksum(damaged);
+    return open_and_run(damaged);
+  };
+  EXPECT_EQ(with_last(offsetof(Op, positions), 4, -32768), Status::ok);  // 2 rows of 1 frequency
+  EXPECT_EQ(with_last(offsetof(Op, positions), 4, -32769), Status::bad_number);
+  EXPECT_EQ(with_last(offsetof(Op, positions), 4, 32769), Status::bad_number);
+  EXPECT_EQ(with_last(offsetof(Op, head_table), 6, 4096), Status::ok);
+  EXPECT_EQ(with_last(offsetof(Op, head_table), 6, 4097), Status::bad_number);
 }
 
 TEST(OpenCodes, AreOverwrittenWhereOneOperationReadsThem) {

@@ -178,6 +178,16 @@ TEST_F(Load, RotaryPositionsAreRefusedWithAndWithoutAConfig) {
   EXPECT_THAT(refusal(), HasSubstr("rotary positions"));
 }
 
+TEST_F(Load, Dinov3NeedsItsConfig) {
+  const fs::path model = copy_of("transformers_dinov3");
+  const ModelConfig config = load_model(source(model)).model.config;
+  EXPECT_EQ(config.rope_theta, 100);
+  EXPECT_EQ(config.prefix_tokens, 5U);
+  fs::remove(model / "config.json");
+  EXPECT_THAT(testing::error_of([&] { load_model(source(model)); }),
+              AllOf(HasSubstr("no position embedding"), HasSubstr("config.json")));
+}
+
 struct BadFile {
   const char* file;
   const char* from;

@@ -288,6 +288,10 @@ GradientOps::Tensor GradientOps::attention(const Attention& attn, const Tensor& 
     FloatTensor of_qkv(qkv->value.batch(), qkv->value.tokens(), qkv->value.channels());
     for_rows(layout.matrices(), [&](std::size_t i) {
       const std::size_t first = i * layout.tokens;
+      if (!attn.rotation.empty()) {
+        layout.rotate(attn, i, true, of.query);
+        layout.rotate(attn, i, true, of.key);
+      }
       layout.scatter(of.query.row(first).data(), i, 0, of_qkv);
       layout.scatter(of.key.row(first).data(), i, 1, of_qkv);
       layout.scatter(of.value.row(first).data(), i, 2, of_qkv);

@@ -122,6 +122,8 @@ class Emitter {
                    std::span<const OutputForm> forms, std::span<const std::size_t> order = {});
   std::uint32_t identity_decode(std::uint32_t qmax);
   std::uint32_t sigmoid_table();
+  std::uint32_t turn_table(const Attention& attention);
+  void rotary_qkv(const LinearStep& step, const Attention& attention);
   std::vector<std::uint8_t> pixel_table(const Affine& quantizer,
                                         const ActivationCodes& codes) const;
   void set_positions(runtime::Op& op, std::span<const double> positions);
@@ -137,7 +139,8 @@ class Emitter {
   const Quantizers& quantizers_;
   ProgramBuilder& program_;
   std::map<std::uint32_t, std::uint32_t> decode_tables_;
-  std::uint32_t gate_table_ = 0;  // shared by all layers
+  std::uint32_t gate_table_ = 0;  // shared by all layers, as the next one
+  std::uint32_t turn_table_ = 0;
 };
 
 }  // namespace bitlog2::integer

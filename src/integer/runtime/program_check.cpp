@@ -83,6 +83,8 @@ class Checker {
         return check_linear(op);
       case OpKind::gated_linear:
         return check_gated_linear(op);
+      case OpKind::rotary_linear:
+        return check_rotary_linear(op);
       case OpKind::attention:
         return check_attention(op);
       case OpKind::mean:
@@ -189,6 +191,31 @@ class Checker {
     for (std::size_t i = 0; i < kGateEntries; ++i) {
       const auto factor = read_at<std::int32_t>(data_ + gate_table(op) + 4 * i);
       fits = fits && factor >= 0 && factor <= kOne;
+    }
+    return fits ? check_linear(op) : Status::bad_number;
+  }
+
+  Status check_rotary_linear(const Op& op) {
+    constexpr std::int32_t kOne = 1 << kTurnFraction;
+    const std::uint64_t channels = op.out_features / 3;
+    const std::uint64_t grid = turned_grid(op);
+    if (codes(op.destination) == nullptr || op.out_features % 3 != 0 || op.heads == 0 ||
+        channels % (4 * std::uint64_t{op.heads}) != 0 || grid == 0 || grid > kMaxGrid ||
+        grid * grid > op.rows) {
+      return Status::bad_program;
+    }
+    const std::uint64_t turn_count = grid * (channels / op.heads / 2);
+    const std::uint64_t zero_count = 3 * std::uint64_t{op.heads};
+    if (!in_file(turns(op), 4 * turn_count, 4) || !in_file(op.head_table, 4 * zero_count, 4)) {
+      return Status::bad_program;
+    }
+    bool fits = true;
+    for (std::uint64_t i = 0; i < turn_count; ++i) {
+      fits = fits && magnitude(read_at<std::int32_t>(data_ + turns(op) + 4 * i)) <= kOne;
+    }
+    for (std::uint64_t i = 0; i < zero_count; ++i) {
+      fits =
+          fits && magnitude(read_at<std::int32_t>(data_ + op.head_table + 4 * i)) <= kMaxZeroPoint;
     }
     return fits ? check_linear(op) : Status::bad_number;
   }

@@ -101,7 +101,7 @@ struct WeightPanel {
 
 constexpr bool has_weights(const Op& op) {
   const auto kind = static_cast<OpKind>(op.kind);
-  return kind == OpKind::embed || kind == OpKind::linear || kind == OpKind::gated_linear;
+  return kind == OpKind::embed || kind == OpKind::linear || is_gated(op) || is_rotary(op);
 }
 
 /// Whether outputs index a table of codes with more than 256 entries.
@@ -134,17 +134,19 @@ inline std::uint64_t packed_bytes(const Op& op) {
 // A panel is a group of gated_linear.
 static_assert(kPanelWidth == 2 * kGroupPairs);
 
-/// The arrays of a row's products of a panel.
-struct GateScratch {
-  GateScratch(Carver& carver, const Op& op)
+/// The arrays of gated_linear and rotary_linear for outputs of a panel.
+struct PairScratch {
+  PairScratch(Carver& carver, const Op& op)
       : branches(carver.take<std::int32_t>(is_gated(op) ? kGroupPairs : 0)),
-        rescale(carver, is_gated(op) ? kGroupPairs : 0) {}
+        rescale(carver, is_gated(op)    ? kGroupPairs
+                        : is_rotary(op) ? kPanelWidth
+                                        : 0) {}
 
   std::int32_t* branches;
-  RescaleArrays rescale;  // the multipliers are the gates times their factors
+  RescaleArrays rescale;  // gated: the multipliers are the gates times their factors
 };
 
-/// Scratch memory of embed, linear and gated_linear. Their inputs are made of pixels or codes.
+/// Scratch memory of embed and of linear operations. Their inputs are made of pixels or codes.
 /// Codes may be overwritten if no other operation reads them.
 struct ProductScratch {
   ProductScratch(std::byte* memory, const Op& op, bool reads_alone)
@@ -158,7 +160,7 @@ struct ProductScratch {
         offsets(carver.take<std::int32_t>(kPanelWidth)),
         panel_sums(carver.take<std::int32_t>(kPanelWidth)),
         sums(carver.take<std::int32_t>(kRowChunk * kPanelWidth)),
-        gate(carver, op) {}
+        pairs(carver, op) {}
 
   static constexpr std::size_t smaller(std::size_t a, std::size_t b) { return a < b ? a : b; }
 
@@ -171,7 +173,7 @@ struct ProductScratch {
   std::int32_t* offsets;
   std::int32_t* panel_sums;
   std::int32_t* sums;
-  GateScratch gate;
+  PairScratch pairs;
 };
 
 /// Rows that layer_norm takes at a time.
@@ -245,6 +247,7 @@ inline std::uint64_t scratch_bytes(const Op& op, bool reads_alone) {
     case OpKind::embed:
     case OpKind::linear:
     case OpKind::gated_linear:
+    case OpKind::rotary_linear:
       return ProductScratch(nullptr, op, reads_alone).carver.used();
     case OpKind::layer_norm:
       return NormScratch(nullptr, op).carver.used();

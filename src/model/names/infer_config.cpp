@@ -19,7 +19,8 @@ constexpr std::size_t kMostSize = 1 << 20;
 
 /// Parts of the names of timm's architectures that rotate queries and keys. Not all of them can be
 /// told from others by their tensors.
-constexpr std::array<std::string_view, 4> kRotary = {"dinov3", "eva02", "_rope", "vit_pe_"};
+/// DINOv3 is known.
+constexpr std::array<std::string_view, 3> kRotary = {"eva02", "_rope", "vit_pe_"};
 
 class Inference {
  public:
@@ -108,12 +109,16 @@ class Inference {
     const std::string own_table = "blocks.0.attn." + table;
     bias_ = names_.contains(own_table) ? own_table : names_.contains(table) ? table : "";
     config_.relative_position_bias = !bias_.empty();
-    refuse_rotary_positions();
+    infer_rotary_positions();
     config_.num_heads = {heads_of_vit(num_heads)};
     infer_pooling();
   }
 
-  void refuse_rotary_positions() const {
+  void infer_rotary_positions() {
+    if (said_ && said_->rope_theta) {
+      config_.rope_theta = *said_->rope_theta;
+      return;
+    }
     const bool is_said = std::ranges::any_of(kRotary, [&](std::string_view part) {
       return config_.name.find(part) != std::string::npos;
     });
@@ -122,10 +127,13 @@ class Inference {
     const bool is_eva02 = is_gated_ && names_.contains("blocks.0.attn.q.bias") &&
                           !names_.contains("blocks.0.attn.k.bias");
     if (is_said || is_eva02) {
-      fail("it has rotary positions, which are not supported (docs/models.md)");
+      fail("it has rotary positions that are not supported; DINOv3's are (docs/models.md)");
     }
     if (bias_.empty() && !names_.contains("pos_embed")) {
-      fail("it has no position embedding; rotary positions are not supported (docs/models.md)");
+      fail(
+          "it has no position embedding; of models with rotary positions, DINOv3 is supported, "
+          "with "
+          "its config.json (docs/models.md)");
     }
   }
 
