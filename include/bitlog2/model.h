@@ -21,13 +21,20 @@ namespace bitlog2 {
 
 enum class Family { vit, swin };
 
-/// The function between fc1 and fc2. `tanh` stands only behind pre_logits.
+/// The function between fc1 and fc2. `tanh` stands only behind pre_logits. `swiglu` halves the
+/// channels, all others keep them.
 enum class Activation : std::uint8_t {
   gelu,        ///< x Phi(x)
   gelu_tanh,   ///< GELU's approximation, x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
   quick_gelu,  ///< x sigmoid(1.702 x), with which CLIP was trained
   tanh,
+  swiglu,  ///< SiLU(first half) * second half, channel by channel; SiLU(x) = x sigmoid(x)
 };
+
+/// How many of fc1's channels the function makes one channel of fc2's input of.
+constexpr std::size_t branches(Activation function) {
+  return function == Activation::swiglu ? 2 : 1;
+}
 
 /// What the head reads of the last block's tokens x. `norm` is the final LayerNorm; the mean is
 /// over the patches' tokens.
@@ -60,8 +67,8 @@ struct ModelConfig {
   std::vector<std::size_t> depths = {12};    ///< blocks per stage; a ViT is one stage
   std::vector<std::size_t> num_heads = {3};  ///< per stage
   std::size_t window_size = 7;               ///< Swin only, tokens
-  double mlp_ratio = 4;            ///< fc1's outputs to its inputs; the product is rounded
-  std::size_t num_classes = 1000;  ///< 0: an encoder, whose output is an embedding
+  double mlp_ratio = 4;                      ///< fc2's inputs to fc1's; the product is rounded
+  std::size_t num_classes = 1000;            ///< 0: an encoder, whose output is an embedding
   float layer_norm_eps = 1e-6F;
   Activation activation = Activation::gelu;
   Pooling pooling = Pooling::class_token;
@@ -69,7 +76,9 @@ struct ModelConfig {
   std::size_t prefix_tokens = 1;  ///< tokens before the patches': class, distillation, registers
   bool embed_norm = false;        ///< a LayerNorm before the first block (CLIP)
   bool relative_position_bias = false;  ///< on the scores, class token included (BEiT)
-  std::size_t pre_logits = 0;           ///< width of a layer with tanh before the head; 0: none
+  /// Rotary positions (DINOv3): the base of the frequencies; 0: none.
+  double rope_theta = 0;
+  std::size_t pre_logits = 0;  ///< width of a layer with tanh before the head; 0: none
   /// Encoders: width of the embedding that a projection makes; 0: that of what is pooled.
   std::size_t projection = 0;
   Preprocessing preprocessing;
@@ -177,6 +186,11 @@ struct Attention {
   std::size_t bias_rows = 0;
   /// [tokens, tokens]: the row of bias_table for each pair of a group's tokens.
   std::vector<std::uint32_t> bias_index;
+  /// Rotary positions: (cosine, sine) [grid, head_dim / 4, 2]; empty where there are none. The
+  /// patches, grid x grid, are the last tokens. Channels i and i + head_dim / 2 of their q and k
+  /// are turned: the first quarter of a head's channels by the patch's row, the second by its
+  /// column.
+  std::vector<float> rotation;
 };
 
 /// x + proj(attention(qkv(norm1(x)))), then x + fc2(activation(fc1(norm2(x)))).

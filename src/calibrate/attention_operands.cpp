@@ -38,12 +38,20 @@ AttentionQuantizer unfitted_attention(const QuantizationSettings& settings) {
 
 /// One codebook for q, k and v, on [.., 3C] outputs of qkv, which are first scaled to one size.
 void find_shared_codebook(const QuantizationSettings& settings, const Attention& attn,
-                          const Sequence& qkv, Quantizers& quantizers, ThreadPool& pool) {
+                          const Sequence& qkv, Quantizers& quantizers,
+                          simulate::FloatOps<simulate::NoQuantization>& ops, ThreadPool& pool) {
   const std::size_t channels = qkv.channels() / kQkv.size();
   const float one = 1.0F;
   std::array<quant::Histogram, kQkv.size()> parts;
   for (std::size_t i = 0; i < qkv.chunks(); ++i) {
-    const simulate::Tensor x = qkv.chunk(i);
+    simulate::Tensor x = qkv.chunk(i);
+    if (!attn.rotation.empty()) {
+      const auto heads = ops.split_heads(attn, x);
+      parts[0].add(heads.query.values(), std::span(&one, 1), pool);
+      parts[1].add(heads.key.values(), std::span(&one, 1), pool);
+      parts[2].add(heads.value.values(), std::span(&one, 1), pool);
+      continue;
+    }
     for (std::size_t part = 0; part < kQkv.size(); ++part) {
       parts.at(part).add({x.values().data() + part * channels, x.rows(), channels, x.channels()},
                          std::span(&one, 1), pool);
@@ -184,7 +192,7 @@ void find_operand_quantizers(const QuantizationSettings& settings, const Attenti
     }
   };
   if (settings.has_codebooks()) {
-    find_shared_codebook(settings, attn, qkv, quantizers, pool);
+    find_shared_codebook(settings, attn, qkv, quantizers, ops, pool);
   } else {
     for (const Slot slot : kQkv) {
       look_for(slot, qkv.size() / kQkv.size());

@@ -87,7 +87,7 @@ ChunkedOps::Tensor ChunkedOps::layer_norm(const LayerNorm& norm, const LayerNorm
 }
 
 ChunkedOps::Tensor ChunkedOps::activation(Activation function, const Tensor& x) {
-  return derive(x, x.quantized->tokens(), x.quantized->channels(),
+  return derive(x, x.quantized->tokens(), x.quantized->channels() / branches(function),
                 [this, function](FloatTensor part) {
                   return float_ops_.activation(function, std::move(part));
                 });

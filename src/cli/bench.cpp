@@ -320,7 +320,8 @@ class BenchRun {
       };
       for (const OperationCost& cost : roles) {
         add(all, cost);
-        if (cost.kind == "linear" || cost.kind == "embed") {
+        if (cost.kind == "linear" || cost.kind == "gated_linear" || cost.kind == "rotary_linear" ||
+            cost.kind == "embed") {
           add(linear, cost);
         }
       }

@@ -22,6 +22,10 @@ const char* kind_name(const runtime::Op& op) {
       return "attention";
     case runtime::OpKind::mean:
       return "mean";
+    case runtime::OpKind::gated_linear:
+      return "gated_linear";
+    case runtime::OpKind::rotary_linear:
+      return "rotary_linear";
   }
   return "";
 }
@@ -32,7 +36,10 @@ std::uint64_t multiply_adds(const runtime::Op& op) {
     case runtime::OpKind::embed:
       return (outputs - std::uint64_t{op.prefix_tokens} * op.out_features) * op.in_features;
     case runtime::OpKind::linear:
+    case runtime::OpKind::rotary_linear:
       return outputs * op.in_features;
+    case runtime::OpKind::gated_linear:
+      return 2 * outputs * op.in_features;
     case runtime::OpKind::attention:  // queries times keys, and the attention map times V
       return 2 * outputs * runtime::group_tokens(op);
     default:

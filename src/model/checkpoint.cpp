@@ -47,11 +47,8 @@ struct UnknownPart {
 };
 
 constexpr auto kUnknownParts =
-    std::to_array<UnknownPart>({{"mlp.w12.", "a SwiGLU MLP"},
-                                {"mlp.weights_in.", "a SwiGLU MLP"},
-                                {"mlp.fc1_g.", "a SwiGLU MLP"},
-                                {"mlp.gate_proj.", "a SwiGLU MLP"},
-                                {"mlp.up_proj.", "rotary positions (DINOv3)"},
+    std::to_array<UnknownPart>({{"mlp.fc1_g.", "a SwiGLU MLP of two layers"},
+                                {"mlp.gate_proj.", "a SwiGLU MLP of two layers"},
                                 {"attn.q_norm.", "normalised queries and keys"},
                                 {"norm1.bias_", "an unknown LayerNorm"},
                                 {"attn.logit_scale", "Swin V2's cosine attention"}});

@@ -37,15 +37,16 @@ double crop_share(const Preprocessing& preprocessing) {
 // ---- Its keys -----------------------------------------------------------------------------
 
 constexpr auto kKeys = std::to_array<std::string_view>(
-    {"name",       "family",      "img_size",      "patch_size",  "embed_dim",
-     "depth",      "depths",      "num_heads",     "num_classes", "layer_norm_eps",
-     "mlp_ratio",  "window_size", "mean",          "std",         "crop_pct",
-     "activation", "pooling",     "prefix_tokens", "embed_norm",  "relative_position_bias",
-     "pre_logits", "projection",  "interpolation", "resize_mode", "crop_rounding"});
+    {"name",         "family",      "img_size",      "patch_size",    "embed_dim",
+     "depth",        "depths",      "num_heads",     "num_classes",   "layer_norm_eps",
+     "mlp_ratio",    "window_size", "mean",          "std",           "crop_pct",
+     "activation",   "pooling",     "prefix_tokens", "embed_norm",    "relative_position_bias",
+     "rope_theta",   "pre_logits",  "projection",    "interpolation", "resize_mode",
+     "crop_rounding"});
 
-constexpr std::array kActivations = {Choice{Activation::gelu, "gelu"},
-                                     Choice{Activation::gelu_tanh, "gelu_tanh"},
-                                     Choice{Activation::quick_gelu, "quick_gelu"}};
+constexpr std::array kActivations = {
+    Choice{Activation::gelu, "gelu"}, Choice{Activation::gelu_tanh, "gelu_tanh"},
+    Choice{Activation::quick_gelu, "quick_gelu"}, Choice{Activation::swiglu, "swiglu"}};
 
 constexpr std::array kPoolings = {Choice{Pooling::class_token, "class_token"},
                                   Choice{Pooling::class_tokens, "class_tokens"},
@@ -208,6 +209,9 @@ void read_variant(const ConfigReader& reader, ModelConfig& config) {
   if (reader.has("relative_position_bias")) {
     config.relative_position_bias = reader.flag("relative_position_bias");
   }
+  if (reader.has("rope_theta")) {
+    config.rope_theta = reader.number("rope_theta", 1.0, 1e6);
+  }
   if (reader.has("pre_logits")) {
     config.pre_logits = reader.size("pre_logits");
   }
@@ -227,8 +231,14 @@ void check_variant(const ConfigReader& reader, const ModelConfig& config) {
   }
   if (config.family == Family::swin &&
       (config.prefix_tokens > 0 || config.embed_norm || config.relative_position_bias ||
-       config.pooling == Pooling::map)) {
-    reader.fail("a swin has no prefix_tokens, embed_norm, relative_position_bias or pooling 'map'");
+       config.rope_theta > 0 || config.pooling == Pooling::map)) {
+    reader.fail(
+        "a swin has no prefix_tokens, embed_norm, relative_position_bias, rope_theta or pooling "
+        "'map'");
+  }
+  if (config.rope_theta > 0 && config.embed_dim / config.num_heads[0] % 4 != 0) {
+    reader.fail(fmt::format("rope_theta needs heads of a multiple of 4 channels; they have {}",
+                            config.embed_dim / config.num_heads[0]));
   }
   if (config.relative_position_bias && config.prefix_tokens != 1) {
     reader.fail("relative_position_bias needs prefix_tokens 1, the class token");
@@ -309,6 +319,12 @@ ModelConfig parse_config(std::string_view json_text, const std::string& where) {
 
 namespace {
 
+/// A whole number as one.
+nlohmann::ordered_json number_to_json(double value) {
+  return value == std::floor(value) ? nlohmann::ordered_json(static_cast<std::uint64_t>(value))
+                                    : nlohmann::ordered_json(value);
+}
+
 /// Writes the features that differ from most models of the family.
 void write_variant(const ModelConfig& config, nlohmann::ordered_json& object) {
   const ModelConfig usual = config_of(config.family);
@@ -326,6 +342,9 @@ void write_variant(const ModelConfig& config, nlohmann::ordered_json& object) {
   }
   if (config.relative_position_bias) {
     object["relative_position_bias"] = true;
+  }
+  if (config.rope_theta > 0) {
+    object["rope_theta"] = number_to_json(config.rope_theta);
   }
   if (config.pre_logits > 0) {
     object["pre_logits"] = config.pre_logits;
@@ -348,12 +367,6 @@ void write_resize(const Preprocessing& preprocessing, nlohmann::ordered_json& ob
   if (preprocessing.crop_rounding != usual.crop_rounding) {
     object["crop_rounding"] = name_of(kCropRoundings, preprocessing.crop_rounding);
   }
-}
-
-/// A whole number as one.
-nlohmann::ordered_json number_to_json(double value) {
-  return value == std::floor(value) ? nlohmann::ordered_json(static_cast<std::uint64_t>(value))
-                                    : nlohmann::ordered_json(value);
 }
 
 }  // namespace

@@ -8,7 +8,7 @@
 //   Tensor layer_norm(const LayerNorm&, const Tensor&)
 //   Tensor linear(const Linear&, Tensor)
 //   Tensor attention(const Attention&, Tensor qkv)         [.., 3C] to [.., C]
-//   Tensor activation(Activation, Tensor)
+//   Tensor activation(Activation, Tensor)                  [.., C], or of a gated one [.., C / 2]
 //   Tensor add(Tensor, const Tensor&)                      the residual connection
 //   Tensor merge_patches(std::size_t grid, const Tensor&)  [.., g*g, C] to [.., g*g/4, 4C]
 //   Tensor first_tokens(std::size_t n, const Tensor&)      [.., T, C] to [.., n, C]

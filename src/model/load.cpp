@@ -222,6 +222,13 @@ std::optional<LibraryConfig> read_library_config(const ModelFiles& files) {
 ModelDescription describe_files(const ModelFiles& files, const ModelSource& source,
                                 const TensorFile& weights, const nlohmann::json& additions) {
   const std::optional<LibraryConfig> said = read_library_config(files);
+  if (said && !said->unknown_crop_mode.empty() && !additions.contains("resize_mode")) {
+    throw Error(
+        fmt::format("{}: crop_mode '{}' is not supported; to prepare images in another way, give "
+                    "--config FILE.json with {{\"resize_mode\": \"shorter\"}}, which crops the "
+                    "centre, or \"squash\"",
+                    files.library_config.string(), said->unknown_crop_mode));
+  }
   const auto heads = additions.find("num_heads");
   const std::size_t num_heads =
       heads != additions.end() && heads->is_number_unsigned() ? heads->get<std::size_t>() : 0;

@@ -9,6 +9,8 @@
 #include <numeric>
 #include <random>
 
+#include "base/elementary.h"
+
 namespace bitlog2 {
 namespace {
 
@@ -107,9 +109,31 @@ Block make_block(const std::string& name, const ModelConfig& config, std::size_t
   block.attn.qkv = make_linear(Role::qkv, name + ".attn.qkv", channels, 3 * channels);
   block.attn.proj = make_linear(Role::proj, name + ".attn.proj", channels, channels);
   block.norm2 = make_layer_norm(name + ".norm2", channels, config.layer_norm_eps);
-  block.fc1 = make_linear(Role::fc1, name + ".mlp.fc1", channels, mlp_width(config, channels));
+  block.fc1 = make_linear(Role::fc1, name + ".mlp.fc1", channels,
+                          branches(config.activation) * mlp_width(config, channels));
   block.fc2 = make_linear(Role::fc2, name + ".mlp.fc2", mlp_width(config, channels), channels);
   return block;
+}
+
+/// As DINOv3 has it: coordinates from -1 to 1, of the patches' centres.
+std::vector<float> rotation_of(std::size_t grid, std::size_t head_dim, double theta) {
+  constexpr std::size_t kSteps = 1 << 24;  // of a whole turn; float32 has no more
+  const std::size_t count = head_dim / 4;
+  std::vector<float> rotation;
+  rotation.reserve(grid * count * 2);
+  for (std::size_t at = 0; at < grid; ++at) {
+    const double place = (2 * static_cast<double>(at) + 1) / static_cast<double>(grid) - 1;
+    for (std::size_t i = 0; i < count; ++i) {
+      const double share = static_cast<double>(i) / static_cast<double>(count);
+      const double frequency = elementary::exp(-share * elementary::log(theta));
+      const double turns = place * frequency - std::floor(place * frequency);
+      const auto step = static_cast<std::size_t>(std::lround(turns * kSteps)) % kSteps;
+      const elementary::UnitVector turned = elementary::turn(step, kSteps);
+      rotation.push_back(static_cast<float>(turned.cosine));
+      rotation.push_back(static_cast<float>(turned.sine));
+    }
+  }
+  return rotation;
 }
 
 void add_vit_stages(Model& model) {
@@ -130,6 +154,9 @@ void add_vit_stages(Model& model) {
     if (config.relative_position_bias) {
       attn.bias_rows = (2 * grid - 1) * (2 * grid - 1) + 3;
       attn.bias_index = relative_position_index_with_class(grid);
+    }
+    if (config.rope_theta > 0) {
+      attn.rotation = rotation_of(grid, config.embed_dim / config.num_heads[0], config.rope_theta);
     }
   }
   model.stages.push_back(std::move(stage));
@@ -177,7 +204,8 @@ AttentionPooling make_attention_pooling(const ModelConfig& config, std::size_t t
   pooling.attn.proj = make_linear(Role::pool_proj, "attn_pool.proj", channels, channels);
   pooling.attn.groups = one_group(tokens);
   pooling.norm = make_layer_norm("attn_pool.norm", channels, config.layer_norm_eps);
-  pooling.fc1 = make_linear(Role::fc1, "attn_pool.mlp.fc1", channels, mlp_width(config, channels));
+  pooling.fc1 = make_linear(Role::fc1, "attn_pool.mlp.fc1", channels,
+                            branches(config.activation) * mlp_width(config, channels));
   pooling.fc2 = make_linear(Role::fc2, "attn_pool.mlp.fc2", mlp_width(config, channels), channels);
   return pooling;
 }

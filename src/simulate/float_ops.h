@@ -145,6 +145,10 @@ class FloatOps {
       layout.gather(qkv, matrix, 0, heads.query);
       layout.gather(qkv, matrix, 1, heads.key);
       layout.gather(qkv, matrix, 2, heads.value);
+      if (!attn.rotation.empty()) {
+        layout.rotate(attn, matrix, false, heads.query);
+        layout.rotate(attn, matrix, false, heads.key);
+      }
     });
     if (attn.scale_query) {
       simulate::scale(heads.query.values(), layout.scale());
@@ -194,6 +198,11 @@ class FloatOps {
   }
 
   Tensor activation(Activation function, Tensor x) {
+    if (function == Activation::swiglu) {
+      Tensor result(x.batch(), x.tokens(), x.channels() / 2);
+      for_rows(x.rows(), [&](std::size_t row) { swiglu(x.row(row), result.row(row)); });
+      return result;
+    }
     for_rows(x.rows(), [&](std::size_t row) { simulate::activate(function, x.row(row)); });
     return x;
   }

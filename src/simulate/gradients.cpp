@@ -51,6 +51,17 @@ BITLOG2_TARGET_CLONES void tanh_gradient(std::span<const float> x, std::span<flo
   }
 }
 
+BITLOG2_TARGET_CLONES void swiglu_gradient(std::span<const float> x,
+                                           std::span<const float> gradient, std::span<float> of_x) {
+  const std::size_t size = gradient.size();
+  for (std::size_t i = 0; i < size; ++i) {
+    const float gate = sigmoid(x[i]);
+    const float silu = x[i] * gate;
+    of_x[i] = gradient[i] * x[size + i] * (gate + silu * (1.0F - gate));
+    of_x[size + i] = gradient[i] * silu;
+  }
+}
+
 BITLOG2_TARGET_CLONES void softmax_gradient(std::span<const float> probabilities,
                                             std::span<float> gradient) {
   const float mean =
@@ -111,7 +122,14 @@ void activation_gradient(Activation function, std::span<const float> x, std::spa
       return clones::quick_gelu_gradient(x, gradient);
     case Activation::tanh:
       return clones::tanh_gradient(x, gradient);
+    case Activation::swiglu:
+      break;  // which is not a function of one value
   }
+}
+
+void swiglu_gradient(std::span<const float> x, std::span<const float> gradient,
+                     std::span<float> of_x) {
+  clones::swiglu_gradient(x, gradient, of_x);
 }
 
 void softmax_gradient(std::span<const float> probabilities, std::span<float> gradient) {

@@ -10,8 +10,12 @@
 
 namespace bitlog2::simulate {
 
-/// Multiplies the gradient by function'(x), for an activation function at x.
+/// Multiplies the gradient by function'(x), for an activation function at x. Not for swiglu.
 void activation_gradient(Activation function, std::span<const float> x, std::span<float> gradient);
+
+/// Of swiglu(): `of_x` <- the gradient of x, from the gradient of the result.
+void swiglu_gradient(std::span<const float> x, std::span<const float> gradient,
+                     std::span<float> of_x);
 
 /// Replaces the gradient of `probabilities` by that of the scores whose softmax they are.
 void softmax_gradient(std::span<const float> probabilities, std::span<float> gradient);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <span>
 
 #include "bitlog2/model.h"
 #include "simulate/tensor.h"
@@ -54,6 +55,26 @@ struct HeadLayout {
     const std::size_t column = (part * heads + head(matrix)) * head_dim;
     for (std::size_t i = 0; i < tokens; ++i) {
       std::copy_n(rows + i * head_dim, head_dim, sequence.row(row(matrix, i)).data() + column);
+    }
+  }
+
+  /// Turns the patches' rows of q or k [matrices, tokens, head_dim] by rotary positions, or back.
+  void rotate(const Attention& attn, std::size_t matrix, bool back, Tensor& x) const {
+    const std::size_t half = head_dim / 2;
+    const std::size_t grid = attn.rotation.size() / half;
+    const std::size_t first = tokens - grid * grid;
+    const float direction = back ? -1.0F : 1.0F;
+    for (std::size_t patch = 0; patch < grid * grid; ++patch) {
+      const std::span<float> row = x.row(matrix * tokens + first + patch);
+      const float* by_row = attn.rotation.data() + patch / grid * half;
+      const float* by_column = attn.rotation.data() + patch % grid * half;
+      for (std::size_t i = 0; i < half; ++i) {
+        const float* turn = i < half / 2 ? by_row + 2 * i : by_column + 2 * i - half;
+        const float a = row[i];
+        const float b = row[i + half];
+        row[i] = a * turn[0] - direction * b * turn[1];
+        row[i + half] = b * turn[0] + direction * a * turn[1];
+      }
     }
   }
 

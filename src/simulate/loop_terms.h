@@ -60,6 +60,12 @@ inline float hyperbolic_tangent(float x) {
   return std::copysign((1.0F - e) / (1.0F + e), x);
 }
 
+/// 1 / (1 + e^-x), from e^-|x|; 2e-7 relative.
+inline float sigmoid(float x) {
+  const float e = exp_of_nonpositive(-std::fabs(x));
+  return (x < 0.0F ? e : 1.0F) / (1.0F + e);
+}
+
 using Lanes = std::array<float, kLanes>;
 
 inline float sum_of(const Lanes& lanes) {

@@ -52,6 +52,13 @@ BITLOG2_TARGET_CLONES void tanh(std::span<float> values) {
   }
 }
 
+BITLOG2_TARGET_CLONES void swiglu(std::span<const float> x, std::span<float> result) {
+  const std::size_t size = result.size();
+  for (std::size_t i = 0; i < size; ++i) {
+    result[i] = x[i] * sigmoid(x[i]) * x[size + i];
+  }
+}
+
 BITLOG2_TARGET_CLONES void softmax(std::span<float> row) {
   const float largest = maximum(row);
   for (float& value : row) {
@@ -101,7 +108,13 @@ void activate(Activation function, std::span<float> values) {
       return clones::quick_gelu(values);
     case Activation::tanh:
       return clones::tanh(values);
+    case Activation::swiglu:
+      break;  // which is not a function of one value
   }
+}
+
+void swiglu(std::span<const float> x, std::span<float> result) {
+  clones::swiglu(x, result);
 }
 
 void softmax(std::span<float> row) {

@@ -13,7 +13,11 @@ namespace bitlog2::simulate {
 void gelu(std::span<float> values);
 
 /// x <- function(x), to 5e-7 of max(|x|, 1).
+/// Not for swiglu.
 void activate(Activation function, std::span<float> values);
+
+/// result[i] <- SiLU(x[i]) * x[n + i], of n results and 2n values x; SiLU as exact as activate().
+void swiglu(std::span<const float> x, std::span<float> result);
 
 /// row <- softmax(row), to 2e-7.
 void softmax(std::span<float> row);

@@ -520,7 +520,7 @@ TEST_F(Cli, InspectSaysWhatAFolderHoldsAndWhatIsAssumed) {
   EXPECT_EQ(document["model"]["patch_size"], 4);
   EXPECT_THAT(document["assumed"].dump(), HasSubstr("how many heads"));
   const Outcome other = run({"inspect", "--json", saved("timm_eva02").string()});
-  EXPECT_THAT(json::parse(other.out)["missing"].get<std::string>(), HasSubstr("SwiGLU"));
+  EXPECT_THAT(json::parse(other.out)["missing"].get<std::string>(), HasSubstr("rotary positions"));
 }
 
 TEST_F(Cli, InspectSaysWhatDoesNotFit) {

@@ -101,6 +101,16 @@ inline std::vector<Architecture> architectures() {
              config.projection = 12;
            }),
       with("encoder", [](ModelConfig& config) { config.num_classes = 0; }),
+      with("rotary",  // DINOv3
+           [](ModelConfig& config) {
+             config.rope_theta = 100;
+             config.prefix_tokens = 5;
+           }),
+      with("swiglu",  // whose last group of outputs is not full
+           [](ModelConfig& config) {
+             config.activation = Activation::swiglu;
+             config.mlp_ratio = 43.0 / 24;
+           }),
       {"swin_encoder", swin},
   };
 }

@@ -103,6 +103,19 @@ INSTANTIATE_TEST_SUITE_P(Tiny, ArchitecturesInIntegers,
                                   std::to_string(std::get<2>(test.param));
                          });
 
+TEST(SwiGlu, MayHaveCodesThatAreNotEvenlySpaced) {
+  const Model model = testing::random_model(testing::architecture("swiglu"));
+  Recipe recipe = find_recipe("best");
+  recipe.gelu_quant_scheme = Recipe::GeluScheme::shift;
+  const QuantizedModel quantized =
+      testing::quantize(model, {8, 4, find_attention_scheme("BitLog2_Half_16"), recipe});
+  const auto crops = random_crops(model.config.img_size, 32, 5);
+  const auto simulated = make_simulated_engine(quantized)->logits(crops);
+  const auto integer = IntegerEngine::from_bytes(lower(quantized, {}), "tiny")->logits(crops);
+  EXPECT_LE(relative_l2(integer, simulated),
+            relative_l2(simulated, make_fp32_engine(model)->logits(crops)));
+}
+
 // --- models as libraries save them -------------------------------------------------------------
 
 class SavedModels : public ::testing::TestWithParam<std::string> {};

@@ -57,6 +57,8 @@ void write_seeds(const std::filesystem::path& folder) {
   write("beit_w4", tiny_network("beit", "BitLog2_Half_16", 4));
   write("clip_w4", tiny_network("clip", "BitLog2_Half_16", 4));
   write("pre_logits_w4", tiny_network("pre_logits", "BitLog2_Half_16", 4));
+  write("rotary_w4", tiny_network("rotary", "BitLog2_Half_16", 4, "best"));
+  write("swiglu_w4", tiny_network("swiglu", "BitLog2_Half_16", 4));
 
   write("empty", {});
   write("json_only", cut(vit, 0));

@@ -343,6 +343,8 @@ INSTANTIATE_TEST_SUITE_P(
                       NetworkCase{"registers_w4", Family::vit, "Sqrt2_16", 4, "repq", "registers"},
                       NetworkCase{"siglip_w4", Family::vit, "BitLog2_Half_17", 4, "repq", "siglip"},
                       NetworkCase{"beit_w4", Family::vit, "BitLog2_Half_16", 4, "best", "beit"},
+                      NetworkCase{"swiglu_w4", Family::vit, "BitLog2_Half_16", 4, "best", "swiglu"},
+                      NetworkCase{"rotary_w4", Family::vit, "BitLog2_Half_16", 4, "best", "rotary"},
                       NetworkCase{"clip_w8", Family::vit, "BitLog2_Half_16", 8, "repq", "clip"}),
     [](const auto& test) { return std::string(test.param.name); });
 
@@ -483,6 +485,73 @@ TEST(OpenLinear, ReadsAsManyCodesAsThereAre) {
     repair_checksum(damaged);
     EXPECT_EQ(open_and_run(damaged), Status::bad_program) << features;
   }
+}
+
+TEST(OpenGatedLinear, HasATableOfFactorsAndWritesCodes) {
+  const auto gated = [](std::size_t field, std::uint32_t word) {
+    return status_with("swiglu", OpKind::gated_linear, field, word);
+  };
+  EXPECT_EQ(gated(offsetof(Op, destination), static_cast<std::uint32_t>(Buffer::codes_b)),
+            Status::ok);
+  for (const Buffer buffer : {Buffer::codes_a, Buffer::residual_add, Buffer::logits}) {
+    EXPECT_EQ(gated(offsetof(Op, destination), static_cast<std::uint32_t>(buffer)),
+              Status::bad_program);
+  }
+  EXPECT_EQ(gated(offsetof(Op, out_features), 13), Status::bad_program);  // fc2 reads 14
+  EXPECT_EQ(gated(offsetof(Op, positions), 0), Status::bad_program);
+  EXPECT_EQ(gated(offsetof(Op, positions), 0x7FFFFFFC), Status::bad_program);
+  for (const std::int32_t zero : {4096, -4096}) {
+    EXPECT_EQ(gated(offsetof(Op, extent), static_cast<std::uint32_t>(zero)), Status::ok);
+  }
+  for (const std::int32_t zero : {4097, -4097}) {
+    EXPECT_EQ(gated(offsetof(Op, extent), static_cast<std::uint32_t>(zero)), Status::bad_number);
+  }
+  Bytes file = testing::tiny_network("swiglu", "BitLog2_Half_16", 4);
+  const std::size_t table =
+      word_at(file, find_op(file, OpKind::gated_linear) + offsetof(Op, positions) / 4) / 4;
+  for (const std::size_t entry : {std::size_t{0}, kGateEntries - 1}) {
+    for (const std::uint32_t factor : {65537U, 0xFFFFFFFFU}) {
+      Bytes damaged = file;
+      set_word(damaged, table + entry, factor);
+      repair_checksum(damaged);
+      EXPECT_EQ(open_and_run(damaged), Status::bad_number);
+    }
+  }
+}
+
+TEST(OpenRotaryLinear, HasTurnsAndZeroPoints) {
+  const auto rotary = [](std::size_t field, std::uint32_t word) {
+    return status_with("rotary", OpKind::rotary_linear, field, word);
+  };
+  for (const Buffer buffer : {Buffer::codes_a, Buffer::residual, Buffer::logits}) {
+    EXPECT_EQ(rotary(offsetof(Op, destination), static_cast<std::uint32_t>(buffer)),
+              Status::bad_program);
+  }
+  EXPECT_EQ(rotary(offsetof(Op, extent), 1), Status::ok);  // of four patches, one is turned
+  for (const std::uint32_t grid : {0U, 4U, 257U, 0xFFFFFFFFU}) {
+    EXPECT_EQ(rotary(offsetof(Op, extent), grid), Status::bad_program) << grid;
+  }
+  for (const std::uint32_t heads : {0U, 3U, 4U, 8U}) {
+    EXPECT_EQ(rotary(offsetof(Op, heads), heads), Status::bad_program) << heads;
+  }
+  for (const std::size_t field : {offsetof(Op, positions), offsetof(Op, head_table)}) {
+    EXPECT_EQ(rotary(field, 0), Status::bad_program);
+    EXPECT_EQ(rotary(field, 0x7FFFFFFC), Status::bad_program);
+  }
+  const Bytes file = testing::tiny_network("rotary", "BitLog2_Half_16", 4);
+  const std::size_t op = find_op(file, OpKind::rotary_linear);
+  const auto with_last = [&](std::size_t field, std::size_t count, std::int32_t value) {
+    Bytes damaged = file;
+    set_word(damaged, word_at(file, op + field / 4) / 4 + count - 1,
+             static_cast<std::uint32_t>(value));
+    repair_checksum(damaged);
+    return open_and_run(damaged);
+  };
+  EXPECT_EQ(with_last(offsetof(Op, positions), 4, -32768), Status::ok);  // 2 rows of 1 frequency
+  EXPECT_EQ(with_last(offsetof(Op, positions), 4, -32769), Status::bad_number);
+  EXPECT_EQ(with_last(offsetof(Op, positions), 4, 32769), Status::bad_number);
+  EXPECT_EQ(with_last(offsetof(Op, head_table), 6, 4096), Status::ok);
+  EXPECT_EQ(with_last(offsetof(Op, head_table), 6, 4097), Status::bad_number);
 }
 
 TEST(OpenCodes, AreOverwrittenWhereOneOperationReadsThem) {

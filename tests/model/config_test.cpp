@@ -295,6 +295,38 @@ RC_GTEST_PROP(ConfigJsonProperty, SurvivesJson, ()) {
   expect_equal(parse_config(config_to_json(config), kWhere), config);
 }
 
+TEST(ConfigJson, SwiGluHasTwiceAsManyChannelsBehindFc1) {
+  const ModelConfig config =
+      parse(with(with(vit_json(), "activation", "swiglu"), "mlp_ratio", 2.5));
+  EXPECT_EQ(parse_config(config_to_json(config), kWhere).activation, Activation::swiglu);
+  const Model model = make_model(config);
+  const Block& block = model.stages[0].blocks[0];
+  const auto width = static_cast<std::size_t>(2.5 * static_cast<double>(config.embed_dim));
+  EXPECT_EQ(block.fc1.out_features, 2 * width);
+  EXPECT_EQ(block.fc2.in_features, width);
+}
+
+TEST(ConfigJson, KeepsRotaryPositions) {
+  const ModelConfig config = parse(with(vit_json(), "rope_theta", 99.5));
+  EXPECT_EQ(parse_config(config_to_json(config), kWhere).rope_theta, 99.5);
+  EXPECT_EQ(config_to_json(parse(vit_json())).find("rope_theta"), std::string::npos);
+  // cos^2 + sin^2 = 1, and the middle of the picture has mirrored angles around it.
+  const std::vector<float> rotation = make_model(config).stages[0].blocks[0].attn.rotation;
+  ASSERT_EQ(rotation.size(), 4U * 4U * 2U);  // 4 patches per side, heads of 16 channels
+  for (std::size_t i = 0; i < rotation.size(); i += 2) {
+    EXPECT_NEAR(rotation[i] * rotation[i] + rotation[i + 1] * rotation[i + 1], 1, 1e-6);
+    const std::size_t mirrored = (3 - i / 8) * 8 + i % 8;
+    EXPECT_NEAR(rotation[i], rotation[mirrored], 1e-6);
+    EXPECT_NEAR(rotation[i + 1], -rotation[mirrored + 1], 1e-6);
+  }
+}
+
+TEST(ConfigErrors, RotaryPositionsNeedAVitWithHeadsOfFourTimesAChannel) {
+  EXPECT_THAT(parse_error(with(with(vit_json(), "rope_theta", 100), "num_heads", 8)),
+              HasSubstr("heads of a multiple of 4 channels; they have 6"));
+  EXPECT_THAT(parse_error(with(swin_json(), "rope_theta", 100)), HasSubstr("a swin has no"));
+}
+
 TEST(ConfigJson, ReadsHowImagesAreResized) {
   json object = vit_json();
   const Preprocessing usual = parse(object).preprocessing;

@@ -9,9 +9,12 @@
 #include <fstream>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "bitlog2/error.h"
 #include "error_of.h"
+#include "tensors.h"
 
 namespace bitlog2 {
 namespace {
@@ -104,6 +107,22 @@ TEST_F(Load, AConfigMaySayOnlyWhatTheFilesDoNot) {
   EXPECT_THAT(loaded.notes, ::testing::Not(Contains(HasSubstr("how images are prepared"))));
 }
 
+TEST_F(Load, ACropModeThatIsNotSupportedNeedsAnotherOneInAConfig) {
+  const fs::path model = copy_of("timm_vit");
+  std::ifstream in(model / "config.json");
+  std::string text((std::istreambuf_iterator<char>(in)), {});
+  const std::string center = "\"crop_mode\": \"center\"";
+  ASSERT_NE(text.find(center), std::string::npos);
+  text.replace(text.find(center), center.size(), "\"crop_mode\": \"border\"");
+  std::ofstream(model / "config.json") << text;
+  EXPECT_THAT(testing::error_of([&] { load_model(source(model)); }),
+              AllOf(HasSubstr("config.json: crop_mode 'border' is not supported"),
+                    HasSubstr("--config FILE.json")));
+  const fs::path config = write("more.json", R"({"resize_mode": "squash"})");
+  EXPECT_EQ(load_model(source(model, config)).model.config.preprocessing.resize_mode,
+            ResizeMode::squash);
+}
+
 TEST_F(Load, WhatIsAssumedIsSaid) {
   const auto notes = load_model(source(kArchitectures / "timm_vit_pth/model.pth")).notes;
   EXPECT_THAT(notes, Contains(HasSubstr("does not say how many heads it has; 1 are assumed")));
@@ -124,6 +143,49 @@ TEST_F(Load, OtherSizesInterpolatePositionsAndSaySo) {
   larger.image_size = 30;
   EXPECT_THAT(testing::error_of([&] { load_model(larger); }),
               HasSubstr("no multiple of its patches, 4 pixels"));
+}
+
+TEST_F(Load, TheOriginalDinov2HasItsOwnNamesOfSwiGlu) {
+  const fs::path model = copy_of("timm_dinov2_swiglu");
+  const Model timm = load_model(source(model)).model;
+  EXPECT_EQ(timm.config.activation, Activation::swiglu);
+  std::vector<testing::OwnedTensor> tensors =
+      testing::tensors_of(Safetensors::open(model / "model.safetensors"));
+  std::size_t renamed = 0;
+  for (testing::OwnedTensor& tensor : tensors) {
+    for (const auto& [from, to] :
+         {std::pair(".mlp.fc1.", ".mlp.w12."), {".mlp.fc2.", ".mlp.w3."}}) {
+      if (const auto at = tensor.name.find(from); at != std::string::npos) {
+        tensor.name.replace(at, std::string(from).size(), to);
+        ++renamed;
+      }
+    }
+  }
+  EXPECT_EQ(renamed, 4U);
+  testing::write_tensors(model / "model.safetensors", tensors);
+  const Model original = load_model(source(model)).model;
+  EXPECT_EQ(original.config.activation, Activation::swiglu);
+  const Block& block = original.stages[0].blocks[0];
+  EXPECT_EQ(block.fc1.weight, timm.stages[0].blocks[0].fc1.weight);
+  EXPECT_EQ(block.fc2.weight, timm.stages[0].blocks[0].fc2.weight);
+}
+
+TEST_F(Load, RotaryPositionsAreRefusedWithAndWithoutAConfig) {
+  const fs::path model = copy_of("timm_eva02");
+  const auto refusal = [&] { return testing::error_of([&] { load_model(source(model)); }); };
+  EXPECT_THAT(refusal(), HasSubstr("rotary positions"));
+  fs::remove(model / "config.json");
+  EXPECT_THAT(refusal(), HasSubstr("rotary positions"));
+}
+
+TEST_F(Load, Dinov3NeedsItsConfig) {
+  const fs::path model = copy_of("transformers_dinov3");
+  const ModelConfig config = load_model(source(model)).model.config;
+  EXPECT_EQ(config.rope_theta, 100);
+  EXPECT_EQ(config.prefix_tokens, 5U);
+  fs::remove(model / "config.json");
+  EXPECT_THAT(testing::error_of([&] { load_model(source(model)); }),
+              AllOf(HasSubstr("no position embedding"), HasSubstr("config.json")));
 }
 
 struct BadFile {

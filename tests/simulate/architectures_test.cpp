@@ -61,13 +61,7 @@ std::vector<RgbImage> pictures() {
 
 /// A part of the message with which loading a model is refused; empty if it is not refused.
 std::string refusal_of(const Case& value) {
-  if (value.name.ends_with("swiglu") || value.name == "timm_eva02") {
-    return "SwiGLU MLP";
-  }
-  if (value.name == "timm_dinov3" || value.name == "transformers_dinov3") {
-    return "not supported";
-  }
-  return "";
+  return value.name == "timm_eva02" ? "rotary positions" : "";
 }
 
 class Architectures : public ::testing::TestWithParam<Case> {};

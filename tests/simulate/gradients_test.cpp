@@ -57,6 +57,19 @@ TEST(Gradients, OfActivations) {
   }
 }
 
+TEST(Gradients, OfSwiGlu) {
+  const std::vector<float> x = normal_values(2 * kSize, 1);
+  const std::vector<float> weights = normal_values(kSize, 2);
+  const Loop loop = [](const std::vector<float>& values) {
+    std::vector<float> result(values.size() / 2);
+    swiglu(values, result);
+    return result;
+  };
+  std::vector<float> gradient(2 * kSize);
+  swiglu_gradient(x, weights, gradient);
+  expect_near(gradient, differences(loop, x, weights));
+}
+
 TEST(Gradients, OfActivationsFarFromZeroAreOneAndNone) {
   for (const Activation function :
        {Activation::gelu, Activation::gelu_tanh, Activation::quick_gelu}) {

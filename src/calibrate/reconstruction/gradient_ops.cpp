@@ -288,6 +288,10 @@ GradientOps::Tensor GradientOps::attention(const Attention& attn, const Tensor& 
     FloatTensor of_qkv(qkv->value.batch(), qkv->value.tokens(), qkv->value.channels());
     for_rows(layout.matrices(), [&](std::size_t i) {
       const std::size_t first = i * layout.tokens;
+      if (!attn.rotation.empty()) {
+        layout.rotate(attn, i, true, of.query);
+        layout.rotate(attn, i, true, of.key);
+      }
       layout.scatter(of.query.row(first).data(), i, 0, of_qkv);
       layout.scatter(of.key.row(first).data(), i, 1, of_qkv);
       layout.scatter(of.value.row(first).data(), i, 2, of_qkv);
@@ -299,6 +303,14 @@ GradientOps::Tensor GradientOps::attention(const Attention& attn, const Tensor& 
 GradientOps::Tensor GradientOps::activation(Activation function, const Tensor& x) {
   return remember(float_ops_.activation(function, copy(x->value)),
                   [this, function, x](FloatTensor& gradient) {
+                    if (function == Activation::swiglu) {
+                      const FloatTensor& value = x->value;
+                      FloatTensor of_x(value.batch(), value.tokens(), value.channels());
+                      for_rows(gradient.rows(), [&](std::size_t row) {
+                        simulate::swiglu_gradient(value.row(row), gradient.row(row), of_x.row(row));
+                      });
+                      return add_gradient(*x, std::move(of_x));
+                    }
                     for_rows(gradient.rows(), [&](std::size_t row) {
                       simulate::activation_gradient(function, x->value.row(row), gradient.row(row));
                     });

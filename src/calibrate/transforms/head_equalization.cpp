@@ -125,10 +125,12 @@ void equalize_heads(Attention& attn, const HeadMoments& moments) {
     const std::size_t first = head * head_dim;
     const Moments keys = moments.of(head, HeadMoments::key);
     const Moments values = moments.of(head, HeadMoments::value);
-    const Matrix scores =
-        balancing_basis(second_moment(moments.of(head, HeadMoments::query), zero), keys.gram);
-    transform_rows(attn.qkv, first, scores, zero);
-    transform_rows(attn.qkv, channels + first, scores.inverse().transpose(), keys.input_mean);
+    if (attn.rotation.empty()) {  // another basis would be turned in another way
+      const Matrix scores =
+          balancing_basis(second_moment(moments.of(head, HeadMoments::query), zero), keys.gram);
+      transform_rows(attn.qkv, first, scores, zero);
+      transform_rows(attn.qkv, channels + first, scores.inverse().transpose(), keys.input_mean);
+    }
 
     auto weights = projection.middleCols(index(first), index(head_dim));
     bias += weights * values.input_mean;

@@ -25,6 +25,8 @@ double value_of(Activation function, double x) {
       return x / (1 + elementary::exp(-1.702 * x));
     case Activation::tanh:
       return elementary::tanh(x);
+    case Activation::swiglu:
+      break;  // which is not a function of one value
   }
   return x;
 }
@@ -71,6 +73,18 @@ ActivationTable activation_table(Activation function, const ActivationCodes& out
   return table;
 }
 
+ActivationTable step_table(const ActivationCodes& output) {
+  constexpr std::size_t kSize = 1024;
+  const double interval = (output.largest() - output.smallest()) / (kSize - 1);
+  // 0 lies at a whole number of steps.
+  ActivationTable table = {std::rint(output.smallest() / interval) * interval, interval, {}};
+  table.codes.reserve(kSize);
+  for (std::size_t i = 0; i < kSize; ++i) {
+    table.codes.push_back(output.encode(table.low + static_cast<double>(i) * interval));
+  }
+  return table;
+}
+
 std::string_view display_name(Activation function) {
   switch (function) {
     case Activation::gelu:
@@ -80,6 +94,8 @@ std::string_view display_name(Activation function) {
       return "quick GELU";
     case Activation::tanh:
       return "tanh";
+    case Activation::swiglu:
+      return "SwiGLU";
   }
   return "";
 }

@@ -20,6 +20,9 @@ struct ActivationTable {
 /// The table contains every code of `output` that the function can give.
 ActivationTable activation_table(Activation function, const ActivationCodes& output);
 
+/// The codes of evenly spaced values, where `output` has levels that are not.
+ActivationTable step_table(const ActivationCodes& output);
+
 /// The function's name in messages, "GELU".
 std::string_view display_name(Activation function);
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/elementary.h"
 #include "bitlog2/error.h"
 #include "integer/lower/activation_table.h"
 #include "integer/lower/factors.h"
@@ -17,8 +18,9 @@ using runtime::Buffer;
 using runtime::Op;
 using runtime::OpKind;
 
-// The runtime checks this limit, too.
+// The runtime checks these limits, too.
 constexpr float kLargestWeightZeroPoint = 4096.0F;
+constexpr double kLargestProductZero = 4096;
 
 constexpr double kResidualScale = 1 << runtime::kResidualFraction;
 
@@ -42,15 +44,17 @@ ActivationCodes Emitter::input_codes(const Linear& layer) const {
 }
 
 /// Weights, biases and multipliers of a layer whose channel c must produce
-/// y * forms[c].scale + forms[c].offset from codes of `input`.
+/// y * forms[c].scale + forms[c].offset from codes of `input`. With `order`, output i of the
+/// operation is channel order[i].
 void Emitter::set_weights(Op& op, const Linear& layer, const ActivationCodes& input,
-                          std::span<const OutputForm> forms) {
+                          std::span<const OutputForm> forms, std::span<const std::size_t> order) {
   const auto& weights = std::get<Affine>(quantizers_.at({layer.name, Slot::weight}));
   std::vector<std::uint8_t> codes(layer.weight.size());
   std::vector<std::int16_t> zero_points;
   std::vector<double> offsets;
   std::vector<double> factors;
-  for (std::size_t c = 0; c < layer.out_features; ++c) {
+  for (std::size_t output = 0; output < layer.out_features; ++output) {
+    const std::size_t c = order.empty() ? output : order[output];
     const auto row = std::span(layer.weight).subspan(c * layer.in_features, layer.in_features);
     const float zero_point = weights.zero_point[c];
     if (std::fabs(zero_point) > kLargestWeightZeroPoint) {
@@ -67,7 +71,7 @@ void Emitter::set_weights(Op& op, const Linear& layer, const ActivationCodes& in
       if (std::isnan(code)) {
         throw too_large(layer.name, kWeightsAre);
       }
-      codes[c * layer.in_features + i] = static_cast<std::uint8_t>(code);
+      codes[output * layer.in_features + i] = static_cast<std::uint8_t>(code);
       sum += code - zero_point;
       is_zero = is_zero && row[i] == 0.0F;
     }
@@ -238,6 +242,61 @@ void Emitter::linear_and_activation(const LinearStep& step, Activation function,
   op.output_qmax = output.qmax;
   op.table = program_.add(layer.name + std::string(table_suffix(function)), table.codes);
   op.table_size = word(table.codes.size());
+  program_.add_op(op, layer.name);
+}
+
+/// The factors of gates from -kGateReach to kGateReach: SiLU(x) is x times the sigmoid.
+std::uint32_t Emitter::sigmoid_table() {
+  if (gate_table_ == 0) {
+    std::vector<std::int32_t> factors;
+    factors.reserve(runtime::kGateEntries);
+    for (std::size_t i = 0; i < runtime::kGateEntries; ++i) {
+      const double x = std::ldexp(static_cast<double>(i), -runtime::kGateStepBits) -
+                       static_cast<double>(runtime::kGateReach);
+      const double sigmoid = 1 / (1 + elementary::exp(-x));
+      factors.push_back(static_cast<std::int32_t>(
+          std::nearbyint(std::ldexp(sigmoid, runtime::kGateFactorFraction))));
+    }
+    gate_table_ = program_.add("sigmoid", factors);
+  }
+  return gate_table_;
+}
+
+/// The gate has a form of its own. The branch is counted in steps of the output, so that the
+/// product needs no multiplier.
+void Emitter::gated_linear(const LinearStep& step, const ActivationCodes& output) {
+  const Linear& layer = *step.layer;
+  const std::size_t pairs = layer.out_features / 2;
+  // Codes that are not evenly spaced are looked up by steps that are.
+  const ActivationTable table = output.has_levels() ? step_table(output) : ActivationTable();
+  const double interval = output.has_levels() ? table.interval : output.scale;
+  const double zero = output.has_levels() ? -table.low / table.interval : output.zero_point;
+  std::vector<OutputForm> forms(layer.out_features, {std::ldexp(1, runtime::kGateFraction), 0});
+  std::fill(forms.begin() + static_cast<std::ptrdiff_t>(pairs), forms.end(),
+            OutputForm{std::ldexp(1 / interval, runtime::kBranchFraction), 0});
+  std::vector<std::size_t> order;
+  order.reserve(layer.out_features);
+  for (std::size_t first = 0; first < pairs; first += runtime::kGroupPairs) {
+    const std::size_t end = std::min(first + runtime::kGroupPairs, pairs);
+    for (const std::size_t half : {std::size_t{0}, pairs}) {
+      for (std::size_t c = first; c < end; ++c) {
+        order.push_back(half + c);
+      }
+    }
+  }
+  Op op = make_op(OpKind::gated_linear, step.source, Buffer::codes_b, step.rows);
+  set_weights(op, layer, step.input, forms, order);
+  op.out_features = word(pairs);
+  op.positions = sigmoid_table();
+  op.extent = static_cast<std::uint32_t>(
+      to_bounded(zero, kLargestProductZero, layer.name, "the zero point of its product is"));
+  if (output.has_levels()) {
+    op.output_qmax = output.qmax;
+    op.table = program_.add(layer.name + ".code_table", table.codes);
+    op.table_size = word(table.codes.size());
+  } else {
+    set_output(op, output, layer.name);
+  }
   program_.add_op(op, layer.name);
 }
 

@@ -97,6 +97,9 @@ class Emitter {
   void linear_and_activation(const LinearStep& step, Activation function,
                              const ActivationCodes& output);
 
+  /// A layer and the product of its outputs' halves, the first one gated (swiglu), to codes_b.
+  void gated_linear(const LinearStep& step, const ActivationCodes& output);
+
   /// q, k and v in codes_b to contexts in codes_a.
   void attention(const AttentionStep& step, const ActivationCodes& output);
 
@@ -116,8 +119,11 @@ class Emitter {
   OperandCodes operand_codes(const Attention& attention, std::size_t head) const;
 
   void set_weights(runtime::Op& op, const Linear& layer, const ActivationCodes& input,
-                   std::span<const OutputForm> forms);
+                   std::span<const OutputForm> forms, std::span<const std::size_t> order = {});
   std::uint32_t identity_decode(std::uint32_t qmax);
+  std::uint32_t sigmoid_table();
+  std::uint32_t turn_table(const Attention& attention);
+  void rotary_qkv(const LinearStep& step, const Attention& attention);
   std::vector<std::uint8_t> pixel_table(const Affine& quantizer,
                                         const ActivationCodes& codes) const;
   void set_positions(runtime::Op& op, std::span<const double> positions);
@@ -133,6 +139,8 @@ class Emitter {
   const Quantizers& quantizers_;
   ProgramBuilder& program_;
   std::map<std::uint32_t, std::uint32_t> decode_tables_;
+  std::uint32_t gate_table_ = 0;  // shared by all layers, as the next one
+  std::uint32_t turn_table_ = 0;
 };
 
 }  // namespace bitlog2::integer

@@ -64,8 +64,63 @@ Emitter::OperandCodes Emitter::operand_codes(const Attention& attention, std::si
           codes_at(attention.name, Slot::value, head)};
 }
 
+/// The cosines and sines of rotary positions, of all layers.
+std::uint32_t Emitter::turn_table(const Attention& attention) {
+  if (turn_table_ == 0) {
+    std::vector<std::int32_t> turns;
+    turns.reserve(attention.rotation.size());
+    for (const float value : attention.rotation) {
+      turns.push_back(static_cast<std::int32_t>(
+          std::nearbyint(std::ldexp(static_cast<double>(value), runtime::kTurnFraction))));
+    }
+    turn_table_ = program_.add("rotary", turns);
+  }
+  return turn_table_;
+}
+
+/// q, k and v are counted in steps of their codes; zero points are added behind the turn. Channels
+/// that are turned together become neighbours, in q and k alike, so that scores stay as they are.
+void Emitter::rotary_qkv(const LinearStep& step, const Attention& attention) {
+  const Linear& layer = *step.layer;
+  const std::size_t channels = layer.out_features / 3;
+  const std::size_t head_dim = channels / attention.num_heads;
+  const std::size_t half = head_dim / 2;
+  std::vector<OutputForm> forms(layer.out_features);
+  std::vector<std::int32_t> zeros(3 * attention.num_heads);
+  std::vector<std::size_t> order(layer.out_features);
+  for (std::size_t head = 0; head < attention.num_heads; ++head) {
+    const OperandCodes operands = operand_codes(attention, head);
+    const ActivationCodes* parts[] = {&operands.query, &operands.key, &operands.value};
+    for (std::size_t part = 0; part < 3; ++part) {
+      const std::size_t first = part * channels + head * head_dim;
+      zeros[part * attention.num_heads + head] =
+          to_bounded(parts[part]->zero_point, kLargestZeroPoint, attention.name, "a zero point is");
+      for (std::size_t i = 0; i < head_dim; ++i) {
+        forms[first + i] = {std::ldexp(1 / parts[part]->scale, runtime::kUnturnedFraction), 0};
+        order[first + i] = first + (part == 2 ? i : i / 2 + i % 2 * half);
+      }
+    }
+  }
+  Op op = {};
+  op.kind = static_cast<std::uint32_t>(runtime::OpKind::rotary_linear);
+  op.source = word(step.source);
+  op.destination = word(Buffer::codes_b);
+  op.rows = word(step.rows);
+  set_weights(op, layer, step.input, forms, order);
+  set_output(op, operand_codes(attention, 0).query, layer.name);
+  op.positions = turn_table(attention);
+  op.extent = word(attention.rotation.size() / half);
+  op.heads = word(attention.num_heads);
+  op.head_table = program_.add(layer.name + ".zeros", zeros);
+  program_.add_op(op, layer.name);
+}
+
 /// q's factor includes Swin's scale of q.
 void Emitter::qkv(const LinearStep& step, const Attention& attention) {
+  if (!attention.rotation.empty()) {
+    rotary_qkv(step, attention);
+    return;
+  }
   const std::size_t channels = step.layer->out_features / 3;
   const std::size_t head_dim = channels / attention.num_heads;
   const double query_scale =

@@ -186,7 +186,11 @@ LoweringOps::Tensor LoweringOps::linear(const Linear& layer, const Tensor& x) {
   } else if (const auto* attention = std::get_if<AttentionStep>(&pending_)) {
     emitter_.attention(*attention, codes);
   } else if (const auto* activated = std::get_if<Activated>(&pending_)) {
-    emitter_.linear_and_activation(activated->linear, activated->function, codes);
+    if (activated->function == Activation::swiglu) {
+      emitter_.gated_linear(activated->linear, codes);
+    } else {
+      emitter_.linear_and_activation(activated->linear, activated->function, codes);
+    }
     source = Buffer::codes_b;
   } else if (const auto* mean = std::get_if<MeanStep>(&pending_)) {
     emitter_.mean_to_codes(*mean, codes);
@@ -203,7 +207,7 @@ LoweringOps::Tensor LoweringOps::attention(const Attention& attention, const Ten
 
 LoweringOps::Tensor LoweringOps::activation(Activation function, const Tensor& x) {
   return hold(Activated{pending_step<LinearStep>(x, display_name(function)), function}, x.tokens,
-              x.channels);
+              x.channels / branches(function));
 }
 
 LoweringOps::Tensor LoweringOps::add(const Tensor& x, const Tensor& y) {

@@ -19,6 +19,26 @@ inline constexpr int kLogitFraction = 16;
 inline constexpr int kScoreFraction = 16;
 /// Fraction bits of normalised activations inside LayerNorm.
 inline constexpr int kNormFraction = 16;
+/// gated_linear: fraction bits of the gate, an int32; of the other branch, counted in steps of the
+/// output; and of the gate's factor.
+inline constexpr int kGateFraction = 18;
+inline constexpr int kBranchFraction = 14;
+inline constexpr int kGateFactorFraction = 16;
+/// No magnitude of gate or branch is above it.
+inline constexpr std::int32_t kLargestBranch = 1 << 30;
+/// gated_linear: the factor is a table of the gate from -kGateReach to kGateReach, in steps of
+/// 2^-kGateStepBits, between which it is interpolated.
+inline constexpr int kGateReach = 16;
+inline constexpr int kGateStepBits = 5;
+inline constexpr std::size_t kGateEntries = ((2 * kGateReach) << kGateStepBits) + 1;
+/// gated_linear: rows of weights are in groups. A group has the gates of so many outputs, then
+/// their other branches.
+inline constexpr std::size_t kGroupPairs = 32;
+/// rotary_linear: fraction bits of q, k and v before they are turned, counted in steps of their
+/// codes, and of cosines and sines. No magnitude before the turn is above kLargestUnturned.
+inline constexpr int kUnturnedFraction = 14;
+inline constexpr int kTurnFraction = 15;
+inline constexpr std::int32_t kLargestUnturned = 1 << 29;
 /// Sqrt2: fraction bits of an attention weight, and of attention times V.
 inline constexpr int kSqrt2Fraction = 20;
 inline constexpr int kSqrt2ContextFraction = 12;
@@ -51,11 +71,13 @@ enum class AttentionKind : std::uint32_t {
 };
 
 enum class OpKind : std::uint32_t {
-  embed = 1,       // pixels -> residual
-  layer_norm = 2,  // residual -> codes, or residual -> residual
-  linear = 3,      // codes -> codes, residual or logits
-  attention = 4,   // qkv codes -> context codes
-  mean = 5,        // residual -> codes or residual, averaged over tokens
+  embed = 1,          // pixels -> residual
+  layer_norm = 2,     // residual -> codes, or residual -> residual
+  linear = 3,         // codes -> codes, residual or logits
+  attention = 4,      // qkv codes -> context codes
+  mean = 5,           // residual -> codes or residual, averaged over tokens
+  gated_linear = 6,   // codes -> codes: a linear layer's outputs, multiplied in pairs
+  rotary_linear = 7,  // codes -> codes: q, k and v; q and k of patches are turned
 };
 
 /// Where an operation reads and writes. Codes are bytes; `a` and `b` are two buffers of them.
@@ -80,11 +102,12 @@ struct Op {
   std::uint32_t output_qmax;  // the largest code that it writes to codes_a or codes_b
 
   // output_c = (s_c * multiplier_c + bias_c * 2^bias_shift + 2^(shift-1)) >> shift, where s_c is
-  // embed, linear: sum_i (w_ci - zero_point_c) * decode[x_i]
+  // embed and linear ones: sum_i (w_ci - zero_point_c) * decode[x_i]
   // layer_norm:    n_c, the normalised value
   // mean:          the mean over tokens, behind the first token itself where there are two rows;
   //                one multiplier and bias for all channels
   // attention:     the context; multiplier and bias in the HeadRecord
+  // gated_linear has weight_rows() of them, two for each output
   std::uint32_t weight_bits;  // 2..8; up to 4 two to a byte, the lower half first
   std::uint32_t weights;      // U8 [out, ceil(in / 2)] or [out, in]
   std::uint32_t zero_points;  // I16 [out]
@@ -95,9 +118,11 @@ struct Op {
   std::uint32_t decode;  // I16 [decode_size]: what an input code stands for
   std::uint32_t decode_size;
   std::uint32_t table;       // U8 [table_size]: codes by what is looked up, see has_code_table()
-  std::uint32_t table_size;  // linear: at most 65536; embed: 3 * 256; others: at most 256
+  std::uint32_t table_size;  // linear, gated_linear: at most 65536; embed: 3 * 256; others: at
+                             // most 256
 
-  std::uint32_t positions;  // embed: I16 [tokens, out], added after << position_shift
+  std::uint32_t positions;  // embed: I16 [tokens, out], added after << position_shift; see also
+                            // gate_table() and turns()
   std::uint32_t position_shift;
   std::uint32_t prefix_tokens;  // embed: rows of positions before the patches'; mean: the first
                                 // tokens, that are not averaged
@@ -106,11 +131,13 @@ struct Op {
   std::uint32_t epsilon_high;
 
   std::uint32_t extent;  // size of the tokens that it reads; see merge_grid(), window_grid(),
-                         // attended_tokens() and mean_grid()
+                         // attended_tokens(), mean_grid() and turned_grid(); or
+                         // product_zero()
   std::uint32_t window;  // attention: tokens per side of a window; 0: all tokens
   std::uint32_t window_shift;
   std::uint32_t heads;
-  std::uint32_t head_table;  // attention: HeadRecord [heads]
+  std::uint32_t head_table;  // attention: HeadRecord [heads]; rotary_linear: I32 [3, heads], the
+                             // codes of q, k and v that mean 0
   std::uint32_t score_bias;  // attention: I32 [heads, score_biases()], or none
   std::uint32_t score_shift;
   std::uint32_t mask;  // attention: subtracted from scores across regions
@@ -148,6 +175,41 @@ constexpr std::uint32_t attended_tokens(const Op& op) {
 /// mean: tokens per side of the square that is averaged.
 constexpr std::uint32_t mean_grid(const Op& op) {
   return op.extent;
+}
+
+/// gated_linear: I32 [kGateEntries], factors of the gate.
+constexpr std::uint32_t gate_table(const Op& op) {
+  return op.positions;
+}
+
+/// gated_linear: the output for a product of 0, before it is clamped.
+constexpr std::int32_t product_zero(const Op& op) {
+  return static_cast<std::int32_t>(op.extent);
+}
+
+constexpr bool is_gated(const Op& op) {
+  return static_cast<OpKind>(op.kind) == OpKind::gated_linear;
+}
+
+/// rotary_linear: I32 [turned_grid(), head_dim / 4, 2], cosines and sines. Outputs of q and k are
+/// in pairs that are turned together, the first half of a head's pairs by the row of a patch, the
+/// others by its column.
+constexpr std::uint32_t turns(const Op& op) {
+  return op.positions;
+}
+
+/// rotary_linear: patches per side of the square of patches, the last tokens, which are turned.
+constexpr std::uint32_t turned_grid(const Op& op) {
+  return op.extent;
+}
+
+constexpr bool is_rotary(const Op& op) {
+  return static_cast<OpKind>(op.kind) == OpKind::rotary_linear;
+}
+
+/// Operations with weights: rows of weights, and of what belongs to them.
+constexpr std::uint64_t weight_rows(const Op& op) {
+  return std::uint64_t{op.out_features} * (is_gated(op) ? 2 : 1);
 }
 
 /// attention with a bias and without windows: patches per side of the square of patches behind the

@@ -81,6 +81,10 @@ class Checker {
         return check_layer_norm(op);
       case OpKind::linear:
         return check_linear(op);
+      case OpKind::gated_linear:
+        return check_gated_linear(op);
+      case OpKind::rotary_linear:
+        return check_rotary_linear(op);
       case OpKind::attention:
         return check_attention(op);
       case OpKind::mean:
@@ -95,7 +99,8 @@ class Checker {
     if (!has_code_table(op)) {
       return Status::ok;
     }
-    const std::size_t largest = kind == OpKind::linear ? kMaxTable : CodeLookup::kMost;
+    const std::size_t largest =
+        kind == OpKind::linear || is_gated(op) ? kMaxTable : CodeLookup::kMost;
     if (codes(op.destination) == nullptr || op.table_size == 0 || op.table_size > largest ||
         !in_file(op.table, op.table_size, 1)) {
       return Status::bad_program;
@@ -175,6 +180,44 @@ class Checker {
       return Status::ok;
     }
     return write(op, op.out_features);
+  }
+
+  Status check_gated_linear(const Op& op) {
+    constexpr std::int32_t kOne = 1 << kGateFactorFraction;
+    if (codes(op.destination) == nullptr || !in_file(gate_table(op), 4 * kGateEntries, 4)) {
+      return Status::bad_program;
+    }
+    bool fits = magnitude(product_zero(op)) <= kMaxZeroPoint;
+    for (std::size_t i = 0; i < kGateEntries; ++i) {
+      const auto factor = read_at<std::int32_t>(data_ + gate_table(op) + 4 * i);
+      fits = fits && factor >= 0 && factor <= kOne;
+    }
+    return fits ? check_linear(op) : Status::bad_number;
+  }
+
+  Status check_rotary_linear(const Op& op) {
+    constexpr std::int32_t kOne = 1 << kTurnFraction;
+    const std::uint64_t channels = op.out_features / 3;
+    const std::uint64_t grid = turned_grid(op);
+    if (codes(op.destination) == nullptr || op.out_features % 3 != 0 || op.heads == 0 ||
+        channels % (4 * std::uint64_t{op.heads}) != 0 || grid == 0 || grid > kMaxGrid ||
+        grid * grid > op.rows) {
+      return Status::bad_program;
+    }
+    const std::uint64_t turn_count = grid * (channels / op.heads / 2);
+    const std::uint64_t zero_count = 3 * std::uint64_t{op.heads};
+    if (!in_file(turns(op), 4 * turn_count, 4) || !in_file(op.head_table, 4 * zero_count, 4)) {
+      return Status::bad_program;
+    }
+    bool fits = true;
+    for (std::uint64_t i = 0; i < turn_count; ++i) {
+      fits = fits && magnitude(read_at<std::int32_t>(data_ + turns(op) + 4 * i)) <= kOne;
+    }
+    for (std::uint64_t i = 0; i < zero_count; ++i) {
+      fits =
+          fits && magnitude(read_at<std::int32_t>(data_ + op.head_table + 4 * i)) <= kMaxZeroPoint;
+    }
+    return fits ? check_linear(op) : Status::bad_number;
   }
 
   Status check_attention(const Op& op) {
@@ -277,11 +320,11 @@ class Checker {
     return write(op, op.out_features);
   }
 
-  /// Weights, zero points, biases and multipliers of an embed or linear operation whose input
+  /// Weights, zero points, biases and multipliers of an operation with weights whose input
   /// codes are at most `qmax`: checks that no sum can overflow.
   Status check_weights(const Op& op, std::uint32_t qmax) const {
     const std::uint64_t in = op.in_features;
-    const std::uint64_t out = op.out_features;
+    const std::uint64_t out = weight_rows(op);
     if (op.weight_bits < 2 || op.weight_bits > 8 || op.decode_size <= qmax ||
         op.decode_size > 256) {
       return Status::bad_number;

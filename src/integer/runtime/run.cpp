@@ -66,6 +66,8 @@ void Runner::compute(const Op& op, std::size_t index) {
     case OpKind::layer_norm:
       return layer_norm(op, my_share(op.rows));
     case OpKind::linear:
+    case OpKind::gated_linear:
+    case OpKind::rotary_linear:
       return linear(op, index, my_share(op.rows));
     case OpKind::attention:
       return attention(op, index);
@@ -95,8 +97,8 @@ void Runner::wait_for_others(const Op& op) {
   }
   const auto kind = static_cast<OpKind>(op.kind);
   const bool windows = kind == OpKind::attention && op.window != 0;
-  const bool reads_shares =
-      kind == OpKind::linear || (kind == OpKind::layer_norm && merge_grid(op) == 0);
+  const bool reads_shares = kind == OpKind::linear || is_gated(op) || is_rotary(op) ||
+                            (kind == OpKind::layer_norm && merge_grid(op) == 0);
   const Accesses::Access read = {reads_shares ? op.rows : 0, op.in_features};
   const Accesses::Access write = {windows ? 0 : op.rows, op.out_features};
   const bool has_source = static_cast<Buffer>(op.source) != Buffer::none;

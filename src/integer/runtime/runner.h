@@ -133,6 +133,11 @@ class Runner {
   template <class Fill, class Finish>
   void multiply(const Op& op, const ProductScratch& scratch, const InputBytes& bytes, Range rows,
                 std::byte* packed_panels, Fill fill, Finish finish);
+  void turn_pairs(const Op& op, const PairScratch& scratch, const CodeTable& table,
+                  const Rescale& rescale, const Sums& sums, std::size_t row,
+                  std::size_t channel) const;
+  void multiply_pairs(const Op& op, const PairScratch& scratch, const CodeTable& table,
+                      const Rescale& rescale, const Sums& sums, std::uint8_t* target) const;
   void start_from_positions(const Op& op, Range rows);
   void unfold_patches(const Op& op, const InputBytes& bytes, Range patches,
                       std::uint8_t* inputs) const;

@@ -89,7 +89,7 @@ struct WeightPanel {
 
   /// The panel for a kernel; `first` is its first output.
   Panel panel(const Op& op, std::size_t first) const {
-    const std::size_t left = op.out_features - first;
+    const auto left = static_cast<std::size_t>(weight_rows(op)) - first;
     return {values, op.in_features, left < kPanelWidth ? round_up(left, kLane) : kPanelWidth,
             summary->largest};
   }
@@ -101,12 +101,12 @@ struct WeightPanel {
 
 constexpr bool has_weights(const Op& op) {
   const auto kind = static_cast<OpKind>(op.kind);
-  return kind == OpKind::embed || kind == OpKind::linear;
+  return kind == OpKind::embed || kind == OpKind::linear || is_gated(op) || is_rotary(op);
 }
 
 /// Whether outputs index a table of codes with more than 256 entries.
 constexpr bool has_wide_table(const Op& op) {
-  return static_cast<OpKind>(op.kind) == OpKind::linear && op.table != 0 &&
+  return (static_cast<OpKind>(op.kind) == OpKind::linear || is_gated(op)) && op.table != 0 &&
          op.table_size > CodeLookup::kMost;
 }
 
@@ -128,12 +128,26 @@ inline std::uint64_t packed_bytes(const Op& op) {
   Carver panel(nullptr);
   static_cast<void>(PackedOp(head, op));
   static_cast<void>(WeightPanel(panel, op));
-  return head.used() +
-         std::uint64_t{op.out_features + kPanelWidth - 1} / kPanelWidth * panel.used();
+  return head.used() + (weight_rows(op) + kPanelWidth - 1) / kPanelWidth * panel.used();
 }
 
-/// Scratch memory of embed and linear. Their inputs are made of pixels or codes. Codes may be
-/// overwritten if no other operation reads them.
+// A panel is a group of gated_linear.
+static_assert(kPanelWidth == 2 * kGroupPairs);
+
+/// The arrays of gated_linear and rotary_linear for outputs of a panel.
+struct PairScratch {
+  PairScratch(Carver& carver, const Op& op)
+      : branches(carver.take<std::int32_t>(is_gated(op) ? kGroupPairs : 0)),
+        rescale(carver, is_gated(op)    ? kGroupPairs
+                        : is_rotary(op) ? kPanelWidth
+                                        : 0) {}
+
+  std::int32_t* branches;
+  RescaleArrays rescale;  // gated: the multipliers are the gates times their factors
+};
+
+/// Scratch memory of embed and of linear operations. Their inputs are made of pixels or codes.
+/// Codes may be overwritten if no other operation reads them.
 struct ProductScratch {
   ProductScratch(std::byte* memory, const Op& op, bool reads_alone)
       : carver(memory),
@@ -145,7 +159,8 @@ struct ProductScratch {
         weights(carver, op),
         offsets(carver.take<std::int32_t>(kPanelWidth)),
         panel_sums(carver.take<std::int32_t>(kPanelWidth)),
-        sums(carver.take<std::int32_t>(kRowChunk * kPanelWidth)) {}
+        sums(carver.take<std::int32_t>(kRowChunk * kPanelWidth)),
+        pairs(carver, op) {}
 
   static constexpr std::size_t smaller(std::size_t a, std::size_t b) { return a < b ? a : b; }
 
@@ -158,6 +173,7 @@ struct ProductScratch {
   std::int32_t* offsets;
   std::int32_t* panel_sums;
   std::int32_t* sums;
+  PairScratch pairs;
 };
 
 /// Rows that layer_norm takes at a time.
@@ -230,6 +246,8 @@ inline std::uint64_t scratch_bytes(const Op& op, bool reads_alone) {
   switch (static_cast<OpKind>(op.kind)) {
     case OpKind::embed:
     case OpKind::linear:
+    case OpKind::gated_linear:
+    case OpKind::rotary_linear:
       return ProductScratch(nullptr, op, reads_alone).carver.used();
     case OpKind::layer_norm:
       return NormScratch(nullptr, op).carver.used();

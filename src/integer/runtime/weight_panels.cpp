@@ -33,7 +33,7 @@ InputBytes::InputBytes(const std::int16_t* decode, std::size_t decode_size)
 void fill_weight_panel(const Network& network, const Op& op, const InputBytes& bytes,
                        std::size_t first, const Kernels& kernels, std::int32_t* offsets,
                        std::int32_t* sums, const WeightPanel& result) {
-  const std::size_t left = op.out_features - first;
+  const auto left = static_cast<std::size_t>(weight_rows(op)) - first;
   const std::size_t channels = left < kPanelWidth ? left : kPanelWidth;
   const bool nibbles = op.weight_bits <= 4;
   const std::size_t row_bytes = nibbles ? (std::size_t{op.in_features} + 1) / 2 : op.in_features;
@@ -103,7 +103,7 @@ void pack_weights(const Network& network, const Kernels& kernels, std::span<std:
       *packed.has_runs = make_code_runs(entries, op.table_size, *packed.runs);
     }
     const InputBytes bytes(tensor<std::int16_t>(network, op.decode), op.decode_size);
-    for (std::size_t first = 0; first < op.out_features; first += kPanelWidth) {
+    for (std::size_t first = 0; first < weight_rows(op); first += kPanelWidth) {
       const WeightPanel panel(carver, op);
       fill_weight_panel(network, op, bytes, first, kernels, offsets, sums, panel);
     }

@@ -196,7 +196,7 @@ class Assembler {
   Assembly positions() const {
     const TensorView* tensor = names_.find("pos_embed");
     const auto count = static_cast<std::size_t>(count_of(parameter_.shape));
-    if (tensor == nullptr && config_.relative_position_bias) {
+    if (tensor == nullptr && (config_.relative_position_bias || config_.rope_theta > 0)) {
       return or_zeros();
     }
     const std::size_t channels = config_.embed_dim;

@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <string_view>
 
 #include "bitlog2/error.h"
 #include "model/names/assembly.h"
@@ -14,6 +16,11 @@ namespace bitlog2 {
 namespace {
 
 constexpr std::size_t kMostSize = 1 << 20;
+
+/// Parts of the names of timm's architectures that rotate queries and keys. Not all of them can be
+/// told from others by their tensors.
+/// DINOv3 is known.
+constexpr std::array<std::string_view, 3> kRotary = {"eva02", "_rope", "vit_pe_"};
 
 class Inference {
  public:
@@ -91,10 +98,10 @@ class Inference {
       fail("no vision transformer that is known: it has no blocks (docs/models.md)");
     }
     const std::size_t hidden = shape("blocks.0.mlp.fc1.weight", 2)[0];
-    if (shape("blocks.0.mlp.fc2.weight", 2)[1] * 2 == hidden) {
-      fail("it has SwiGLU MLPs, which are not supported (docs/models.md)");
-    }
-    config_.mlp_ratio = static_cast<double>(hidden) / static_cast<double>(config_.embed_dim);
+    const std::size_t width = shape("blocks.0.mlp.fc2.weight", 2)[1];
+    is_gated_ = hidden == 2 * width;
+    config_.mlp_ratio =
+        static_cast<double>(is_gated_ ? width : hidden) / static_cast<double>(config_.embed_dim);
     registers_ = rows("reg_token");
     config_.prefix_tokens = rows("cls_token") + rows("dist_token") + registers_;
     config_.embed_norm = names_.contains("norm_pre.weight");
@@ -102,11 +109,32 @@ class Inference {
     const std::string own_table = "blocks.0.attn." + table;
     bias_ = names_.contains(own_table) ? own_table : names_.contains(table) ? table : "";
     config_.relative_position_bias = !bias_.empty();
-    if (bias_.empty() && !names_.contains("pos_embed")) {
-      fail("it has no position embedding; rotary positions are not supported (docs/models.md)");
-    }
+    infer_rotary_positions();
     config_.num_heads = {heads_of_vit(num_heads)};
     infer_pooling();
+  }
+
+  void infer_rotary_positions() {
+    if (said_ && said_->rope_theta) {
+      config_.rope_theta = *said_->rope_theta;
+      return;
+    }
+    const bool is_said = std::ranges::any_of(kRotary, [&](std::string_view part) {
+      return config_.name.find(part) != std::string::npos;
+    });
+    // A file of EVA-02's without a config.json: no other model has a gate and no bias of k beside
+    // q's.
+    const bool is_eva02 = is_gated_ && names_.contains("blocks.0.attn.q.bias") &&
+                          !names_.contains("blocks.0.attn.k.bias");
+    if (is_said || is_eva02) {
+      fail("it has rotary positions that are not supported; DINOv3's are (docs/models.md)");
+    }
+    if (bias_.empty() && !names_.contains("pos_embed")) {
+      fail(
+          "it has no position embedding; of models with rotary positions, DINOv3 is supported, "
+          "with "
+          "its config.json (docs/models.md)");
+    }
   }
 
   std::size_t heads_of_vit(std::size_t asked) {
@@ -199,6 +227,8 @@ class Inference {
     } else if (names_.library() == Library::transformers) {
       notes_.emplace_back("there is no config.json; its library's usual numbers are assumed");
     }
+    // transformers' configurations name the function of MLPs without a gate.
+    config_.activation = is_gated_ ? Activation::swiglu : config_.activation;
   }
 
   /// The side of the image for which positions were learned; 0 if there are none.
@@ -256,7 +286,8 @@ class Inference {
   ModelConfig config_;
   std::vector<std::string> notes_;
   std::size_t registers_ = 0;
-  std::string bias_;  // the name of the relative position bias of a ViT
+  bool is_gated_ = false;  // fc1 of a ViT gives two channels for each one that fc2 reads
+  std::string bias_;       // the name of the relative position bias of a ViT
 };
 
 }  // namespace

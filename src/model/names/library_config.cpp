@@ -21,6 +21,7 @@ using Channels = std::array<float, 3>;
 constexpr Channels kHalf = {0.5F, 0.5F, 0.5F};
 constexpr Channels kClipMean = {0.48145466F, 0.4578275F, 0.40821073F};
 constexpr Channels kClipStd = {0.26862954F, 0.26130258F, 0.27577711F};
+constexpr double kDinov3Theta = 100;
 constexpr std::size_t kMostPixels = 1 << 14;  // a side
 
 bool contains(std::string_view text, std::string_view part) {
@@ -136,9 +137,8 @@ Preprocessing timm_preprocessing(const Members& pretrained, LibraryConfig& confi
   const std::string mode = pretrained.text("crop_mode");
   if (mode == "squash") {
     result.resize_mode = ResizeMode::squash;
-  } else if (!mode.empty() && mode != "center") {
-    config.notes.push_back(
-        fmt::format("crop_mode '{}' is not supported; images are cropped at the centre", mode));
+  } else if (mode != "center") {
+    config.unknown_crop_mode = mode;
   }
   return result;
 }
@@ -159,7 +159,11 @@ LibraryConfig parse_timm(const Members& members) {
     config.num_heads = arguments.size("num_heads", 1 << 10);
   }
   const bool is_clip = contains(architecture, "_clip_");
-  config.layer_norm_eps = is_clip || architecture.starts_with("swin") ? 1e-5F : 1e-6F;
+  const bool is_dinov3 = contains(architecture, "dinov3");
+  config.layer_norm_eps = is_clip || is_dinov3 || architecture.starts_with("swin") ? 1e-5F : 1e-6F;
+  if (is_dinov3) {
+    config.rope_theta = kDinov3Theta;
+  }
   const std::string function = arguments.text("act_layer");
   // timm says so in the architecture's code alone.
   const bool has_tanh = contains(architecture, "so400m_patch16_siglip") ||
@@ -202,6 +206,7 @@ constexpr auto kKinds =
                          {"beit", 1e-12F, Activation::gelu},
                          {"dinov2", 1e-6F, Activation::gelu},
                          {"dinov2_with_registers", 1e-6F, Activation::gelu},
+                         {"dinov3_vit", 1e-5F, Activation::gelu},
                          {"swin", 1e-5F, Activation::gelu},
                          {"clip", 1e-5F, Activation::quick_gelu},
                          {"clip_vision_model", 1e-5F, Activation::quick_gelu},
@@ -246,6 +251,7 @@ constexpr auto kProcessors = std::to_array<Processor>(
      {"CLIP", 224, 224, ResizeMode::shorter, 3, kClipMean, kClipStd},
      {"Bit", 224, 224, ResizeMode::shorter, 3, kClipMean, kClipStd},
      {"Siglip", 224, 0, ResizeMode::squash, 3, kHalf, kHalf},
+     {"DINOv3", 224, 0, ResizeMode::squash, 2, kImagenetMean, kImagenetStd},
      {"ViT", 224, 0, ResizeMode::squash, 2, kHalf, kHalf}});
 
 const Processor& find_processor(const Members& members, const std::string& model_type) {
@@ -257,6 +263,7 @@ const Processor& find_processor(const Members& members, const std::string& model
     name = contains(model_type, "clip")     ? "CLIP"
            : contains(model_type, "siglip") ? "Siglip"
            : contains(model_type, "dinov2") ? "Bit"
+           : contains(model_type, "dinov3") ? "DINOv3"
            : model_type == "deit"           ? "DeiT"
            : model_type == "beit"           ? "Beit"
                                             : "ViT";
@@ -343,6 +350,9 @@ LibraryConfig parse_transformers(const Members& members, std::string_view prepro
   config.position_resize = has_registers ? PositionResize::antialias : PositionResize::plain;
   config.output_is_embedding = contains(model_type, "clip") || contains(model_type, "siglip");
   config.class_and_mean = model_type.starts_with("dinov2");
+  if (model_type == "dinov3_vit") {
+    config.rope_theta = members.number("rope_theta", 1, 1e6).value_or(kDinov3Theta);
+  }
   if (model_type == "beit") {
     config.mean_pooling = members.flag("use_mean_pooling", true);
   }

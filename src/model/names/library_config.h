@@ -23,9 +23,11 @@ struct LibraryConfig {
   std::optional<Activation> activation;
   std::optional<bool> mean_pooling;  ///< of the patches, in the class token's place
   std::optional<bool> class_and_mean;
+  std::optional<double> rope_theta;  ///< of a model with DINOv3's rotary positions
   bool output_is_embedding = false;  ///< the head is a projection, not a classifier
   std::optional<PositionResize> position_resize;
   std::optional<Preprocessing> preprocessing;
+  std::string unknown_crop_mode;    ///< timm's crop_mode, if images cannot be prepared by it
   bool resize_by_crop_pct = false;  ///< for another size, not in proportion
   double crop_pct = 0.875;
   std::vector<std::string> class_names;

@@ -44,6 +44,8 @@ inline constexpr auto kTimmParts = std::to_array<Rule>({
     {"norm2.*", "norm2.*"},
     {"mlp.fc1.*", "mlp.fc1.*"},
     {"mlp.fc2.*", "mlp.fc2.*"},
+    {"mlp.w12.*", "mlp.fc1.*"},  // the original DINOv2's SwiGLU
+    {"mlp.w3.*", "mlp.fc2.*"},
     {"ls2.gamma", "ls2.gamma"},
     {"gamma_2", "ls2.gamma"},
 });
@@ -82,7 +84,8 @@ inline constexpr auto kTimmOthers = std::to_array<Rule>({
 inline constexpr auto kTransformersBlocks =
     std::to_array<Rule>({{"encoder.layer.#.", "blocks.#."},
                          {"encoder.layers.#.blocks.#.", "layers.#.blocks.#."},
-                         {"encoder.layers.#.", "blocks.#."}});
+                         {"encoder.layers.#.", "blocks.#."},
+                         {"layer.#.", "blocks.#."}});  // DINOv3
 
 inline constexpr auto kTransformersParts = std::to_array<Rule>({
     {"layernorm_before.*", "norm1.*"},
@@ -97,6 +100,10 @@ inline constexpr auto kTransformersParts = std::to_array<Rule>({
     {"self_attn.q_proj.*", "attn.q.*"},
     {"self_attn.k_proj.*", "attn.k.*"},
     {"self_attn.v_proj.*", "attn.v.*"},
+    {"attention.q_proj.*", "attn.q.*"},
+    {"attention.k_proj.*", "attn.k.*"},
+    {"attention.v_proj.*", "attn.v.*"},
+    {"attention.o_proj.*", "attn.proj.*"},
     {"attention.output.dense.*", "attn.proj.*"},
     {"self_attn.out_proj.*", "attn.proj.*"},
     {"attention.attention.relative_position_bias.relative_position_bias_table",
@@ -113,6 +120,10 @@ inline constexpr auto kTransformersParts = std::to_array<Rule>({
     {"output.dense.*", "mlp.fc2.*"},
     {"mlp.fc1.*", "mlp.fc1.*"},
     {"mlp.fc2.*", "mlp.fc2.*"},
+    {"mlp.up_proj.*", "mlp.fc1.*"},
+    {"mlp.down_proj.*", "mlp.fc2.*"},
+    {"mlp.weights_in.*", "mlp.fc1.*"},
+    {"mlp.weights_out.*", "mlp.fc2.*"},
     {"layer_scale2.lambda1", "ls2.gamma"},
     {"lambda_2", "ls2.gamma"},
 });
@@ -120,6 +131,7 @@ inline constexpr auto kTransformersParts = std::to_array<Rule>({
 inline constexpr auto kTransformersOthers = std::to_array<Rule>({
     {"embeddings.patch_embeddings.projection.*", "patch_embed.proj.*"},
     {"embeddings.patch_embedding.*", "patch_embed.proj.*"},
+    {"embeddings.patch_embeddings.*", "patch_embed.proj.*"},
     {"embeddings.norm.*", "patch_embed.norm.*"},
     {"embeddings.cls_token", "cls_token"},
     {"embeddings.class_embedding", "cls_token"},
@@ -134,6 +146,7 @@ inline constexpr auto kTransformersOthers = std::to_array<Rule>({
     {"encoder.relative_position_bias.relative_position_bias_table", "relative_position_bias_table"},
     {"encoder.relative_position_bias.relative_position_index", ""},
     {"layernorm.*", "norm.*"},
+    {"norm.*", "norm.*"},
     {"post_layernorm.*", "norm.*"},
     {"pooler.layernorm.*", "fc_norm.*"},
     {"pooler.dense.*", "pre_logits.fc.*"},
