@@ -4,6 +4,7 @@
 #include "calibrate/paired.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <string>
 #include <utility>
@@ -23,8 +24,15 @@ namespace {
 constexpr float kClassTokenWeight = 30.0F;
 
 /// The share of the residual stream's error that layers which add to the stream also try to
-/// correct. A share of 1 would shrink the differences between images.
-constexpr float kStreamShare = 0.15F;
+/// correct. A share of 1 would shrink the differences between images; with more images, a larger
+/// share pays.
+float stream_share(std::size_t images) {
+  constexpr float kFewest = 32.0F;
+  constexpr float kOfFewest = 0.2F;
+  constexpr float kLargest = 0.4F;
+  const float more = std::max(static_cast<float>(images) / kFewest, 1.0F);
+  return std::min(kOfFewest * std::sqrt(more), kLargest);
+}
 
 /// The number of class tokens that the head reads.
 std::size_t class_tokens_read(Pooling pooling) {
@@ -42,7 +50,9 @@ class PairedOps : public ChunkedOps {
  public:
   PairedOps(const Model& model, std::size_t layers, const QuantizationSettings& settings,
             const Images& images, ThreadPool& pool, const CalibrationContext& context)
-      : ChunkedOps(model.config, layers, settings, images, pool, context), model_(model) {
+      : ChunkedOps(model.config, layers, settings, images, pool, context),
+        model_(model),
+        stream_share_(stream_share(images.count)) {
     for_each_linear(model_, [&](Linear& layer) { layers_[layer.name].layer = &layer; });
     for_each_norm_pair(model_, [&](LayerNorm& norm, Linear& layer) {
       layers_[layer.name].norm = &norm;
@@ -175,13 +185,13 @@ class PairedOps : public ChunkedOps {
     stream_.exact->replace(chunk, float_ops_.add(stream_.exact->chunk(chunk), added));
   }
 
-  /// Moves `target` by kStreamShare towards the output that would give the float network's stream.
+  /// Moves `target` by stream_share_ towards the output that would give the float network's stream.
   void aim_at_stream(std::size_t chunk, FloatTensor& target) const {
     const FloatTensor exact = stream_.exact->chunk(chunk);
     const FloatTensor quantized = stream_.quantized->chunk(chunk);
     for (std::size_t i = 0; i < target.size(); ++i) {
       const float whole = exact.values()[i] - quantized.values()[i];
-      target.values()[i] += kStreamShare * (whole - target.values()[i]);
+      target.values()[i] += stream_share_ * (whole - target.values()[i]);
     }
   }
 
@@ -189,6 +199,7 @@ class PairedOps : public ChunkedOps {
   std::map<std::string, PlacedLayer> layers_;      // of model_, by name
   std::map<std::string, const LayerNorm*> norms_;  // of model_ that may change, by name
   std::vector<float> row_weights_ = {1.0F};        // of the tokens of an image
+  float stream_share_;
 };
 
 }  // namespace
