@@ -18,7 +18,9 @@
 namespace bitlog2 {
 namespace {
 
-/// Working memory that is reused, so that a run does not wait for new pages.
+/// Working memory that is reused, so that a run does not wait for new pages. Nobody waits for the
+/// lock: a process may be forked while one of its threads holds it, and in the new process nobody
+/// would ever release it.
 class ArenaPool {
  public:
   using Arena = std::vector<std::byte>;
@@ -29,14 +31,16 @@ class ArenaPool {
     Arena arena = take();
     arena.resize(std::max(bytes, arena.size()));
     use(std::span<std::byte>(arena));
-    const std::lock_guard lock(mutex_);
-    free_.push_back(std::move(arena));
+    const std::unique_lock lock(mutex_, std::try_to_lock);
+    if (lock.owns_lock()) {
+      free_.push_back(std::move(arena));
+    }
   }
 
  private:
   Arena take() {
-    const std::lock_guard lock(mutex_);
-    if (free_.empty()) {
+    const std::unique_lock lock(mutex_, std::try_to_lock);
+    if (!lock.owns_lock() || free_.empty()) {
       return {};
     }
     Arena arena = std::move(free_.back());
