@@ -76,8 +76,11 @@ struct ModelConfig {
   std::size_t prefix_tokens = 1;  ///< tokens before the patches': class, distillation, registers
   bool embed_norm = false;        ///< a LayerNorm before the first block (CLIP)
   bool relative_position_bias = false;  ///< on the scores, class token included (BEiT)
-  /// Rotary positions (DINOv3): the base of the frequencies; 0: none.
+  /// Rotary positions: the base of the frequencies; 0: none.
   double rope_theta = 0;
+  /// The number of rows and columns, whatever the image's size, by which angles are counted
+  /// (EVA-02); 0: angles are of places from -1 to 1 (DINOv3).
+  std::size_t rope_grid = 0;
   std::size_t pre_logits = 0;  ///< width of a layer with tanh before the head; 0: none
   /// Encoders: width of the embedding that a projection makes; 0: that of what is pooled.
   std::size_t projection = 0;

@@ -49,6 +49,7 @@ struct UnknownPart {
 constexpr auto kUnknownParts =
     std::to_array<UnknownPart>({{"mlp.fc1_g.", "a SwiGLU MLP of two layers"},
                                 {"mlp.gate_proj.", "a SwiGLU MLP of two layers"},
+                                {"mlp.norm.", "a norm inside its MLPs"},
                                 {"attn.q_norm.", "normalised queries and keys"},
                                 {"norm1.bias_", "an unknown LayerNorm"},
                                 {"attn.logit_scale", "Swin V2's cosine attention"}});

@@ -37,12 +37,12 @@ double crop_share(const Preprocessing& preprocessing) {
 // ---- Its keys -----------------------------------------------------------------------------
 
 constexpr auto kKeys = std::to_array<std::string_view>(
-    {"name",         "family",      "img_size",      "patch_size",    "embed_dim",
-     "depth",        "depths",      "num_heads",     "num_classes",   "layer_norm_eps",
-     "mlp_ratio",    "window_size", "mean",          "std",           "crop_pct",
-     "activation",   "pooling",     "prefix_tokens", "embed_norm",    "relative_position_bias",
-     "rope_theta",   "pre_logits",  "projection",    "interpolation", "resize_mode",
-     "crop_rounding"});
+    {"name",        "family",       "img_size",      "patch_size",  "embed_dim",
+     "depth",       "depths",       "num_heads",     "num_classes", "layer_norm_eps",
+     "mlp_ratio",   "window_size",  "mean",          "std",         "crop_pct",
+     "activation",  "pooling",      "prefix_tokens", "embed_norm",  "relative_position_bias",
+     "rope_theta",  "rope_grid",    "pre_logits",    "projection",  "interpolation",
+     "resize_mode", "crop_rounding"});
 
 constexpr std::array kActivations = {
     Choice{Activation::gelu, "gelu"}, Choice{Activation::gelu_tanh, "gelu_tanh"},
@@ -212,6 +212,9 @@ void read_variant(const ConfigReader& reader, ModelConfig& config) {
   if (reader.has("rope_theta")) {
     config.rope_theta = reader.number("rope_theta", 1.0, 1e6);
   }
+  if (reader.has("rope_grid")) {
+    config.rope_grid = reader.size("rope_grid", 1 << 10);
+  }
   if (reader.has("pre_logits")) {
     config.pre_logits = reader.size("pre_logits");
   }
@@ -235,6 +238,9 @@ void check_variant(const ConfigReader& reader, const ModelConfig& config) {
     reader.fail(
         "a swin has no prefix_tokens, embed_norm, relative_position_bias, rope_theta or pooling "
         "'map'");
+  }
+  if (config.rope_grid > 0 && config.rope_theta == 0) {
+    reader.fail("rope_grid needs rope_theta");
   }
   if (config.rope_theta > 0 && config.embed_dim / config.num_heads[0] % 4 != 0) {
     reader.fail(fmt::format("rope_theta needs heads of a multiple of 4 channels; they have {}",
@@ -345,6 +351,9 @@ void write_variant(const ModelConfig& config, nlohmann::ordered_json& object) {
   }
   if (config.rope_theta > 0) {
     object["rope_theta"] = number_to_json(config.rope_theta);
+  }
+  if (config.rope_grid > 0) {
+    object["rope_grid"] = config.rope_grid;
   }
   if (config.pre_logits > 0) {
     object["pre_logits"] = config.pre_logits;

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 #include <numeric>
 #include <random>
 
@@ -115,17 +116,24 @@ Block make_block(const std::string& name, const ModelConfig& config, std::size_t
   return block;
 }
 
-/// As DINOv3 has it: coordinates from -1 to 1, of the patches' centres.
-std::vector<float> rotation_of(std::size_t grid, std::size_t head_dim, double theta) {
+/// In turns, for a frequency of 1: of the patch's centre, from -1 to 1 (DINOv3); or of its number
+/// in the reference grid, which is in radians (EVA-02).
+double place_of(std::size_t at, std::size_t grid, std::size_t reference) {
+  const double share = static_cast<double>(at) / static_cast<double>(grid);
+  return reference == 0 ? 2 * share + 1 / static_cast<double>(grid) - 1
+                        : share * static_cast<double>(reference) / (2 * std::numbers::pi);
+}
+
+std::vector<float> rotation_of(const ModelConfig& config, std::size_t grid) {
   constexpr std::size_t kSteps = 1 << 24;  // of a whole turn; float32 has no more
-  const std::size_t count = head_dim / 4;
+  const std::size_t count = config.embed_dim / config.num_heads[0] / 4;
   std::vector<float> rotation;
   rotation.reserve(grid * count * 2);
   for (std::size_t at = 0; at < grid; ++at) {
-    const double place = (2 * static_cast<double>(at) + 1) / static_cast<double>(grid) - 1;
+    const double place = place_of(at, grid, config.rope_grid);
     for (std::size_t i = 0; i < count; ++i) {
       const double share = static_cast<double>(i) / static_cast<double>(count);
-      const double frequency = elementary::exp(-share * elementary::log(theta));
+      const double frequency = elementary::exp(-share * elementary::log(config.rope_theta));
       const double turns = place * frequency - std::floor(place * frequency);
       const auto step = static_cast<std::size_t>(std::lround(turns * kSteps)) % kSteps;
       const elementary::UnitVector turned = elementary::turn(step, kSteps);
@@ -156,7 +164,7 @@ void add_vit_stages(Model& model) {
       attn.bias_index = relative_position_index_with_class(grid);
     }
     if (config.rope_theta > 0) {
-      attn.rotation = rotation_of(grid, config.embed_dim / config.num_heads[0], config.rope_theta);
+      attn.rotation = rotation_of(config, grid);
     }
   }
   model.stages.push_back(std::move(stage));

@@ -519,8 +519,10 @@ TEST_F(Cli, InspectSaysWhatAFolderHoldsAndWhatIsAssumed) {
   EXPECT_EQ(document["library"], "timm");
   EXPECT_EQ(document["model"]["patch_size"], 4);
   EXPECT_THAT(document["assumed"].dump(), HasSubstr("how many heads"));
-  const Outcome other = run({"inspect", "--json", saved("timm_eva02").string()});
-  EXPECT_THAT(json::parse(other.out)["missing"].get<std::string>(), HasSubstr("rotary positions"));
+  fs::copy(saved("timm_eva02") / "model.safetensors", path("bare.safetensors"));
+  const Outcome other = run({"inspect", "--json", path("bare.safetensors").string()});
+  EXPECT_THAT(json::parse(other.out)["missing"].get<std::string>(),
+              HasSubstr("EVA-02's rotary positions"));
 }
 
 TEST_F(Cli, InspectSaysWhatDoesNotFit) {

@@ -106,6 +106,13 @@ inline std::vector<Architecture> architectures() {
              config.rope_theta = 100;
              config.prefix_tokens = 5;
            }),
+      with("eva02",
+           [](ModelConfig& config) {
+             config.rope_theta = 10000;
+             config.rope_grid = 3;
+             config.activation = Activation::swiglu;
+             config.pooling = Pooling::mean_then_norm;
+           }),
       with("swiglu",  // whose last group of outputs is not full
            [](ModelConfig& config) {
              config.activation = Activation::swiglu;

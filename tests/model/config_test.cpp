@@ -309,7 +309,9 @@ TEST(ConfigJson, SwiGluHasTwiceAsManyChannelsBehindFc1) {
 TEST(ConfigJson, KeepsRotaryPositions) {
   const ModelConfig config = parse(with(vit_json(), "rope_theta", 99.5));
   EXPECT_EQ(parse_config(config_to_json(config), kWhere).rope_theta, 99.5);
-  EXPECT_EQ(config_to_json(parse(vit_json())).find("rope_theta"), std::string::npos);
+  EXPECT_EQ(config_to_json(parse(vit_json())).find("rope_"), std::string::npos);
+  const ModelConfig eva = parse(with(with(vit_json(), "rope_theta", 10000), "rope_grid", 16));
+  EXPECT_EQ(parse_config(config_to_json(eva), kWhere).rope_grid, 16U);
   // cos^2 + sin^2 = 1, and the middle of the picture has mirrored angles around it.
   const std::vector<float> rotation = make_model(config).stages[0].blocks[0].attn.rotation;
   ASSERT_EQ(rotation.size(), 4U * 4U * 2U);  // 4 patches per side, heads of 16 channels
@@ -325,6 +327,7 @@ TEST(ConfigErrors, RotaryPositionsNeedAVitWithHeadsOfFourTimesAChannel) {
   EXPECT_THAT(parse_error(with(with(vit_json(), "rope_theta", 100), "num_heads", 8)),
               HasSubstr("heads of a multiple of 4 channels; they have 6"));
   EXPECT_THAT(parse_error(with(swin_json(), "rope_theta", 100)), HasSubstr("a swin has no"));
+  EXPECT_THAT(parse_error(with(vit_json(), "rope_grid", 16)), HasSubstr("needs rope_theta"));
 }
 
 TEST(ConfigJson, ReadsHowImagesAreResized) {

@@ -170,12 +170,20 @@ TEST_F(Load, TheOriginalDinov2HasItsOwnNamesOfSwiGlu) {
   EXPECT_EQ(block.fc2.weight, timm.stages[0].blocks[0].fc2.weight);
 }
 
-TEST_F(Load, RotaryPositionsAreRefusedWithAndWithoutAConfig) {
+TEST_F(Load, OtherRotaryPositionsAreRefusedByName) {
   const fs::path model = copy_of("timm_eva02");
-  const auto refusal = [&] { return testing::error_of([&] { load_model(source(model)); }); };
-  EXPECT_THAT(refusal(), HasSubstr("rotary positions"));
+  EXPECT_EQ(load_model(source(model)).model.config.rope_grid, 8U);
+  const auto refusal_of = [&](const std::string& architecture) {
+    write(model / "config.json", R"({"architecture": ")" + architecture + R"("})");
+    return testing::error_of([&] { load_model(source(model)); });
+  };
+  for (const char* architecture : {"vit_small_patch16_rope_ape_224", "vit_pe_core_tiny_patch16_384",
+                                   "eva02_base_patch16_clip_224"}) {
+    EXPECT_THAT(refusal_of(architecture), HasSubstr("rotary positions")) << architecture;
+  }
   fs::remove(model / "config.json");
-  EXPECT_THAT(refusal(), HasSubstr("rotary positions"));
+  EXPECT_THAT(testing::error_of([&] { load_model(source(model)); }),
+              HasSubstr("EVA-02's rotary positions, but no config.json"));
 }
 
 TEST_F(Load, Dinov3NeedsItsConfig) {

@@ -1,7 +1,6 @@
 // Models as timm, transformers, torchvision and the original repositories save them
 // (tests/data/architectures): they load by their path alone, get the same pixels as in their
 // library, and give the same outputs.
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -11,7 +10,6 @@
 #include <vector>
 
 #include "bitlog2/engine.h"
-#include "bitlog2/error.h"
 #include "bitlog2/load.h"
 #include "bitlog2/safetensors.h"
 #include "saved_models.h"
@@ -59,26 +57,12 @@ std::vector<RgbImage> pictures() {
   return result;
 }
 
-/// A part of the message with which loading a model is refused; empty if it is not refused.
-std::string refusal_of(const Case& value) {
-  return value.name == "timm_eva02" ? "rotary positions" : "";
-}
-
 class Architectures : public ::testing::TestWithParam<Case> {};
 
 TEST_P(Architectures, GiveTheirLibrarysPixelsAndOutputs) {
   const auto& [name, size] = GetParam();
   const ModelSource source = {
       .model = testing::saved_model(name), .weights = {}, .config = {}, .image_size = size};
-  if (const std::string refusal = refusal_of(GetParam()); !refusal.empty()) {
-    try {
-      static_cast<void>(load_model(source));
-      FAIL() << "loads";
-    } catch (const Error& error) {
-      EXPECT_THAT(error.what(), ::testing::HasSubstr(refusal));
-    }
-    return;
-  }
   LoadedModel loaded = load_model(source);
   const ModelConfig config = loaded.model.config;
   const Safetensors expected = expected_of(name);

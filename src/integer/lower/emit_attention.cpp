@@ -109,7 +109,7 @@ void Emitter::rotary_qkv(const LinearStep& step, const Attention& attention) {
   set_weights(op, layer, step.input, forms, order);
   set_output(op, operand_codes(attention, 0).query, layer.name);
   op.positions = turn_table(attention);
-  op.extent = word(attention.rotation.size() / half);
+  op.extent = word(model_.config.img_size / model_.config.patch_size);
   op.heads = word(attention.num_heads);
   op.head_table = program_.add(layer.name + ".zeros", zeros);
   program_.add_op(op, layer.name);

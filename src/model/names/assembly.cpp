@@ -145,7 +145,7 @@ class Assembler {
     const std::string_view end = is_bias ? "qkv.bias" : "qkv.weight";
     const std::string_view own = is_bias ? ".bias" : ".weight";
     if (names_.contains(name)) {
-      return as_it_is();
+      return in_halves(as_it_is());
     }
     std::vector<std::uint64_t> shape = parameter_.shape;
     shape[0] /= 3;
@@ -165,7 +165,29 @@ class Assembler {
       }
       return concatenated(parts);
     };
-    return result;
+    return in_halves(std::move(result));
+  }
+
+  /// EVA-02 turns channels 2i and 2i + 1 of a head of q and k; here these are i and i + half.
+  Assembly in_halves(Assembly qkv) const {
+    if (config_.rope_grid == 0) {
+      return qkv;
+    }
+    const auto rows = static_cast<std::size_t>(parameter_.shape[0]);
+    const std::size_t head_dim = config_.embed_dim / config_.num_heads[0];
+    qkv.combine = [rows, head_dim, combine = std::move(qkv.combine)](std::vector<Values> parts) {
+      const Values values = combine(std::move(parts));
+      Values result = values;
+      const std::size_t columns = values.size() / rows;
+      for (std::size_t row = 0; row < rows / 3 * 2; ++row) {
+        const std::size_t i = row % head_dim;
+        const std::size_t to = row - i + i / 2 + i % 2 * (head_dim / 2);
+        std::copy_n(values.begin() + static_cast<std::ptrdiff_t>(row * columns), columns,
+                    result.begin() + static_cast<std::ptrdiff_t>(to * columns));
+      }
+      return result;
+    };
+    return qkv;
   }
 
   bool some_qkv_has_a_bias() const {

@@ -17,9 +17,8 @@ namespace {
 
 constexpr std::size_t kMostSize = 1 << 20;
 
-/// Parts of the names of timm's architectures that rotate queries and keys. Not all of them can be
-/// told from others by their tensors.
-/// DINOv3 is known.
+/// Parts of the names of timm's architectures with rotary positions; those that are supported have
+/// a rope_theta. Not all can be told from others by their tensors.
 constexpr std::array<std::string_view, 3> kRotary = {"eva02", "_rope", "vit_pe_"};
 
 class Inference {
@@ -117,6 +116,7 @@ class Inference {
   void infer_rotary_positions() {
     if (said_ && said_->rope_theta) {
       config_.rope_theta = *said_->rope_theta;
+      config_.rope_grid = said_->rope_grid;
       return;
     }
     const bool is_said = std::ranges::any_of(kRotary, [&](std::string_view part) {
@@ -127,7 +127,8 @@ class Inference {
     const bool is_eva02 = is_gated_ && names_.contains("blocks.0.attn.q.bias") &&
                           !names_.contains("blocks.0.attn.k.bias");
     if (is_said || is_eva02) {
-      fail("it has rotary positions that are not supported; DINOv3's are (docs/models.md)");
+      fail(is_eva02 ? "it has EVA-02's rotary positions, but no config.json (docs/models.md)"
+                    : "it has rotary positions that are not supported (docs/models.md)");
     }
     if (bias_.empty() && !names_.contains("pos_embed")) {
       fail(

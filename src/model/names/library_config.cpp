@@ -22,6 +22,8 @@ constexpr Channels kHalf = {0.5F, 0.5F, 0.5F};
 constexpr Channels kClipMean = {0.48145466F, 0.4578275F, 0.40821073F};
 constexpr Channels kClipStd = {0.26862954F, 0.26130258F, 0.27577711F};
 constexpr double kDinov3Theta = 100;
+constexpr double kEva02Theta = 10000;
+constexpr std::size_t kEva02Grid = 16;
 constexpr std::size_t kMostPixels = 1 << 14;  // a side
 
 bool contains(std::string_view text, std::string_view part) {
@@ -163,6 +165,10 @@ LibraryConfig parse_timm(const Members& members) {
   config.layer_norm_eps = is_clip || is_dinov3 || architecture.starts_with("swin") ? 1e-5F : 1e-6F;
   if (is_dinov3) {
     config.rope_theta = kDinov3Theta;
+  }
+  if (contains(architecture, "eva02") && !is_clip) {
+    config.rope_theta = kEva02Theta;
+    config.rope_grid = arguments.side("ref_feat_shape").value_or(kEva02Grid);
   }
   const std::string function = arguments.text("act_layer");
   // timm says so in the architecture's code alone.

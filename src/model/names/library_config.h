@@ -23,7 +23,8 @@ struct LibraryConfig {
   std::optional<Activation> activation;
   std::optional<bool> mean_pooling;  ///< of the patches, in the class token's place
   std::optional<bool> class_and_mean;
-  std::optional<double> rope_theta;  ///< of a model with DINOv3's rotary positions
+  std::optional<double> rope_theta;  ///< of a model with rotary positions
+  std::size_t rope_grid = 0;
   bool output_is_embedding = false;  ///< the head is a projection, not a classifier
   std::optional<PositionResize> position_resize;
   std::optional<Preprocessing> preprocessing;
