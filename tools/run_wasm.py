@@ -6,8 +6,9 @@
     run_wasm.py --time MODULE NETWORK  milliseconds of one image, the best of several
 
 A module runs in an engine that has no other vectors than the module's name says. --deterministic:
-relaxed products are the specification's deterministic ones, not this processor's. Needs wasmtime from PyPI. The module has the functions of include/bitlog2_runtime.h, and this lays out
-its memory: the network, its file, its weights unpacked, the arena, a crop and the logits.
+relaxed products are the specification's deterministic ones, not this processor's. Needs wasmtime from
+PyPI. The module has the functions of include/bitlog2_runtime.h, and this lays out its memory: the
+network, its file, its weights unpacked, the arena, a crop and the logits.
 """
 import pathlib
 import sys

@@ -76,17 +76,17 @@ class Rescaling {
   ClampingShift clamping_shift_;
 };
 
-/// A Rescaling that chooses for every register: slower by two branches, and one loop instead of
+/// A Rescaling that chooses for every register: slower by two branches, but one loop instead of
 /// six.
 class AnyRescaling {
  public:
   explicit AnyRescaling(const Rescale& rescale)
-      : has_zeros_(rescale.zeros != nullptr),
-        is_upper_(rescale.shift >= 32),
-        low_(I32::all(rescale.low)),
+      : low_(I32::all(rescale.low)),
         high_(I32::all(rescale.high)),
+        clamping_shift_(rescale.shift, rescale.low, rescale.high),
         upper_shift_(rescale.shift & 31),
-        clamping_shift_(rescale.shift, rescale.low, rescale.high) {}
+        has_zeros_(rescale.zeros != nullptr),
+        is_upper_(rescale.shift >= 32) {}
 
   static constexpr bool kMayBeAnEnd = true;
 
@@ -104,12 +104,12 @@ class AnyRescaling {
   I32 clamped(I32 value) const { return value.max(low_).min(high_); }
 
  private:
-  bool has_zeros_;
-  bool is_upper_;
   I32 low_;
   I32 high_;
-  Shift upper_shift_;
   ClampingShift clamping_shift_;
+  Shift upper_shift_;
+  bool has_zeros_;
+  bool is_upper_;
 };
 
 template <bool HasZeros, class Use>
