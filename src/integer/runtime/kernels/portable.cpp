@@ -322,12 +322,11 @@ std::uint64_t reciprocal_of(const AttentionRule& rule, std::uint64_t total) {
   return reciprocal < kLargest ? reciprocal : kLargest;
 }
 
-ContextDivision::ContextDivision(std::uint32_t total) {
-  const auto bits = static_cast<unsigned>(bit_width(total));
-  factor = static_cast<std::int32_t>((std::uint64_t{1} << (29 + bits)) / total);
-  shift = 29 + bits - kRelativeContextFraction;
-  half = std::int64_t{1} << (shift - 1);
-}
+ContextDivision::ContextDivision(std::uint32_t total)
+    : shift(29 + static_cast<unsigned>(bit_width(total)) - kRelativeContextFraction),
+      factor(static_cast<std::int32_t>((std::uint64_t{1} << (shift + kRelativeContextFraction)) /
+                                       total)),
+      half(std::int64_t{1} << (shift - 1)) {}
 
 Rounding rounding_of(const AttentionRule& rule) {
   Rounding rounding = {rule.fraction_bits, false, rule.multiplier - 1};

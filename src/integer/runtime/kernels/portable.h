@@ -99,8 +99,8 @@ struct ContextDivision {
   /// `total`, the sum of a row's weights, is at least 1.
   explicit ContextDivision(std::uint32_t total);
 
-  std::int32_t factor;  // in (2^29, 2^30]
   unsigned shift;       // 14..45
+  std::int32_t factor;  // in (2^29, 2^30]
   std::int64_t half;    // of the last bit that is kept
 };
 
