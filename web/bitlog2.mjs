@@ -60,7 +60,7 @@ export async function loadRuntime(modules = {}) {
 
 /**
  * An opened network, with its own memory. A pool's workers get the text of this class: of this file, it
- * may use nothing but Bitlog2Error and bytesOf.
+ * may use nothing but Bitlog2Error; `open`, which workers do not call, also bytesOf.
  */
 export class Network {
   static #PAGE = 65536;
@@ -332,6 +332,7 @@ class Thread {
       event.preventDefault();
       fail(`a worker failed: ${event.message ?? "this browser does not start it"}`);
     };
+    this.#worker.onmessageerror = () => fail("a worker's answer cannot be read");
   }
 
   call(method, ...values) {

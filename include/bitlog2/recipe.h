@@ -112,10 +112,10 @@ inline constexpr std::array kRecipeParts = {
                false, "How BitLog2 drops bits"},
     RecipePart{"attention-levels", "published", "by_bits", &Recipe::attention_levels_by_bits, true,
                "BitLog2's levels: the scheme's 16 or 17, or more where a_bits is above 4"},
-    RecipePart{
-        "attention-normalization", "first", "last", &Recipe::attention_normalization_last, true,
-        "What BitLog2_Half codes: probabilities, or softmax's numerators, whose weighted sum "
-        "of v is then divided by the sum of their values"},
+    RecipePart{"attention-normalization", "first", "last", &Recipe::attention_normalization_last,
+               true,
+               "When BitLog2_Half divides a row of the attention map by its sum, at up to 4 bits: "
+               "before its codes, or after the product with v"},
 };
 
 /// The part for GELU's outputs, with its choices in the order of Recipe::GeluScheme.

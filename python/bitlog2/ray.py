@@ -251,8 +251,10 @@ def _start_ray(address: str | None) -> None:
     _check_answers(named)
     try:
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
-    except (ConnectionError, ValueError) as error:
+    except ConnectionError as error:
         raise Error(f"{named or 'Ray'}: no Ray cluster answers there: {_line(error)}") from None
+    except ValueError as error:
+        raise Error(f"Ray does not start: {_line(error)}") from None
 
 
 def _check_answers(address: str) -> None:

@@ -95,7 +95,7 @@ def test_pickles(
     "name",
     [
         "timm_beit", "timm_clip", "timm_deit_distilled", "timm_dinov2_reg4", "timm_siglip",
-        "timm_swin", "timm_vit_fc_norm", "timm_vit_no_qkv_bias", "transformers_beit_model",
+        "timm_dinov2_swiglu", "timm_dinov3", "timm_eva02", "timm_swin", "timm_vit_fc_norm", "timm_vit_no_qkv_bias", "transformers_beit_model",
         "transformers_clip_vision_projection", "transformers_dinov2_classifier",
         "transformers_swin_classifier", "transformers_vit_classifier",
     ],

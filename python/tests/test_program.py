@@ -38,7 +38,7 @@ bitlog2.report({page!r}, {dataset!r}, weights={weights!r}, recipe="repq", sample
 
 @pytest.mark.parametrize("scheme", ["target", "user", "prefix"])
 def test_the_program_is_found_wherever_pip_installs(tmp_path: Path, scheme: str) -> None:
-    """With pip's own layouts of the installed wheel's files, which no script's folder is on PATH of."""
+    """pip installs the wheel in several layouts; the program is found though its folder is not on PATH."""
     wheel = os.environ.get("BITLOG2_WHEEL")
     if wheel is None:
         pytest.skip("BITLOG2_WHEEL, the wheel's file, is not given")

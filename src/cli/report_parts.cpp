@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <string>
 
 #include "bitlog2/distance.h"
 #include "bitlog2/engine.h"
 #include "bitlog2/quantizers.h"
 #include "cli/base64.h"
+#include "quant/attention/scheme.h"
 
 namespace bitlog2::cli {
 namespace {
@@ -87,8 +90,13 @@ std::optional<ShownRow> row_to_show(const QuantizedModel& quantized, const Integ
                   config.prefix_tokens > 0 ? "the class token" : "the first patch", row->exact};
 }
 
+/// Whether the map's codes are relative to the largest value of a row.
+bool is_relative(const AttentionQuantizer& quantizer) {
+  return !quantizer.scheme.method->has_delta(quantizer.bits, quantizer.options);
+}
+
 /// The values that codes stand for, and the probabilities at which the code changes, both
-/// ascending.
+/// ascending; or both relative to the largest of a row.
 struct Codes {
   std::vector<float> levels;
   std::vector<float> edges;
@@ -102,6 +110,12 @@ Codes codes_of(const AttentionQuantizer& quantizer) {
   }
   std::vector<float> values = probabilities;
   fake_quantize(quantizer, values);
+  if (is_relative(quantizer)) {
+    const float largest = values.back();
+    for (float& value : values) {
+      value /= largest;
+    }
+  }
   Codes codes = {{values.front()}, {}};
   for (std::size_t i = 1; i < values.size(); ++i) {
     if (values[i] != values[i - 1]) {
@@ -123,7 +137,20 @@ std::vector<float> octaves_of(std::span<const float> probabilities) {
   return octaves;
 }
 
-/// What a scheme, calibrated on all heads' rows, makes of the first head's.
+/// Every row of `probabilities` [.., row], divided by its largest value.
+std::vector<float> relative_rows(std::span<const float> probabilities, std::size_t row) {
+  std::vector<float> relative(probabilities.begin(), probabilities.end());
+  for (std::size_t first = 0; first < relative.size(); first += row) {
+    const auto part = std::span(relative).subspan(first, row);
+    const float largest = std::ranges::max(part);
+    for (float& value : part) {
+      value /= largest;
+    }
+  }
+  return relative;
+}
+
+/// What a scheme, as published and calibrated on all heads' rows, makes of the first head's.
 ordered_json under(const AttentionScheme& scheme, int bits, std::span<const float> all_heads,
                    std::span<const float> probabilities, ThreadPool& pool) {
   const AttentionQuantizer quantizer = calibrate_attention(scheme, bits, all_heads, pool);
@@ -187,18 +214,38 @@ ordered_json quantizers_of(const QuantizedModel& quantized, std::span<const RgbI
   };
   Model model = quantized.model;
   for_each_linear(model, [&](Linear& layer) { add({layer.name, Slot::weight}, layer.weight); });
+  std::map<std::string, std::size_t> tokens;  // of every attention whose map is relative
+  const auto see = [&](const Attention& attn) {
+    const Quantizer* maps = find_quantizer(quantized.quantizers, attn.name, Slot::attention_map);
+    if (maps != nullptr && is_relative(std::get<AttentionQuantizers>(*maps).front())) {
+      tokens[attn.name] = attn.groups.tokens;
+    }
+  };
+  for (const Stage& stage : model.stages) {
+    for (const Block& block : stage.blocks) {
+      see(block.attn);
+    }
+  }
+  if (model.attention_pooling) {
+    see(model.attention_pooling->attn);
+  }
   run_simulated(with_quantized_weights(quantized), quantized.quantizers,
                 normalised_batch(crops, model.config.preprocessing), pool, {},
                 [&](const QuantizerKey& place, std::span<const float> values) {
                   if (place.slot == Slot::attention_map) {
-                    add(place, octaves_of(values));
+                    const auto row = tokens.find(place.layer);
+                    add(place, octaves_of(row == tokens.end()
+                                              ? std::vector<float>(values.begin(), values.end())
+                                              : relative_rows(values, row->second)));
                   } else {
                     add(place, values);
                   }
                 });
   for (const auto& [place, quantizer] : quantized.quantizers) {
     if (const auto* maps = std::get_if<AttentionQuantizers>(&quantizer)) {
-      all[published_name(place)]["map_levels"] = codes_of(maps->front()).levels;
+      ordered_json& shown = all[published_name(place)];
+      shown["map_levels"] = codes_of(maps->front()).levels;
+      shown["relative_to_row"] = is_relative(maps->front());
     }
   }
   return all;

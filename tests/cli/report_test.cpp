@@ -41,9 +41,30 @@ TEST_F(Report, BothFamiliesHaveAPage) {
     EXPECT_NEAR(sum, 1, 1e-3);
     for (const auto& [name, quantizer] : numbers["quantizers"].items()) {
       EXPECT_TRUE(quantizer.contains("values")) << name;
-      EXPECT_EQ(quantizer.contains("map_levels"), name.ends_with("matmul2.quantizer_A")) << name;
+      const bool is_map = name.ends_with("matmul2.quantizer_A");
+      EXPECT_EQ(quantizer.contains("map_levels"), is_map) << name;
+      EXPECT_FALSE(is_map && quantizer["relative_to_row"]) << name;
     }
   }
+}
+
+TEST_F(Report, LevelsOfARelativeMapArePartsOfTheLargest) {
+  const nlohmann::json numbers = json_output(
+      on_nano("report", "vit") + Arguments{"--recipe", "best", "--log-quant-scheme",
+                                           "BitLog2_Half_16", "-o", path("page.html").string()});
+  std::size_t maps = 0;
+  for (const auto& [name, quantizer] : numbers["quantizers"].items()) {
+    if (quantizer.contains("map_levels")) {
+      ++maps;
+      EXPECT_TRUE(quantizer["relative_to_row"]) << name;
+      const std::vector<double> levels = quantizer["map_levels"];
+      ASSERT_EQ(levels.size(), 16U) << name;
+      EXPECT_EQ(levels.back(), 1.0) << name;
+      EXPECT_NEAR(levels[levels.size() - 2], 128.0 / 192, 1e-6) << name;
+      EXPECT_NEAR(levels[1], 1.0 / 192, 1e-6) << name;
+    }
+  }
+  EXPECT_GT(maps, 0U);
 }
 
 TEST_F(Report, AccuracyIsEvals) {

@@ -406,6 +406,31 @@ Status status_with(const std::string& architecture, OpKind kind, std::size_t fie
   return open_and_run(file);
 }
 
+/// tokens * |v - zero| * M is at most kMaxRelativeSum.
+TEST(OpenAttention, RelativeSumsAreBounded) {
+  ModelConfig config = testing::tiny_config(Family::vit);
+  config.img_size = 7 * config.patch_size;
+  constexpr std::uint32_t kTokens = 7 * 7 + 1;
+  constexpr std::uint32_t kFarthest = 512;
+  const auto status_with = [&](std::uint32_t multiplier) {
+    Bytes file = lower(
+        testing::quantize(make_random_model(config, 3),
+                          {4, 4, find_attention_scheme("BitLog2_Half_16"), find_recipe("best")}),
+        {});
+    EXPECT_EQ(header_of(file).attention_kind,
+              static_cast<std::uint32_t>(AttentionKind::relative_bitlog2));
+    set_word(file, offsetof(Header, attention_multiplier) / 4, multiplier);
+    const std::size_t heads =
+        word_at(file, find_op(file, OpKind::attention) + offsetof(Op, head_table) / 4);
+    set_word(file, (heads + offsetof(HeadRecord, value_zero)) / 4, kFarthest);
+    repair_checksum(file);
+    return open_and_run(file);
+  };
+  constexpr auto kMost = static_cast<std::uint32_t>(kMaxRelativeSum / (kTokens * kFarthest));
+  EXPECT_EQ(status_with(kMost), Status::ok);
+  EXPECT_EQ(status_with(kMost + 1), Status::bad_number);
+}
+
 TEST(OpenPrefixTokens, AreCounted) {
   const auto embed = [](std::uint32_t count) {
     return status_with("registers", OpKind::embed, offsetof(Op, prefix_tokens), count);

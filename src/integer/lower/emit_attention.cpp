@@ -6,6 +6,7 @@
 #include <numbers>
 
 #include "base/elementary.h"
+#include "bitlog2/error.h"
 #include "integer/lower/emit.h"
 #include "integer/lower/factors.h"
 #include "quant/attention/scheme.h"
@@ -40,6 +41,20 @@ int context_fraction(IntegerAttention::Kind kind) {
       break;
   }
   return 0;
+}
+
+/// Relative BitLog2's weights may all be as large as the largest of their row.
+void check_relative_sums(const Attention& attention, const IntegerAttention& rule,
+                         const ActivationCodes& value) {
+  const double farthest = std::max(std::fabs(value.zero_point),
+                                   std::fabs(static_cast<double>(value.qmax) - value.zero_point));
+  if (static_cast<double>(attention.groups.tokens) * farthest * rule.multiplier >
+      static_cast<double>(runtime::kMaxRelativeSum)) {
+    throw Error(
+        fmt::format("{}: {} tokens are too many for --attention-normalization last; choose "
+                    "first",
+                    attention.name, attention.groups.tokens));
+  }
 }
 
 }  // namespace
@@ -174,6 +189,10 @@ void Emitter::set_heads(Op& op, const Attention& attention, const ActivationCode
                      (attention.scale_query ? 1.0 : std::sqrt(static_cast<double>(head_dim))));
     const AttentionMethod& method = *attention_map.scheme.method;
     const auto kind = method.in_integers(attention_map.bits, attention_map.options).kind;
+    if (kind == IntegerAttention::Kind::relative_bitlog2) {
+      check_relative_sums(attention, method.in_integers(attention_map.bits, attention_map.options),
+                          v);
+    }
     const double weight = std::ldexp(method.unit(attention_map.delta), -context_fraction(kind));
     contexts.push_back(weight * v.scale / output.scale);
     heads[h].query_zero = to_bounded(q.zero_point, kLargestZeroPoint, attention.name, kZeroPoint);

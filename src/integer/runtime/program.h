@@ -44,6 +44,8 @@ inline constexpr int kSqrt2Fraction = 20;
 inline constexpr int kSqrt2ContextFraction = 12;
 /// Relative BitLog2: fraction bits of attention times V behind the division.
 inline constexpr int kRelativeContextFraction = 16;
+/// Relative BitLog2: the largest tokens * M * |v - value_zero|.
+inline constexpr std::int64_t kMaxRelativeSum = std::int64_t{1} << 30;
 
 struct Header {
   std::uint32_t magic;

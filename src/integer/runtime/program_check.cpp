@@ -246,8 +246,26 @@ class Checker {
         (op.score_bias != 0 && !has_room_for_biases(op))) {
       return Status::bad_program;
     }
-    return check_heads(op, channels / op.heads, source->qmax) ? write(op, op.out_features)
-                                                              : Status::bad_number;
+    return check_heads(op, channels / op.heads, source->qmax) && relative_sums_fit(op)
+               ? write(op, op.out_features)
+               : Status::bad_number;
+  }
+
+  /// Relative BitLog2's weights may all be as large as the largest. The kernels' codes of v are
+  /// less an offset, which depends on the operation's own qmax.
+  bool relative_sums_fit(const Op& op) const {
+    if (static_cast<AttentionKind>(header_.attention_kind) != AttentionKind::relative_bitlog2) {
+      return true;
+    }
+    const auto tokens = static_cast<std::int64_t>(group_tokens(op));
+    for (std::uint32_t h = 0; h < op.heads; ++h) {
+      const auto head = read_at<HeadRecord>(data_ + op.head_table + h * sizeof(HeadRecord));
+      const std::int64_t v = larger_of(farthest(head.value_zero, op.input_qmax), 1);
+      if (tokens * v * header_.attention_multiplier > kMaxRelativeSum) {
+        return false;
+      }
+    }
+    return true;
   }
 
   bool has_room_for_biases(const Op& op) const {
@@ -274,11 +292,6 @@ class Checker {
       const auto tokens = static_cast<std::int64_t>(group_tokens(op));
       if (static_cast<AttentionKind>(header_.attention_kind) == AttentionKind::sqrt2 &&
           tokens * v << kSqrt2ContextFraction > kMaxSum) {
-        return false;
-      }
-      // Weights are relative to the largest of a row: they may all be as large.
-      if (static_cast<AttentionKind>(header_.attention_kind) == AttentionKind::relative_bitlog2 &&
-          tokens * v * header_.attention_multiplier > kMaxSum / 2) {
         return false;
       }
       // The score itself, before bias and mask, stays below 2^29.

@@ -9,6 +9,7 @@
 #include "target_region.h"
 // Written once, over these vectors.
 #include "generic/attend_values.h"
+#include "generic/divide.h"
 
 namespace bitlog2::runtime {
 
@@ -195,7 +196,7 @@ const Kernels& wasm_relaxed_kernels() {
     Kernels own = wasm_simd128_kernels();
     own.name = "wasm_relaxed";
     own.multiply = multiply;
-    own.attend_values = attend_values;
+    own.attend_values = attend_values<DivideInLanes>;
     return own;
   }();
   return kernels;
