@@ -410,6 +410,8 @@ Status status_with(const std::string& architecture, OpKind kind, std::size_t fie
 TEST(OpenAttention, RelativeSumsAreBounded) {
   ModelConfig config = testing::tiny_config(Family::vit);
   config.img_size = 7 * config.patch_size;
+  config.preprocessing.crop = static_cast<int>(config.img_size);
+  config.preprocessing.resize = static_cast<int>(config.img_size);
   constexpr std::uint32_t kTokens = 7 * 7 + 1;
   constexpr std::uint32_t kFarthest = 512;
   const auto status_with = [&](std::uint32_t multiplier) {
