@@ -234,9 +234,9 @@ ordered_json quantizers_of(const QuantizedModel& quantized, std::span<const RgbI
                 [&](const QuantizerKey& place, std::span<const float> values) {
                   if (place.slot == Slot::attention_map) {
                     const auto row = tokens.find(place.layer);
-                    add(place, octaves_of(row == tokens.end()
-                                              ? std::vector<float>(values.begin(), values.end())
-                                              : relative_rows(values, row->second)));
+                    add(place, row == tokens.end()
+                                   ? octaves_of(values)
+                                   : octaves_of(relative_rows(values, row->second)));
                   } else {
                     add(place, values);
                   }

@@ -105,7 +105,7 @@ bool settings_match(const ModelConfig& config, const QuantizationSettings& setti
     const Role role = is_of_projection(config, network, i) ? Role::projection : Role::fc1;
     const std::size_t codes = std::size_t{1}
                               << static_cast<unsigned>(settings.activation_bits(role));
-    if (kind == runtime::OpKind::linear || runtime::is_gated(op) || runtime::is_rotary(op)) {
+    if (runtime::is_linear(op)) {
       const int bits = settings.weight_bits(is_output ? role : Role::fc1);
       match = match && op.weight_bits == static_cast<std::uint32_t>(bits);
     } else if (kind == runtime::OpKind::attention) {

@@ -46,6 +46,9 @@ int context_fraction(IntegerAttention::Kind kind) {
 /// Relative BitLog2's weights may all be as large as the largest of their row.
 void check_relative_sums(const Attention& attention, const IntegerAttention& rule,
                          const ActivationCodes& value) {
+  if (rule.kind != IntegerAttention::Kind::relative_bitlog2) {
+    return;
+  }
   const double farthest = std::max(std::fabs(value.zero_point),
                                    std::fabs(static_cast<double>(value.qmax) - value.zero_point));
   if (static_cast<double>(attention.groups.tokens) * farthest * rule.multiplier >
@@ -188,12 +191,10 @@ void Emitter::set_heads(Op& op, const Attention& attention, const ActivationCode
     scores.push_back(q.scale * k.scale * score_scale() /
                      (attention.scale_query ? 1.0 : std::sqrt(static_cast<double>(head_dim))));
     const AttentionMethod& method = *attention_map.scheme.method;
-    const auto kind = method.in_integers(attention_map.bits, attention_map.options).kind;
-    if (kind == IntegerAttention::Kind::relative_bitlog2) {
-      check_relative_sums(attention, method.in_integers(attention_map.bits, attention_map.options),
-                          v);
-    }
-    const double weight = std::ldexp(method.unit(attention_map.delta), -context_fraction(kind));
+    const IntegerAttention rule = method.in_integers(attention_map.bits, attention_map.options);
+    check_relative_sums(attention, rule, v);
+    const double weight =
+        std::ldexp(method.unit(attention_map.delta), -context_fraction(rule.kind));
     contexts.push_back(weight * v.scale / output.scale);
     heads[h].query_zero = to_bounded(q.zero_point, kLargestZeroPoint, attention.name, kZeroPoint);
     heads[h].key_zero = to_bounded(k.zero_point, kLargestZeroPoint, attention.name, kZeroPoint);

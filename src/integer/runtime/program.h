@@ -209,6 +209,11 @@ constexpr bool is_rotary(const Op& op) {
   return static_cast<OpKind>(op.kind) == OpKind::rotary_linear;
 }
 
+/// Whether it is a linear layer of codes, whatever follows.
+constexpr bool is_linear(const Op& op) {
+  return static_cast<OpKind>(op.kind) == OpKind::linear || is_gated(op) || is_rotary(op);
+}
+
 /// Operations with weights: rows of weights, and of what belongs to them.
 constexpr std::uint64_t weight_rows(const Op& op) {
   return std::uint64_t{op.out_features} * (is_gated(op) ? 2 : 1);

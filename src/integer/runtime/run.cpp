@@ -97,8 +97,7 @@ void Runner::wait_for_others(const Op& op) {
   }
   const auto kind = static_cast<OpKind>(op.kind);
   const bool windows = kind == OpKind::attention && op.window != 0;
-  const bool reads_shares = kind == OpKind::linear || is_gated(op) || is_rotary(op) ||
-                            (kind == OpKind::layer_norm && merge_grid(op) == 0);
+  const bool reads_shares = is_linear(op) || (kind == OpKind::layer_norm && merge_grid(op) == 0);
   const Accesses::Access read = {reads_shares ? op.rows : 0, op.in_features};
   const Accesses::Access write = {windows ? 0 : op.rows, op.out_features};
   const bool has_source = static_cast<Buffer>(op.source) != Buffer::none;

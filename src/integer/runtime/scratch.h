@@ -100,8 +100,7 @@ struct WeightPanel {
 };
 
 constexpr bool has_weights(const Op& op) {
-  const auto kind = static_cast<OpKind>(op.kind);
-  return kind == OpKind::embed || kind == OpKind::linear || is_gated(op) || is_rotary(op);
+  return static_cast<OpKind>(op.kind) == OpKind::embed || is_linear(op);
 }
 
 /// Whether outputs index a table of codes with more than 256 entries.

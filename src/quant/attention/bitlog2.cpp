@@ -134,8 +134,8 @@ std::unique_ptr<AttentionSearch> BitLog2::search(const AttentionQuantizer& quant
   return search_bitlog2(levels(quantizer.bits, quantizer.options));
 }
 
-/// Levels for 2^15 and more octaves of probabilities suit flat rows already, and the sum of such
-/// weights over a row of many tokens would not fit in 32 bits.
+/// Single's levels, over 15 octaves and more, suit flat rows already, and the sum of such weights
+/// over a row of many tokens would not fit in 32 bits.
 bool BitLog2::normalizes_last(int bits, const AttentionOptions& options) const {
   constexpr int kLargestMultiplier = 512;
   return options.normalizes_last && levels(bits, options).multiplier <= kLargestMultiplier;
