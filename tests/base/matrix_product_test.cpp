@@ -110,6 +110,7 @@ TYPED_TEST(MatrixProduct, IsTheSameChainOfMultiplyAddsWithEveryTable) {
                                                {6, 16, 8},
                                                {13, 47, 259},
                                                {1, 300, 20},
+                                               {1, 130, 37},
                                                {300, 1, 20}}) {
       check<TypeParam>(rows, columns, depth, layout);
     }

@@ -3,6 +3,7 @@
 #pragma once
 
 // IWYU pragma: begin_exports
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstring>

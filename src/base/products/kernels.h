@@ -20,6 +20,9 @@ struct ProductKernels {
   std::size_t vectors;  ///< of the largest tile
   void (*pack)(const Real* lines, std::size_t line_step, std::size_t step, std::size_t count,
                std::size_t depth, std::size_t panel_width, Real* panel);
+  void (*multiply_row)(const Real* left, std::size_t left_step, const Real* lines,
+                       std::size_t line_step, std::size_t columns, std::size_t depth, Real* c,
+                       bool adds);
   /// The tile of r rows and v vectors is at (r - 1) * vectors + v - 1.
   std::span<const TileFunction<Real>> tiles;
 };

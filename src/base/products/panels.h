@@ -35,6 +35,23 @@ inline void transpose(typename V::Vector (&rows)[V::kWidth]) {
   }
 }
 
+/// Packs `width` lines that stand side by side. What is too much of a line's last vector is written
+/// over by the next line, but stays within the panel.
+template <class V>
+inline void copy_lines(const typename V::Real* lines, std::size_t step, std::size_t depth,
+                       std::size_t width, typename V::Real* panel) {
+  const std::size_t written = (width + V::kWidth - 1) / V::kWidth * V::kWidth;
+  std::size_t k = 0;
+  for (; k * width + written <= depth * width; ++k) {
+    for (std::size_t i = 0; i < written; i += V::kWidth) {
+      V::store(panel + k * width + i, V::load(lines + k * step + i));
+    }
+  }
+  for (; k < depth; ++k) {
+    std::memcpy(panel + k * width, lines + k * step, width * sizeof(typename V::Real));
+  }
+}
+
 /// Packs `count` lines of a matrix, whose elements along k stand `step` apart and which stand
 /// `line_step` apart: panel[k * width + i] is element k of line i, 0 where i >= count. Up to one
 /// vector of memory behind the panel may be overwritten.
@@ -43,15 +60,7 @@ inline void pack(const typename V::Real* lines, std::size_t line_step, std::size
                  std::size_t count, std::size_t depth, std::size_t width, typename V::Real* panel) {
   using Real = typename V::Real;
   if (line_step == 1 && count == width && step >= V::kWidth) {
-    for (std::size_t k = 0; k < depth; ++k) {
-      for (std::size_t i = 0; i < width; i += V::kWidth) {
-        if (k * width + i + V::kWidth <= depth * width) {
-          V::store(panel + k * width + i, V::load(lines + k * step + i));
-        } else {
-          std::memcpy(panel + k * width + i, lines + k * step + i, (width - i) * sizeof(Real));
-        }
-      }
-    }
+    copy_lines<V>(lines, step, depth, width, panel);
     return;
   }
   if (step != 1 || V::kWidth == 1) {
@@ -129,6 +138,42 @@ void multiply_tile(const typename V::Real* left, const typename V::Real* right, 
   }
 }
 
+/// c [columns] = or += one row, whose elements stand `left_step` apart, times `columns` lines of
+/// the right matrix, each with its elements along k side by side. Nothing is packed: every line is
+/// read once. `columns` and `depth` are whole numbers of vectors.
+template <class V>
+void multiply_row(const typename V::Real* left, std::size_t left_step,
+                  const typename V::Real* lines, std::size_t line_step, std::size_t columns,
+                  std::size_t depth, typename V::Real* c, bool adds) {
+  // Several chains of multiply-adds at a time hide their latency.
+  constexpr std::size_t kChains = 4;
+  for (std::size_t first = 0; first < columns; first += kChains * V::kWidth) {
+    const std::size_t chains = std::min(kChains, (columns - first) / V::kWidth);
+    typename V::Vector sums[kChains];
+    for (std::size_t n = 0; n < chains; ++n) {
+      sums[n] = adds ? V::load(c + first + n * V::kWidth) : V::broadcast(0);
+    }
+    for (std::size_t k = 0; k < depth; k += V::kWidth) {
+      for (std::size_t n = 0; n < chains; ++n) {
+        const typename V::Real* block = lines + (first + n * V::kWidth) * line_step + k;
+        typename V::Vector rows[V::kWidth];
+#pragma GCC unroll 16
+        for (std::size_t i = 0; i < V::kWidth; ++i) {
+          rows[i] = V::load(block + i * line_step);
+        }
+        transpose<V>(rows);
+#pragma GCC unroll 16
+        for (std::size_t i = 0; i < V::kWidth; ++i) {
+          sums[n] = V::multiply_add(V::broadcast(left[(k + i) * left_step]), rows[i], sums[n]);
+        }
+      }
+    }
+    for (std::size_t n = 0; n < chains; ++n) {
+      V::store(c + first + n * V::kWidth, sums[n]);
+    }
+  }
+}
+
 template <class V, std::size_t... kTile>
 constexpr std::array<TileFunction<typename V::Real>, sizeof...(kTile)> make_tiles(
     std::index_sequence<kTile...> /*tiles*/) {
@@ -141,5 +186,5 @@ inline constexpr auto kTiles = make_tiles<V>(std::make_index_sequence<V::kRows *
 template <class V>
 constexpr ProductKernels<typename V::Real> make_kernels() {
   static_assert(V::kRows * V::kVectors * V::kWidth <= kLargestTile);
-  return {V::kWidth, V::kRows, V::kVectors, pack<V>, kTiles<V>};
+  return {V::kWidth, V::kRows, V::kVectors, pack<V>, multiply_row<V>, kTiles<V>};
 }

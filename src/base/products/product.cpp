@@ -210,6 +210,31 @@ const Real* PackedRight<Real>::panels(std::size_t panel, std::size_t k) const {
 template class PackedRight<float>;
 template class PackedRight<double>;
 
+namespace {
+
+/// One row times the transpose of a matrix in memory, without packing, as far as there are whole
+/// vectors. Returns the number of columns that are done.
+template <class Real>
+std::size_t multiply_whole_vectors(const ProductKernels<Real>& kernels, const MatrixView<Real>& a,
+                                   const MatrixView<Real>& b, Real* c, bool adds) {
+  const std::size_t width = kernels.width;
+  const std::size_t depth = a.columns / width * width;
+  const std::size_t columns = b.columns / width * width;
+  if (a.rows != 1 || b.row_step != 1 || depth == 0 || columns == 0) {
+    return 0;
+  }
+  kernels.multiply_row(a.values, a.column_step, b.values, b.column_step, columns, depth, c, adds);
+  if (depth < a.columns) {
+    Product<Real>(kernels, a.middle_columns(depth, a.columns - depth),
+                  b.middle_rows(depth, a.columns - depth).middle_columns(0, columns), c, columns,
+                  nullptr)
+        .run(true);
+  }
+  return columns;
+}
+
+}  // namespace
+
 template <class Real>
 void multiply_with(const ProductKernels<Real>& kernels, const MatrixView<Real>& a,
                    const MatrixView<Real>& b, Real* c, std::size_t c_step, Onto onto,
@@ -219,7 +244,14 @@ void multiply_with(const ProductKernels<Real>& kernels, const MatrixView<Real>& 
       std::fill_n(c + i * c_step, b.columns, Real{0});
     }
   } else if (a.rows > 0 && b.columns > 0) {
-    Product<Real>(kernels, a, b, c, c_step, packed).run(onto == Onto::sums);
+    const bool adds = onto == Onto::sums;
+    const std::size_t done = multiply_whole_vectors(kernels, a, b, c, adds);
+    if (done == 0) {
+      Product<Real>(kernels, a, b, c, c_step, packed).run(adds);
+    } else if (done < b.columns) {
+      Product<Real>(kernels, a, b.middle_columns(done, b.columns - done), c + done, c_step, nullptr)
+          .run(adds);
+    }
   }
 }
 
