@@ -23,29 +23,40 @@ struct DividePortably {
   }
 };
 
-/// Kernels::attend_values; kRows rows of the upper plane are multiplied at a time, with sums on the
-/// stack. Sqrt2's weights are not bytes: it uses the portable kernel.
-template <std::size_t kRows, class Divide>
+/// context [rows, values.width] = the sum over tokens of weight * value, one plane after the other;
+/// kRows rows of the upper plane are multiplied at a time, with sums on the stack.
+template <std::size_t kRows>
+struct MultiplyEachPlane {
+  void operator()(const Planes& planes, std::size_t rows, const Panel& values,
+                  std::int32_t* context) const {
+    constexpr std::int32_t kLargestByte = 255;
+    const std::size_t width = values.width;
+    multiply({planes.low, planes.stride, kLargestByte}, rows, values, context, width);
+    if (*planes.has_high == 0) {
+      return;
+    }
+    std::int32_t high[kRows * kPanelWidth];
+    for (std::size_t first = 0; first < rows; first += kRows) {
+      const std::size_t here = rows - first < kRows ? rows - first : kRows;
+      multiply({planes.high + first * planes.stride, planes.stride, kLargestByte}, here, values,
+               high, width);
+      for (std::size_t i = 0; i < here * width; ++i) {
+        context[first * width + i] += high[i] * 256;
+      }
+    }
+  }
+};
+
+/// Kernels::attend_values. Sqrt2's weights are not bytes: it uses the portable kernel.
+template <class MultiplyPlanes, class Divide>
 inline void attend_values_by(const AttentionRule& rule, const Weights& weights, const Panel& values,
                              std::int32_t zero, std::int32_t* context) {
   if (rule.kind == AttentionKind::sqrt2) {
     return portable::attend_values(rule, weights, values, zero, context);
   }
-  constexpr std::int32_t kLargestByte = 255;
   const Planes planes(weights);
   const std::size_t width = values.width;
-  multiply({planes.low, planes.stride, kLargestByte}, weights.rows, values, context, width);
-  if (*planes.has_high != 0) {
-    std::int32_t high[kRows * kPanelWidth];
-    for (std::size_t first = 0; first < weights.rows; first += kRows) {
-      const std::size_t rows = weights.rows - first < kRows ? weights.rows - first : kRows;
-      multiply({planes.high + first * planes.stride, planes.stride, kLargestByte}, rows, values,
-               high, width);
-      for (std::size_t i = 0; i < rows * width; ++i) {
-        context[first * width + i] += high[i] * 256;
-      }
-    }
-  }
+  MultiplyPlanes()(planes, weights.rows, values, context);
   for (std::size_t r = 0; r < weights.rows; ++r) {
     for (std::size_t c = r * width; c < (r + 1) * width; ++c) {
       context[c] -= zero * planes.totals[r];
@@ -60,7 +71,7 @@ inline void attend_values_by(const AttentionRule& rule, const Weights& weights, 
 template <class Divide>
 inline void attend_values(const AttentionRule& rule, const Weights& weights, const Panel& values,
                           std::int32_t zero, std::int32_t* context) {
-  attend_values_by<kRowChunk, Divide>(rule, weights, values, zero, context);
+  attend_values_by<MultiplyEachPlane<kRowChunk>, Divide>(rule, weights, values, zero, context);
 }
 
 }  // namespace
