@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <iostream>
@@ -292,16 +293,72 @@ std::vector<std::uint8_t> draw_table(std::mt19937& random, std::size_t size, std
   return table;
 }
 
+/// A table like GELU's at 8 bits: constant, falling a little, then rising, by one at a time.
+std::vector<std::uint8_t> draw_curve(std::mt19937& random, std::size_t size) {
+  const std::size_t turn = random() % size;
+  const std::size_t start = turn / (1 + random() % 4);
+  const std::size_t spacing = 1 + size / (200 + random() % 200);
+  std::vector<std::uint8_t> table(size);
+  int code = static_cast<int>(random() % 20);
+  std::size_t next = start + 1;
+  for (std::size_t v = 0; v < size; ++v) {
+    if (v == next) {
+      code = v < turn ? std::max(code - 1, 0) : std::min(code + 1, 255);
+      next += spacing + random() % (spacing / 4 + 1);
+      next = v < turn && next > turn ? next + 4 * spacing : next;  // flat about the turn
+    }
+    table[v] = static_cast<std::uint8_t>(code);
+  }
+  return table;
+}
+
+/// GELU's own curve.
+std::vector<std::uint8_t> gelu_codes(std::size_t size, double reach) {
+  std::vector<std::uint8_t> table(size);
+  for (std::size_t v = 0; v < size; ++v) {
+    const double x = reach * (2.0 * static_cast<double>(v) / static_cast<double>(size) - 1.0);
+    const double y = 0.5 * x * (1.0 + std::erf(x / std::sqrt(2.0)));
+    table[v] = static_cast<std::uint8_t>(
+        std::clamp(std::nearbyint((y + 0.17) / (reach + 0.17) * 255.0), 0.0, 255.0));
+  }
+  return table;
+}
+
+TEST(CodeRuns, HoldGeluAtEightBits) {
+  for (const double reach : {3.0, 5.0, 8.0, 12.0, 30.0}) {
+    for (const std::size_t size : {2048U, 4096U, 16384U, 32768U}) {
+      const auto table = gelu_codes(size, reach);
+      CodeRuns runs;
+      EXPECT_TRUE(make_code_runs(table.data(), size, runs)) << size << ", " << reach;
+    }
+  }
+}
+
+std::vector<std::uint8_t> draw_any_table(std::mt19937& random, std::size_t size) {
+  switch (random() % 4) {
+    case 0:
+      return draw_table(random, size, 2);
+    case 1:
+      return draw_table(random, size, size);
+    case 2:
+      return draw_curve(random, size);
+    default:
+      return gelu_codes(size, 3.0 + static_cast<double>(random() % 9));
+  }
+}
+
 TEST_P(RescaleKernels, ToCodesByTable) {
   std::size_t with_runs = 0;
+  std::size_t by_one = 0;
   for (const std::size_t size : {1U, 5U, 256U, 257U, 1000U, 4096U, 32768U, 65536U}) {
     with_sums([&](Rescale rescale, const Sums& expected, const Sums& found) {
       rescale.low = 0;
       rescale.high = static_cast<std::int32_t>(size) - 1;
-      const auto table = draw_table(random_, size, number(0, 1) == 0 ? 2 : size);
+      const auto table = draw_any_table(random_, size);
       CodeRuns runs;
       const bool has_runs = make_code_runs(table.data(), size, runs);
       with_runs += has_runs ? 1 : 0;
+      by_one += has_runs && runs.by_one ? 1 : 0;
       const std::size_t stride = expected.channels;
       std::vector<std::uint8_t> expected_codes(expected.rows * stride, 77);
       std::vector<std::uint8_t> codes = expected_codes;
@@ -313,6 +370,7 @@ TEST_P(RescaleKernels, ToCodesByTable) {
     });
   }
   EXPECT_GT(with_runs, 100U);
+  EXPECT_GT(by_one, 20U);
 }
 
 TEST_P(RescaleKernels, AndAdd) {
@@ -330,24 +388,39 @@ TEST_P(RescaleKernels, AndAdd) {
   EXPECT_GT(saturations, 0U);
 }
 
+/// The code of entry v, as CodeRuns says.
+int code_by_runs(const CodeRuns& runs, std::size_t v) {
+  const std::size_t at = v > runs.base ? (v - runs.base) * runs.multiplier : 0;
+  const std::size_t run = at >> 16;
+  const std::size_t place = (at & 0xFFFF) >> 9;
+  const bool changed = place >= runs.change[run];
+  if (!runs.by_one) {
+    return changed ? runs.second[run] : runs.first[run];
+  }
+  const int changes = (changed ? 1 : 0) + (place >= runs.second[run] ? 1 : 0);
+  return runs.first[run] + (run < runs.falling ? -changes : changes);
+}
+
 TEST(CodeRuns, HoldTheTable) {
   std::mt19937 random(3);
   std::size_t held = 0;
+  std::size_t by_one = 0;
   for (int i = 0; i < 2000; ++i) {
     const std::size_t size = 1 + random() % 33000;
-    const auto table = draw_table(random, size, 1 + random() % size);
+    const auto table =
+        i % 2 == 0 ? draw_table(random, size, 1 + random() % size) : draw_curve(random, size);
     CodeRuns runs;
     if (!make_code_runs(table.data(), size, runs)) {
       continue;
     }
     ++held;
+    by_one += runs.by_one ? 1 : 0;
     for (std::size_t v = 0; v < size; ++v) {
-      const std::size_t run = v >> runs.shift;
-      const std::size_t rest = v - (run << runs.shift);
-      ASSERT_EQ(rest < runs.change[run] ? runs.first[run] : runs.second[run], table[v]) << v;
+      ASSERT_EQ(code_by_runs(runs, v), table[v]) << v;
     }
   }
-  EXPECT_GT(held, 500U);
+  EXPECT_GT(held, 1000U);
+  EXPECT_GT(by_one, 150U);
 }
 
 TEST_P(KernelTable, SplitChannels) {

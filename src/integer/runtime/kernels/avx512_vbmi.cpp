@@ -46,31 +46,78 @@ class ByteTable {
   __m512i quarters_[4];
 };
 
-class RunCodes {
+/// The runs of 64 values, and their places in them.
+class RunPlaces {
  public:
-  explicit RunCodes(const CodeRuns& runs)
-      : first_(runs.first),
-        second_(runs.second),
-        change_(runs.change),
-        shift_(_mm_cvtsi32_si128(static_cast<int>(runs.shift))),
-        rest_(_mm512_set1_epi16(static_cast<std::int16_t>((1U << runs.shift) - 1))) {}
+  explicit RunPlaces(const CodeRuns& runs)
+      : base_(_mm512_set1_epi16(static_cast<std::int16_t>(runs.base))),
+        multiplier_(_mm512_set1_epi16(static_cast<std::int16_t>(runs.multiplier))) {}
+
+  U8 runs(U16 values) const {
+    return U16{_mm512_mulhi_epu16(from_base(values.first), multiplier_),
+               _mm512_mulhi_epu16(from_base(values.second), multiplier_)}
+        .packed();
+  }
+
+  U8 places(U16 values) const { return U16{place(values.first), place(values.second)}.packed(); }
+
+ private:
+  __m512i from_base(__m512i values) const { return _mm512_subs_epu16(values, base_); }
+  __m512i place(__m512i values) const {
+    return _mm512_srli_epi16(_mm512_mullo_epi16(from_base(values), multiplier_), 9);
+  }
+
+  __m512i base_;
+  __m512i multiplier_;
+};
+
+/// The codes of runs in which these change once.
+class ChangeOnce {
+ public:
+  explicit ChangeOnce(const CodeRuns& runs)
+      : places_(runs), first_(runs.first), change_(runs.change), second_(runs.second) {}
 
   U8 operator()(U16 values) const {
-    const U16 runs = {_mm512_srl_epi16(values.first, shift_),
-                      _mm512_srl_epi16(values.second, shift_)};
-    const U16 rests = {_mm512_and_si512(values.first, rest_),
-                       _mm512_and_si512(values.second, rest_)};
-    const U8 run = runs.packed();
-    const __mmask64 changed = _mm512_cmpge_epu8_mask(rests.packed().v, change_(run).v);
+    const U8 run = places_.runs(values);
+    const __mmask64 changed = _mm512_cmpge_epu8_mask(places_.places(values).v, change_(run).v);
     return {_mm512_mask_blend_epi8(changed, first_(run).v, second_(run).v)};
   }
 
  private:
+  RunPlaces places_;
   ByteTable first_;
-  ByteTable second_;
   ByteTable change_;
-  __m128i shift_;
-  __m512i rest_;
+  ByteTable second_;
+};
+
+/// The codes of runs in which these change up to twice by one.
+class ChangeByOne {
+ public:
+  explicit ChangeByOne(const CodeRuns& runs)
+      : places_(runs),
+        first_(runs.first),
+        change_(runs.change),
+        second_change_(runs.second),
+        falling_(U8::all(runs.falling)) {}
+
+  U8 operator()(U16 values) const {
+    const U8 run = places_.runs(values);
+    const U8 place = places_.places(values);
+    const __mmask64 changed = _mm512_cmpge_epu8_mask(place.v, change_(run).v);
+    const __mmask64 again = _mm512_cmpge_epu8_mask(place.v, second_change_(run).v);
+    // 255 = -1 where codes fall, otherwise 1.
+    const __m512i by = _mm512_mask_blend_epi8(_mm512_cmplt_epu8_mask(run.v, falling_.v),
+                                              _mm512_set1_epi8(1), _mm512_set1_epi8(-1));
+    const __m512i once = _mm512_mask_add_epi8(first_(run).v, changed, first_(run).v, by);
+    return {_mm512_mask_add_epi8(once, again, once, by)};
+  }
+
+ private:
+  RunPlaces places_;
+  ByteTable first_;
+  ByteTable change_;
+  ByteTable second_change_;
+  U8 falling_;
 };
 
 void rescale_to_codes_by_tables(const Rescale& how, const Sums& sums, const CodeTable& table,
@@ -81,8 +128,10 @@ void rescale_to_codes_by_tables(const Rescale& how, const Sums& sums, const Code
     const ByteTable entry_of(entries);
     rescale_to_codes_by([&](U16 values) { return entry_of(values.packed()); }, how, sums, codes,
                         stride);
+  } else if (table.runs != nullptr && table.runs->by_one) {
+    rescale_to_codes_by(ChangeByOne(*table.runs), how, sums, codes, stride);
   } else if (table.runs != nullptr) {
-    rescale_to_codes_by(RunCodes(*table.runs), how, sums, codes, stride);
+    rescale_to_codes_by(ChangeOnce(*table.runs), how, sums, codes, stride);
   } else {
     avx512_vnni_kernels().rescale_to_codes(how, sums, table, codes, stride);
   }

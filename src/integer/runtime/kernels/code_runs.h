@@ -5,7 +5,8 @@
 
 namespace bitlog2::runtime {
 
-/// Fills `runs` with a table if codes change at most once in every run. Returns whether they do.
+/// Fills `runs` with a table, if in every run codes change at most once, or at most twice and
+/// always by one. Returns whether they do.
 bool make_code_runs(const std::uint8_t* entries, std::size_t size, CodeRuns& runs);
 
 }  // namespace bitlog2::runtime

@@ -82,14 +82,20 @@ struct Rescale {
   bool fits;  // for every possible sum, the value to be clamped is an int32 already
 };
 
-/// A short form of a table of codes: runs of 2^shift entries in which codes change at most once.
+/// A short form of a table of codes: runs of entries in which codes hardly change. An entry v is at
+/// p = max(v - base, 0) * multiplier: in run p >> 16, at place (p & 0xFFFF) >> 9 of it.
 struct CodeRuns {
   static constexpr std::size_t kMost = 256;
+  static constexpr std::uint8_t kNowhere = 255;  // above every place
 
   std::uint8_t first[kMost];   // the code at the start of a run
-  std::uint8_t second[kMost];  // the code after the change
-  std::uint8_t change[kMost];  // where in the run that is; 255: nowhere
-  std::uint32_t shift;         // at most 7
+  std::uint8_t change[kMost];  // the place from which on it is another, or kNowhere
+  /// If by_one: the place of a further change. Otherwise: the code behind the change.
+  std::uint8_t second[kMost];
+  std::uint16_t base;
+  std::uint16_t multiplier;
+  bool by_one;  // codes change by one: downwards in the first `falling` runs, then upwards
+  std::uint8_t falling;
 };
 
 /// How rescaled values become codes.
