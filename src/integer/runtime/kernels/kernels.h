@@ -37,6 +37,10 @@ struct Panel {
   std::int32_t largest;  // no value's magnitude is above it
 
   std::size_t steps() const { return round_up(depth, kDepthStep) / kDepthStep; }
+
+  std::int8_t& at(std::size_t k, std::size_t c) const {
+    return values[(k / kDepthStep * width + c) * kDepthStep + k % kDepthStep];
+  }
 };
 
 /// Rows of codes in memory.
