@@ -21,7 +21,7 @@ build_wasm_module() {
   rm -rf "$folder"
   mkdir -p "$folder"
   for source in src/integer/runtime/{,freestanding/}*.cpp \
-    src/integer/runtime/kernels/{portable,code_runs,wasm_simd128,wasm_relaxed}.cpp; do
+    src/integer/runtime/kernels/{portable,portable_attention,code_runs,wasm_simd128,wasm_relaxed}.cpp; do
     level=-Oz
     # shellcheck disable=SC2053  # a pattern
     [[ $(basename "$source" .cpp) != $kernels ]] || level=-Os

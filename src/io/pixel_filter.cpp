@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/cpu.h"
 #include "base/target_clones.h"
 
 #if defined(__x86_64__)
@@ -109,8 +110,7 @@ BITLOG2_TARGET_CLONES void filter_rows_by_clones(const std::uint8_t* input,
 std::span<const RowFilter> row_filters() {
 #if defined(__x86_64__)
   static constexpr std::array<RowFilter, 2> kFilters = {filter_row_avx2, filter_row_anywhere};
-  static const bool has_avx2 = __builtin_cpu_supports("avx2") != 0;
-  return std::span(kFilters).subspan(has_avx2 ? 0 : 1);
+  return std::span(kFilters).subspan(cpu::has_avx2() ? 0 : 1);
 #else
   static constexpr std::array<RowFilter, 1> kFilters = {filter_row_anywhere};
   return kFilters;

@@ -6,14 +6,13 @@
 
 #include <cstring>
 #include <fstream>
-#include <functional>
 #include <map>
 #include <optional>
 
-#include "bitlog2/error.h"
 #include "bitlog2/files.h"
 #include "bitlog2/safetensors.h"
 #include "bitlog2/tensors.h"
+#include "error_of.h"
 #include "io/torch/checkpoint.h"
 #include "io/torch/pickle.h"
 #include "reference.h"
@@ -28,6 +27,7 @@ using ::testing::AnyOf;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::EndsWith;
+using testing::error_of;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
@@ -44,17 +44,6 @@ std::string bytes_of(const std::string& name) {
 
 void write_bytes(const fs::path& path, const std::string& bytes) {
   std::ofstream(path, std::ios::binary) << bytes;
-}
-
-std::string error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    EXPECT_THAT(error.what(), Not(HasSubstr("\n")));
-    return error.what();
-  }
-  ADD_FAILURE() << "no Error";
-  return "";
 }
 
 std::string open_error(const fs::path& path) {

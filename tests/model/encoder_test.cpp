@@ -10,7 +10,7 @@
 #include <numeric>
 
 #include "bitlog2/engine.h"
-#include "bitlog2/error.h"
+#include "error_of.h"
 #include "integer/tiny_networks.h"
 #include "model/forward.h"
 #include "simulate/float_ops.h"
@@ -94,14 +94,9 @@ void expect_near(const std::vector<float>& values, const std::vector<float>& exp
   }
 }
 
-/// The Error's text.
+/// The text of the Error that as_encoder throws.
 std::string error_of(const Model& model, Pool pooling) {
-  try {
-    as_encoder(model, pooling);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no Error";
+  return testing::error_of([&] { as_encoder(model, pooling); });
 }
 
 TEST(Encoder, PoolingsHaveNames) {

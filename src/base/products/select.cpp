@@ -1,3 +1,4 @@
+#include "base/cpu.h"
 #include "base/products/kernels.h"
 
 namespace bitlog2::products {
@@ -8,12 +9,8 @@ bool always() {
 }
 
 #if defined(__x86_64__)
-bool has_avx512() {
-  return __builtin_cpu_supports("avx512f") != 0;
-}
-
 bool has_avx2() {
-  return __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0;
+  return cpu::has_avx2() && cpu::has_fused_multiply_add();
 }
 #endif
 
@@ -22,7 +19,7 @@ bool has_avx2() {
 std::span<const Table> tables() {
   static const Table all[] = {
 #if defined(__x86_64__)
-    {"avx512", has_avx512, kAvx512Floats, kAvx512Doubles},
+    {"avx512", cpu::has_avx512, kAvx512Floats, kAvx512Doubles},
     {"avx2", has_avx2, kAvx2Floats, kAvx2Doubles},
 #elif defined(__aarch64__)
     {"neon", always, kNeonFloats, kNeonDoubles},

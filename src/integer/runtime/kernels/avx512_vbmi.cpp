@@ -54,8 +54,8 @@ class RunPlaces {
         multiplier_(_mm512_set1_epi16(static_cast<std::int16_t>(runs.multiplier))) {}
 
   U8 runs(U16 values) const {
-    return U16{_mm512_mulhi_epu16(from_base(values.first), multiplier_),
-               _mm512_mulhi_epu16(from_base(values.second), multiplier_)}
+    return U16{_mm512_mulhi_epi16(from_base(values.first), multiplier_),
+               _mm512_mulhi_epi16(from_base(values.second), multiplier_)}
         .packed();
   }
 

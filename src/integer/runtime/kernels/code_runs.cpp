@@ -65,7 +65,7 @@ bool change_by_one(const std::uint8_t* entries, std::size_t size, CodeRuns& runs
 }  // namespace
 
 bool make_code_runs(const std::uint8_t* entries, std::size_t size, CodeRuns& runs) {
-  constexpr std::size_t kLargestMultiplier = 65535;
+  constexpr std::size_t kLargestMultiplier = 32767;  // of products of signed 16-bit numbers
   if (size > kMostEntries) {
     return false;
   }

@@ -37,6 +37,10 @@ struct Panel {
   std::int32_t largest;  // no value's magnitude is above it
 
   std::size_t steps() const { return round_up(depth, kDepthStep) / kDepthStep; }
+
+  std::int8_t& at(std::size_t k, std::size_t c) const {
+    return values[(k / kDepthStep * width + c) * kDepthStep + k % kDepthStep];
+  }
 };
 
 /// Rows of codes in memory.
@@ -92,8 +96,8 @@ struct CodeRuns {
   std::uint8_t change[kMost];  // the place from which on it is another, or kNowhere
   /// If by_one: the place of a further change. Otherwise: the code behind the change.
   std::uint8_t second[kMost];
-  std::uint16_t base;
-  std::uint16_t multiplier;
+  std::uint16_t base;        // at most 32767
+  std::uint16_t multiplier;  // at most 32767
   bool by_one;  // codes change by one: downwards in the first `falling` runs, then upwards
   std::uint8_t falling;
 };
