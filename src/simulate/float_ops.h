@@ -118,7 +118,13 @@ class FloatOps {
   Tensor apply(const Linear& layer, const Tensor& x) {
     const std::span<const float> weight = quantization_.weight(layer);
     Tensor result(x.batch(), x.tokens(), layer.out_features);
-    fill_rows(result.values(), layer.bias, layer.out_features);
+    for_rows(result.rows(), [&](std::size_t row) {
+      if (layer.bias.empty()) {
+        std::ranges::fill(result.row(row), 0.0F);
+      } else {
+        std::ranges::copy(layer.bias, result.row(row).begin());
+      }
+    });
     multiply(view(x, 0, x.rows()), rows_of(weight, layer.in_features).transposed(),
              result.values().data(), layer.out_features, Onto::sums, pool_);
     return result;
@@ -208,7 +214,7 @@ class FloatOps {
   }
 
   Tensor add(Tensor x, const Tensor& y) {
-    simulate::add(x.values(), y.values());
+    for_rows(x.rows(), [&](std::size_t row) { simulate::add(x.row(row), y.row(row)); });
     report(last_linear_, x);
     return x;
   }
@@ -315,16 +321,6 @@ class FloatOps {
 
   std::size_t rows_per_task(std::size_t rows) const {
     return std::max<std::size_t>(1, rows / (4 * pool_.size()));
-  }
-
-  static void fill_rows(std::span<float> output, std::span<const float> bias, std::size_t columns) {
-    for (std::size_t start = 0; start < output.size(); start += columns) {
-      if (bias.empty()) {
-        std::fill_n(output.data() + start, columns, 0.0F);
-      } else {
-        std::copy(bias.begin(), bias.end(), output.data() + start);
-      }
-    }
   }
 
   /// [heads, tokens, tokens], or empty.

@@ -193,11 +193,15 @@ PackedRight<Real>::PackedRight(const ProductKernels<Real>& kernels, const Matrix
   const MatrixView<Real> lines = b.transposed();
   const std::size_t panels = divide_up(b.columns, panel_columns_);
   const auto place = [&](std::size_t p) { return panel_of_right(kernels, b.columns, p); };
-  pool.parallel_for(divide_up(rows_, kDepth), 1, [&](std::size_t begin, std::size_t end) {
-    for (std::size_t block = begin; block < end; ++block) {
-      const std::size_t k = block * kDepth;
-      pack_panels(kernels, lines, 0, panels, place, k, std::min(kDepth, rows_ - k),
-                  values_.get() + block_ * block);
+  const std::size_t parts = divide_up(panels, kColumns / panel_columns_);  // of a block
+  pool.parallel_for(divide_up(rows_, kDepth) * parts, 1, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t task = begin; task < end; ++task) {
+      const std::size_t k = task / parts * kDepth;
+      const std::size_t first = panels * (task % parts) / parts;
+      const std::size_t depth = std::min(kDepth, rows_ - k);
+      // The panels before are whole: as wide as a panel can be.
+      pack_panels(kernels, lines, first, panels * (task % parts + 1) / parts, place, k, depth,
+                  values_.get() + block_ * (k / kDepth) + first * panel_columns_ * depth);
     }
   });
 }
