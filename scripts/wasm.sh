@@ -21,7 +21,7 @@ build_wasm_module() {
   rm -rf "$folder"
   mkdir -p "$folder"
   for source in src/integer/runtime/{,freestanding/}*.cpp \
-    src/integer/runtime/kernels/{portable,portable_attention,code_runs,wasm_simd128,wasm_relaxed}.cpp; do
+    src/integer/runtime/kernels/{portable,portable_attention,wasm_simd128,wasm_relaxed}.cpp; do
     level=-Oz
     # shellcheck disable=SC2053  # a pattern
     [[ $(basename "$source" .cpp) != $kernels ]] || level=-Os
@@ -37,7 +37,7 @@ build_wasm_module() {
 # build_wasm FOLDER CLANG_MAJOR: builds bitlog2.wasm, bitlog2_simd128.wasm and bitlog2_relaxed.wasm in
 # FOLDER.
 build_wasm() {
-  build_wasm_module "$1" "$2" bitlog2 portable &&
+  build_wasm_module "$1" "$2" bitlog2 'portable*' &&
     build_wasm_module "$1" "$2" bitlog2_simd128 'wasm_*' "${wasm_vector_flags[@]}" &&
     build_wasm_module "$1" "$2" bitlog2_relaxed 'wasm_*' "${wasm_vector_flags[@]}" -mrelaxed-simd
 }

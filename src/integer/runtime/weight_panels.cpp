@@ -1,7 +1,6 @@
 #include "weight_panels.h"
 
 #include "fixed_point.h"
-#include "kernels/code_runs.h"
 
 namespace bitlog2::runtime {
 namespace {
@@ -100,7 +99,8 @@ void pack_weights(const Network& network, const Kernels& kernels, std::span<std:
     const PackedOp packed(carver, op);
     if (has_wide_table(op)) {
       const auto* entries = tensor<std::uint8_t>(network, op.table);
-      *packed.has_runs = make_code_runs(entries, op.table_size, *packed.runs);
+      *packed.has_runs = kernels.make_code_runs != nullptr &&
+                         kernels.make_code_runs(entries, op.table_size, *packed.runs);
     }
     const InputBytes bytes(tensor<std::int16_t>(network, op.decode), op.decode_size);
     for (std::size_t first = 0; first < weight_rows(op); first += kPanelWidth) {

@@ -12,6 +12,7 @@
 
 #include <immintrin.h>
 
+#include "code_runs.h"
 #include "target_region.h"
 
 BITLOG2_BEGIN_TARGET("avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx512vnni,avx512vbmi")
@@ -206,6 +207,7 @@ const Kernels& avx512_vbmi_kernels() {
   static const Kernels kernels = [] {
     Kernels own = avx512_vnni_kernels();
     own.name = "avx512_vbmi";
+    own.make_code_runs = make_code_runs;
     own.rescale_to_codes = rescale_to_codes_by_tables;
     own.split_channels = split_channels;
     own.softmax_codes = softmax_codes_by<LookUpByteWeights>;

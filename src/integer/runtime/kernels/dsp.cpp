@@ -353,6 +353,7 @@ std::uint64_t multiply_in_registers(std::uint64_t rounds) {
 const Kernels& dsp_kernels() {
   static constexpr Kernels kKernels = {
       "dsp",
+      nullptr,
       dsp::pack_rows,
       portable::pack_columns,
       multiply,

@@ -132,6 +132,9 @@ constexpr std::size_t weights_bytes(std::size_t tokens) {
 struct Kernels {
   const char* name;
 
+  /// Fills the runs of a table of codes (code_runs.h); none where rescale_to_codes() reads no runs.
+  bool (*make_code_runs)(const std::uint8_t* entries, std::size_t size, CodeRuns& runs);
+
   /// Fills a panel from `channels` rows of codes, each `panel.depth` long: value = code -
   /// offsets[channel]; channels beyond are 0. sums [panel.width]: each channel's sum of values.
   void (*pack_rows)(const Codes& codes, std::size_t channels, const std::int32_t* offsets,

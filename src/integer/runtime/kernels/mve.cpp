@@ -226,6 +226,7 @@ std::uint64_t rescale_and_add(const Rescale& how, const Sums& sums, std::int32_t
 const Kernels& mve_kernels() {
   static constexpr Kernels kKernels = {
       "mve",
+      nullptr,
       dsp::pack_rows,
       portable::pack_columns,
       multiply,

@@ -239,6 +239,7 @@ std::uint64_t multiply_in_registers(std::uint64_t rounds) {
 const Kernels& portable_kernels() {
   static constexpr Kernels kKernels = {
       "portable",
+      nullptr,
       portable::pack_rows,
       portable::pack_columns,
       portable::multiply,

@@ -22,6 +22,7 @@ std::uint64_t multiply_in_registers(std::uint64_t rounds);
 
 constexpr Kernels make_table(const char* name) {
   return {name,
+          nullptr,
           pack_rows,
           pack_columns,
           multiply,
