@@ -333,7 +333,7 @@ namespace {
 
 void attend_values_two(const AttentionRule& rule, const Weights& weights, const Panel& values,
                        std::int32_t zero, std::int32_t* context) {
-  attend_values_by<2, DividePortably>(rule, weights, values, zero, context);
+  attend_values_by<MultiplyEachPlane<2>, DividePortably>(rule, weights, values, zero, context);
 }
 
 std::uint64_t multiply_in_registers(std::uint64_t rounds) {

@@ -129,7 +129,7 @@ void multiply(const Inputs& inputs, std::size_t rows, const Panel& panel, std::i
 
 void attend_values_three(const AttentionRule& rule, const Weights& weights, const Panel& values,
                          std::int32_t zero, std::int32_t* context) {
-  attend_values_by<3, DividePortably>(rule, weights, values, zero, context);
+  attend_values_by<MultiplyEachPlane<3>, DividePortably>(rule, weights, values, zero, context);
 }
 
 std::uint64_t multiply_in_registers(std::uint64_t rounds) {
