@@ -107,10 +107,10 @@ void descend(const Elimination& elimination, std::span<const float> wanted, Step
     if (factor < 0.5 || factor > 2) {
       return;
     }
-    const float before = codes.scale;
+    const Step before = codes;
     codes.scale *= static_cast<float>(factor);
     for (std::size_t j = 0; j < size; ++j) {
-      row[j] = std::rint(row[j] / before) * codes.scale;
+      row[j] = codes.decode(before.encode(row[j]));
       gradient[j] = goal[j] - static_cast<float>(factor) * (goal[j] - gradient[j]);
     }
   }

@@ -18,6 +18,12 @@ constexpr float qmax_of(int bits) {
   return static_cast<float>((1 << bits) - 1);
 }
 
+/// The code nearest to a value that lies `scales` scales above the one of code `zero_point`.
+template <class Real>
+Real nearest_code(Real scales, Real zero_point, Real qmax) {
+  return std::clamp(std::rint(scales) + zero_point, Real{0}, qmax);
+}
+
 /// code = clamp(round(x / scale) + zero_point, 0, qmax), x^ = (code - zero_point) * scale.
 template <class Real = float>
 struct AffineStep {
@@ -25,7 +31,7 @@ struct AffineStep {
   Real zero_point = 0;
   Real qmax = 15;
 
-  Real encode(Real x) const { return std::clamp(std::rint(x / scale) + zero_point, Real{0}, qmax); }
+  Real encode(Real x) const { return nearest_code(x / scale, zero_point, qmax); }
   Real decode(Real code) const { return (code - zero_point) * scale; }
   Real operator()(Real x) const { return decode(encode(x)); }
 };

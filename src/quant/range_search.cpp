@@ -24,14 +24,14 @@ BITLOG2_TARGET_CLONES double squared_error(Range range, float qmax, std::span<co
   for (std::size_t i = 0; i < whole; i += kLanes) {
     for (std::size_t lane = 0; lane < kLanes; ++lane) {
       const float x = values[i + lane];
-      const float code = std::clamp(std::rint((x - range.low) * inverse), 0.0F, qmax);
+      const float code = nearest_code((x - range.low) * inverse, 0.0F, qmax);
       const float error = x - (range.low + code * step);
       lanes[lane] += error * error * weights[i + lane];
     }
   }
   for (std::size_t i = whole; i < values.size(); ++i) {
     const float x = values[i];
-    const float code = std::clamp(std::rint((x - range.low) * inverse), 0.0F, qmax);
+    const float code = nearest_code((x - range.low) * inverse, 0.0F, qmax);
     const float error = x - (range.low + code * step);
     lanes[i - whole] += error * error * weights[i];
   }
