@@ -1,7 +1,5 @@
 // The affine quantizer's arithmetic for one value, without branches so that loops over it
-// vectorize. Calibration, simulation and lowering encode and decode here. Only the search for
-// ranges (range_search.cpp) counts codes from a range's lowest value, which need not be a whole
-// code.
+// vectorize. Calibration, simulation and lowering encode and decode here and nowhere else.
 #pragma once
 
 #include <algorithm>
