@@ -6,11 +6,29 @@
 // another of the three quantile ranges the best one there. So the forward pass is also run with the
 // reference's own parameters in every quantizer (teacher forcing). Each quantizer then finds its
 // parameters on the same values as the reference, except for single values.
+//
+// Every bound is at most twice what is seen. Most quantizers and most logits differ by no more than
+// float32 rounding. tests/data/flips.json names all that differ by more, with what was seen: these
+// are the exceptions, and everything else is held. Loose are
+// - with the reference's parameters: 21 of 820 quantizers of the nano models, in 4 of 20 cases, by
+//   at most 4.2 %. The largest differences are those of a LayerNorm's outputs, which have a scale
+//   for each channel: one value moves the quantile of a few hundred. Of the logits, 4 of 20 cases;
+// - from images to logits, where nothing ends a flip: 6 of 20 cases. Sqrt2_17.w3a3 of Swin flips in
+//   its first block. With 3 bits every code is a large step, and scales differ by up to 43 %;
+// - of DeiT-Tiny: scales of the first block's MLP, two of Single's attention, and all later blocks,
+//   of which only the median and the largest difference are held. Inputs of single layers, recorded
+//   from the reference, could hold them one by one; the goldens have none.
+// Results have the same bits with every instruction set, so the numbers do not depend on the
+// machine.
 #include "goldens.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
 
 #include "bitlog2/calibrate.h"
 #include "bitlog2/dataset.h"
@@ -25,6 +43,50 @@ namespace bitlog2 {
 namespace {
 
 using testing::relative_l2;
+
+constexpr double kQuantizerRounding = 9e-7;  // of a scale, relative; seen: 6.6e-7
+constexpr double kLogitsRounding = 2.5e-7;   // relative; seen: 2.1e-7
+
+/// What one case of a test may differ by from the goldens.
+class Bounds {
+ public:
+  Bounds(const std::string& model, const char* test, const std::string& name)
+      : case_(name),
+        seen_(testing::read_json(testing::fixtures() / "flips.json")
+                  .at(model)
+                  .value(nlohmann::json::json_pointer("/" + std::string(test) + "/" + name),
+                         nlohmann::json::object())) {}
+
+  /// Expects of a quantizer, or of the logits, no more than rounding, unless flips.json names it.
+  void expect(const std::string& what, double difference, double rounding) {
+    const auto found = seen_.find(what);
+    const double bound = found == seen_.end() ? rounding : 1.5 * found->get<double>();
+    EXPECT_LE(difference, bound) << case_ << " " << what;
+    checked_.insert(what);
+  }
+
+  /// Expects the same of every quantizer.
+  void expect_all(const std::map<std::string, double>& differences) {
+    for (const auto& [quantizer, difference] : differences) {
+      expect(quantizer, difference, kQuantizerRounding);
+    }
+  }
+
+  /// Expects flips.json to name nothing that was not looked at.
+  ~Bounds() {
+    for (const auto& [what, difference] : seen_.items()) {
+      EXPECT_TRUE(checked_.contains(what)) << "flips.json: " << case_ << " " << what;
+    }
+  }
+
+  Bounds(const Bounds&) = delete;
+  Bounds& operator=(const Bounds&) = delete;
+
+ private:
+  std::string case_;
+  nlohmann::json seen_;
+  std::set<std::string> checked_;
+};
 
 struct Nano {
   explicit Nano(const std::string& name)
@@ -46,7 +108,7 @@ TEST_P(NanoGoldens, Fp32Logits) {
   for (const std::size_t threads : {1U, 3U}) {
     ThreadPool pool(threads);
     const auto logits = run_fp32(nano.model, nano.goldens.read_floats("eval_input"), pool);
-    EXPECT_LE(relative_l2(logits, nano.goldens.read_floats("fp32.logits")), 1e-4);
+    EXPECT_LE(relative_l2(logits, nano.goldens.read_floats("fp32.logits")), 9e-7);
   }
 }
 
@@ -101,17 +163,6 @@ class Forced {
   std::vector<float> weight_;
 };
 
-/// Whether flips cannot change a quantizer's parameters: those that depend only on images and
-/// weights, and those of the first block's attention, which few values reach.
-bool is_beyond_flips(const std::string& name) {
-  return name.ends_with("weight_quantizer") || name.starts_with("patch_embed") ||
-         name.starts_with("blocks.0.attn") || name.starts_with("layers.0.blocks.0.attn");
-}
-
-bool is_four_bits(const std::string& case_name) {
-  return case_name.ends_with(".w4a4");
-}
-
 TEST_P(NanoGoldens, EveryQuantizerFindsTheReferencesParametersOnItsInputs) {
   const Nano nano(GetParam());
   ThreadPool pool(2);
@@ -124,26 +175,15 @@ TEST_P(NanoGoldens, EveryQuantizerFindsTheReferencesParametersOnItsInputs) {
     simulate::FloatOps<Forced> ops(nano.model.config, images, forced, pool, nobody);
     static_cast<void>(forward(nano.model, ops));
     EXPECT_EQ(forced.differences().size(), initial.size()) << name;
-    std::size_t equal = 0;
-    for (const auto& [quantizer, difference] : forced.differences()) {
-      // At most, a flip makes another of the three quantile ranges the best one.
-      EXPECT_LE(difference, is_beyond_flips(quantizer) ? 1e-4 : 0.5) << name << " " << quantizer;
-      equal += difference <= 1e-4 ? 1 : 0;
-    }
-    // Flips depend on chance. At 4 bits they changed at most 2 of the 54 or 28 quantizers of a
-    // case, with all matrix products that were tried. At 6 bits there are more boundaries, and at 3
-    // bits each flip changes more: there it was 13 and 26.
-    const double share = is_four_bits(name) ? 0.9 : 0.5;
-    EXPECT_GE(static_cast<double>(equal), share * static_cast<double>(initial.size())) << name;
+    Bounds(GetParam(), "forced", name).expect_all(forced.differences());
   }
 }
 
 /// The reference's initial parameters, reparameterized here, are its final ones. With those, the
-/// logits are the reference's, except for flips.
+/// logits are the reference's, except for flips, in 4 cases of Swin.
 TEST_P(NanoGoldens, ReparameterizationAndLogitsWithTheReferencesParameters) {
   const Nano nano(GetParam());
   ThreadPool pool(2);
-  const auto fp32 = nano.goldens.read_floats("fp32.logits");
   for (const auto& [case_name, golden] : nano.parameters.at("cases").items()) {
     const std::string& name = case_name;  // a lambda can capture this
     const nlohmann::json& initial = golden.at("after_initial_calibration");
@@ -155,10 +195,10 @@ TEST_P(NanoGoldens, ReparameterizationAndLogitsWithTheReferencesParameters) {
       const std::string weight = published_name({layer.name, Slot::weight});
       const auto merged = reparameterize(
           norm, layer, std::get<Affine>(testing::golden_quantizer(initial.at(input))));
-      EXPECT_LE(testing::delta_difference(merged, final.at(input)), 1e-5) << name << " " << input;
-      EXPECT_NEAR(merged.zero_point[0], final.at(input).at("zero_point")[0].get<float>(), 1e-4);
+      EXPECT_LE(testing::delta_difference(merged, final.at(input)), 3e-7) << name << " " << input;
+      EXPECT_EQ(merged.zero_point[0], final.at(input).at("zero_point")[0].get<float>());
       const auto rows = calibrate_rows(layer.weight, layer.out_features, settings.w_bits, pool);
-      EXPECT_LE(testing::delta_difference(rows, final.at(weight)), 1e-4) << name << " " << weight;
+      EXPECT_LE(testing::delta_difference(rows, final.at(weight)), 8e-7) << name << " " << weight;
     });
     const auto place = [&](const QuantizerKey& key) {
       quantized.quantizers[key] = testing::golden_quantizer(final.at(published_name(key)));
@@ -178,32 +218,28 @@ TEST_P(NanoGoldens, ReparameterizationAndLogitsWithTheReferencesParameters) {
     const auto logits = run_simulated(with_quantized_weights(quantized), quantized.quantizers,
                                       nano.goldens.read_floats("eval_input"), pool);
     const auto expected = nano.goldens.read_floats(name + ".logits");
-    const double distance = relative_l2(logits, expected);
-    const double share = is_four_bits(name) ? 0.25 : 0.75;  // with flips: up to 0.12, 0.52
-    EXPECT_LE(distance, share * relative_l2(expected, fp32)) << name;
+    Bounds(GetParam(), "with_goldens", name)
+        .expect("logits", relative_l2(logits, expected), kLogitsRounding);
   }
 }
 
 TEST_P(NanoGoldens, EveryCaseFromImagesToLogits) {
   const Nano nano(GetParam());
   ThreadPool pool(2);
-  const auto fp32 = nano.goldens.read_floats("fp32.logits");
   for (const auto& [name, golden] : nano.parameters.at("cases").items()) {
     const std::vector<float> images = nano.goldens.read_floats("calib_input");
     const std::size_t size = 3 * nano.model.config.img_size * nano.model.config.img_size;
     const Calibration calibration =
         calibration::calibrate_repq(nano.model, testing::settings_of_case(name),
                                     calibration::images_of(images, images.size() / size), pool, {});
-    for (const auto& [quantizer, difference] : testing::delta_differences(
-             calibration.after_initial_calibration, golden.at("after_initial_calibration"))) {
-      // At most, a flip makes another of the three quantile ranges the best one.
-      EXPECT_LE(difference, 0.5) << name << " " << quantizer;
-    }
+    Bounds bounds(GetParam(), "from_images", name);
+    bounds.expect_all(testing::delta_differences(calibration.after_initial_calibration,
+                                                 golden.at("after_initial_calibration")));
     const auto logits = run_simulated(with_quantized_weights(calibration.quantized),
                                       calibration.quantized.quantizers,
                                       nano.goldens.read_floats("eval_input"), pool);
     const auto expected = nano.goldens.read_floats(name + ".logits");
-    EXPECT_LE(relative_l2(logits, expected), 0.75 * relative_l2(expected, fp32)) << name;
+    bounds.expect("logits", relative_l2(logits, expected), kLogitsRounding);
   }
 }
 
@@ -243,24 +279,46 @@ class DeitTinyGoldens : public ::testing::Test {
 TEST_F(DeitTinyGoldens, Fp32Logits) {
   const auto logits = run_fp32(
       model_, normalised_batch(crops(dataset_.validation, 32), model_.config.preprocessing), pool_);
-  EXPECT_LE(relative_l2(logits, goldens_.read_floats("fp32.logits")), 1e-3);
+  EXPECT_LE(relative_l2(logits, goldens_.read_floats("fp32.logits")), 4e-6);
 }
 
-TEST_F(DeitTinyGoldens, CalibrationOfTheFirstBlocks) {
-  const std::string name = "BitLog2_Half_16.w4a4";
+class DeitTinyGoldenCases : public DeitTinyGoldens,
+                            public ::testing::WithParamInterface<const char*> {};
+
+TEST_P(DeitTinyGoldenCases, Calibration) {
+  const std::string name = GetParam();
   const nlohmann::json golden = testing::read_json(goldens_json_).at("cases").at(name).at("final");
   const Calibration calibration =
       calibrate(model_, testing::settings_of_case(name), crops(dataset_.calibration, 32), pool_);
-  std::size_t compared = 0;
-  for (const auto& [module, difference] :
+  std::map<std::string, double> first_block;
+  std::vector<double> later;
+  for (const auto& [quantizer, difference] :
        testing::delta_differences(calibration.quantized.quantizers, golden)) {
-    if (module.starts_with("patch_embed") || module.starts_with("blocks.0.attn")) {
-      EXPECT_LE(difference, 1e-3) << module;
-      ++compared;
+    if (quantizer.starts_with("patch_embed") || quantizer.starts_with("blocks.0.")) {
+      first_block[quantizer] = difference;
+    } else {
+      later.push_back(difference);
     }
   }
-  EXPECT_EQ(compared, 10U);
+  EXPECT_EQ(first_block.size(), 14U);
+  Bounds bounds("deit_tiny", "from_images", name);
+  bounds.expect_all(first_block);
+  std::sort(later.begin(), later.end());
+  bounds.expect("later blocks, median", later.at(later.size() / 2), kQuantizerRounding);
+  bounds.expect("later blocks, largest", later.back(), kQuantizerRounding);
 }
+
+INSTANTIATE_TEST_SUITE_P(Cases, DeitTinyGoldenCases,
+                         ::testing::Values("Sqrt2_16.w4a4", "Sqrt2_17.w4a4",
+                                           "BitLog2_Single_16.w4a4", "BitLog2_Single_17.w4a4",
+                                           "BitLog2_Half_16.w4a4", "BitLog2_Half_17.w4a4",
+                                           "Sqrt2_17.w6a6", "BitLog2_Half_17.w6a6",
+                                           "BitLog2_Half_17.w8a8"),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           std::replace(name.begin(), name.end(), '.', '_');
+                           return name;
+                         });
 
 }  // namespace
 }  // namespace bitlog2
