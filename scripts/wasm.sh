@@ -6,7 +6,7 @@
 readonly wasm_flags=(--target=wasm32-wasi -ffreestanding -ffunction-sections -fdata-sections -Wall
   -Wextra -Werror -Iinclude -DNDEBUG)
 readonly wasm_cxx_flags=(-std=c++20 -fno-exceptions -fno-rtti -fno-threadsafe-statics -flto -Isrc)
-readonly wasm_exports=(bitlog2_open bitlog2_image_size bitlog2_num_classes bitlog2_kernels_name
+readonly wasm_exports=(bitlog2_open bitlog2_image_size bitlog2_num_classes bitlog2_kernels_name bitlog2_kernels
   bitlog2_choose_kernels bitlog2_packed_size bitlog2_pack_weights bitlog2_arena_size bitlog2_run
   bitlog2_run_with_progress bitlog2_top_k bitlog2_class_name bitlog2_get_preprocessing
   bitlog2_crop_memory bitlog2_resize_and_crop bitlog2_num_attentions bitlog2_run_and_look bitlog2_status_text __heap_base)

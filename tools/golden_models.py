@@ -166,6 +166,13 @@ def hf_outputs(model, x, prefix=1, pooled="native"):
     return outputs
 
 
+def hf_classifier_outputs(model, x):
+    """Of a classifier without a class token, whose own pooling is not used."""
+    result, encoder, native = hf_forward(model, x)
+    return {"logits": result.logits, "embedding_mean": encoder.last_hidden_state.mean(1),
+            "embedding_native": native}
+
+
 def distilled_outputs(model, x):
     """Both heads' mean; there is no single input of a classifier."""
     seen = {}

@@ -9,7 +9,7 @@ import transformers as hf
 from golden_cases import IMAGENET_MEAN, IMAGENET_STD, SIZE
 from golden_models import (HF_NANO, HF_SHALLOW, SWIN, clip_outputs, container, crop,
                            dino_checkpoint, dino_crop, dinov2_pth, distilled_outputs, hf_folder,
-                           hf_outputs, labels, lightning_checkpoint, microsoft_swin, old_folder,
+                           hf_classifier_outputs, hf_outputs, labels, lightning_checkpoint, microsoft_swin, old_folder,
                            old_processor, pre_logits_pth, renamed, save_bin, siglip_outputs,
                            squash, swin_pth, timm_checkpoint, timm_folder, timm_pth,
                            torchvision_swin, torchvision_vit, training_checkpoint,
@@ -164,6 +164,10 @@ def cases():
     add("transformers_siglip_vision", hf_folder, hf.SiglipVisionModel,
         hf.SiglipVisionConfig(**HF_NANO), squash(hf.SiglipImageProcessorPil),
         "attention pooling", outputs=siglip_outputs, sizes=bigger)
+    add("transformers_siglip_classifier", hf_folder, hf.SiglipForImageClassification,
+        hf.SiglipConfig(vision_config=HF_SHALLOW, **labels(10)),
+        squash(hf.SiglipImageProcessorPil),
+        "the patches' mean in place of attention pooling", outputs=hf_classifier_outputs)
     add("timm_siglip", timm_folder, "vit_base_patch16_siglip_224",
         "global_pool map; no class token; GELU by erf", classes=0, depth=1, sizes=bigger)
     add("timm_siglip2", timm_folder, "vit_so400m_patch16_siglip_256",

@@ -66,6 +66,11 @@ class Runtime:
     def call(self, name, *arguments):
         return self.exports[name](self.store, *arguments)
 
+    @property
+    def kernels(self):
+        at = self.call("bitlog2_kernels", self.network)
+        return self.memory.read(self.store, at, at + 32).split(b"\0")[0].decode()
+
     def check(self, status):
         if status != 0:
             sys.exit(f"run_wasm: status {status}")
@@ -77,8 +82,15 @@ class Runtime:
         return memoryview(values).cast("i").tolist()
 
 
+KERNELS = {"bitlog2.wasm": "portable", "bitlog2_simd128.wasm": "wasm_simd128",
+           "bitlog2_relaxed.wasm": "wasm_relaxed"}
+
+
 def compare(module, folder, deterministic):
     runtime = Runtime(module, (folder / "network.safetensors").read_bytes(), deterministic)
+    wanted = KERNELS[pathlib.Path(module).name]
+    if runtime.kernels != wanted:
+        sys.exit(f"run_wasm: {module} runs the kernels {runtime.kernels}, not {wanted}")
     crops = (folder / "crops.bin").read_bytes()
     found = []
     for start in range(0, len(crops), runtime.crop_bytes):

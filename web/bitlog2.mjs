@@ -6,20 +6,31 @@
 //   const network = await Network.open("model.safetensors", await loadRuntime());
 //   const { classes, milliseconds } = network.classify(imageData);
 
-/** A module of one function, which returns a 128-bit vector. */
+/**
+ * What opens: a URL, a File or another Blob, or bytes.
+ * @typedef {string | URL | Blob | ArrayBuffer | Uint8Array} Source
+ */
+
+/**
+ * A module of one function, which returns a 128-bit vector.
+ * @param {...number} code
+ */
 const probe = (...code) => Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0,
   10, code.length + 4, 1, code.length + 2, 0, ...code, 11);
 const ZERO = [65, 0, 253, 15]; // i32.const 0, i8x16.splat
 
+/** @typedef {"relaxed" | "simd128" | "plain"} RuntimeName */
+
 /**
  * The runtimes, the fastest first. A browser can run one if it takes the probe for a valid module: it
  * has i32x4.relaxed_dot_i8x16_i7x16_add_s, or i8x16.popcnt.
+ * @type {[RuntimeName, {file: string, probe: ?Uint8Array}][]}
  */
-const RUNTIMES = {
-  relaxed: { file: "bitlog2_relaxed.wasm", probe: probe(...ZERO, ...ZERO, ...ZERO, 253, 147, 2) },
-  simd128: { file: "bitlog2_simd128.wasm", probe: probe(...ZERO, 253, 98) },
-  plain: { file: "bitlog2.wasm", probe: null },
-};
+const RUNTIMES = [
+  ["relaxed", { file: "bitlog2_relaxed.wasm", probe: probe(...ZERO, ...ZERO, ...ZERO, 253, 147, 2) }],
+  ["simd128", { file: "bitlog2_simd128.wasm", probe: probe(...ZERO, 253, 98) }],
+  ["plain", { file: "bitlog2.wasm", probe: null }],
+];
 
 /** An error whose message is for the user of the page. */
 export class Bitlog2Error extends Error {
@@ -27,11 +38,10 @@ export class Bitlog2Error extends Error {
 }
 
 /**
- * The bytes behind a URL, of a File or another Blob, an ArrayBuffer or a Uint8Array.
- * @param {string | URL | Blob | ArrayBuffer | Uint8Array} source
+ * @param {Source} source
  * @returns {Promise<Uint8Array>}
  */
-async function bytesOf(source) {
+export async function bytesOf(source) {
   if (source instanceof Uint8Array) return source;
   if (source instanceof ArrayBuffer) return new Uint8Array(source);
   if (source instanceof Blob) return new Uint8Array(await source.arrayBuffer());
@@ -44,23 +54,19 @@ async function bytesOf(source) {
 
 /**
  * Compiles the fastest runtime that the browser can run.
- * @param {object} [modules] the runtimes to choose from, by default the files beside this one
- * @param {string | URL | Blob | ArrayBuffer | Uint8Array} [modules.relaxed]
- * @param {string | URL | Blob | ArrayBuffer | Uint8Array} [modules.simd128]
- * @param {string | URL | Blob | ArrayBuffer | Uint8Array} [modules.plain]
+ * @param {Partial<Record<RuntimeName, Source | null>>} [modules] the runtimes to choose from, by default the
+ *   files beside this one
  * @returns {Promise<WebAssembly.Module>}
  */
 export async function loadRuntime(modules = {}) {
-  const runs = Object.keys(RUNTIMES).filter((name) => (
-    RUNTIMES[name].probe === null || WebAssembly.validate(RUNTIMES[name].probe)));
-  const chosen = runs.find((name) => modules[name]) ?? runs[0];
-  return WebAssembly.compile(await bytesOf(
-    modules[chosen] ?? new URL(RUNTIMES[chosen].file, import.meta.url)));
+  const usable = RUNTIMES.filter(([, { probe }]) => probe === null || WebAssembly.validate(probe));
+  const [name, { file }] = usable.find(([name]) => modules[name]) ?? usable[0];
+  return WebAssembly.compile(await bytesOf(modules[name] ?? new URL(file, import.meta.url)));
 }
 
 /**
- * An opened network, with its own memory. A pool's workers get the text of this class: of this file, it
- * may use nothing but Bitlog2Error; `open`, which workers do not call, also bytesOf.
+ * An opened network, with its own memory. The workers of bitlog2_pool.mjs get the text of this class: of
+ * this file, it may use nothing but Bitlog2Error; `open`, which workers do not call, also bytesOf.
  */
 export class Network {
   static #PAGE = 65536;
@@ -73,23 +79,23 @@ export class Network {
   static #LOGIT_SCALE = 65536; // logits are integers: 2^16 times the real logits
   static #MOST_MEMORY = 2 ** 31;
 
-  /** @type {Record<string, Function>} */ #call;
+  /** @type {Record<string, (...values: number[]) => number>} the functions of bitlog2_runtime.h */ #call;
   /** @type {WebAssembly.Memory} */ #memory;
-  #end; // the end of the memory in use
-  #network;
-  #arena;
-  #arenaBytes;
-  #crop;
-  #logits;
-  #names;
-  #preprocessing;
+  /** @type {number} the end of the memory in use */ #end;
+  // Addresses in the memory:
+  /** @type {number} bitlog2_network */ #network;
+  /** @type {number} */ #arena;
+  /** @type {number} */ #arenaBytes;
+  /** @type {number} [imageSize, imageSize, 3] bytes */ #crop;
+  /** @type {number} [classCount] 32-bit integers */ #logits;
+  /** @type {number} bitlog2_preprocessing */ #preprocessing;
+  /** @type {string[]} */ #names;
 
   /**
    * Opens a quantized file. The whole file is checked; a damaged one is refused.
-   * @param {string | URL | Blob | ArrayBuffer | Uint8Array} source
+   * @param {Source} source
    * @param {WebAssembly.Module} runtime from loadRuntime
-   * @param {object} [options]
-   * @param {string[]} [options.names] names of the classes, used if the file has none
+   * @param {{names?: string[]}} [options] names of the classes, used if the file has none
    * @returns {Promise<Network>}
    */
   static async open(source, runtime, options = {}) {
@@ -97,16 +103,24 @@ export class Network {
     return new Network(file, await WebAssembly.instantiate(runtime, {}), options.names);
   }
 
-  /** Use Network.open. */
+  /**
+   * Use Network.open.
+   * @param {Uint8Array} file
+   * @param {WebAssembly.Instance} instance of a runtime, of no other network
+   * @param {string[]} [names]
+   */
   constructor(file, instance, names) {
-    this.#call = instance.exports;
-    this.#memory = instance.exports.memory;
-    this.#end = instance.exports.__heap_base.value;
+    const exports = /** @type {any} */ (instance.exports);
+    this.#call = exports;
+    this.#memory = exports.memory;
+    this.#end = exports.__heap_base.value;
     this.#network = this.#allocate(Network.#NETWORK_BYTES);
     const at = this.#allocate(file.length);
     new Uint8Array(this.#memory.buffer).set(file, at);
     this.#check(this.#call.bitlog2_open(this.#network, at, file.length));
+    /** @type {number} height and width of a crop, in pixels */
     this.imageSize = this.#call.bitlog2_image_size(this.#network);
+    /** @type {number} the number of logits, or an embedding's channels */
     this.classCount = this.#call.bitlog2_num_classes(this.#network);
     const packedBytes = this.#call.bitlog2_packed_size(this.#network) >>> 0;
     const packed = this.#allocate(packedBytes);
@@ -120,12 +134,12 @@ export class Network {
     this.#names = this.#readNames() ?? names ?? [];
   }
 
-  /** The name of the kernels: "wasm_relaxed", "wasm_simd128" or "portable". */
+  /** @returns {string} the name of the kernels: "wasm_relaxed", "wasm_simd128" or "portable" */
   get kernels() {
     return this.#textAt(this.#call.bitlog2_kernels_name(0));
   }
 
-  /** The bytes of the network's memory, including its file and the runtime. */
+  /** @returns {number} the bytes of the network's memory, including its file and the runtime */
   get memoryBytes() {
     return this.#memory.buffer.byteLength;
   }
@@ -133,6 +147,7 @@ export class Network {
   /**
    * A class's name, or for example "class 7" if it has none.
    * @param {number} index
+   * @returns {string}
    */
   nameOf(index) {
     return this.#names[index] ?? `class ${index}`;
@@ -147,6 +162,7 @@ export class Network {
     return this.#borrow(() => this.#cropInScratch(image));
   }
 
+  /** @param {ImageData} image */
   #cropInScratch({ width, height, data }) {
     const rgb = this.#allocate(3 * width * height);
     const scratchBytes = this.#call.bitlog2_crop_memory(this.#preprocessing, width, height) >>> 0;
@@ -178,8 +194,7 @@ export class Network {
   /**
    * Classifies a picture.
    * @param {ImageData} image
-   * @param {object} [options]
-   * @param {number} [options.top] how many classes to return
+   * @param {{top?: number}} options how many classes to return
    * @returns {{classes: {index: number, name: string, probability: number}[], logits: Int32Array,
    *            crop: Uint8Array, milliseconds: number}} the most probable class first; the time of
    *   the network, without the resize and crop
@@ -207,7 +222,7 @@ export class Network {
     return Float32Array.from(this.run(this.crop(image)), (value) => value / Network.#LOGIT_SCALE);
   }
 
-  /** The number of attentions that attention() can show: one for each block of a ViT, 0 for Swin. */
+  /** @returns {number} of attentions that attention() can show: one for each block of a ViT, 0 for Swin */
   get attentionCount() {
     return this.#call.bitlog2_num_attentions(this.#network);
   }
@@ -225,8 +240,13 @@ export class Network {
     return this.#borrow(() => this.#attentionInScratch(crop, index));
   }
 
+  /**
+   * @param {Uint8Array} crop
+   * @param {number} index
+   */
   #attentionInScratch(crop, index) {
     const row = this.#allocate(Network.#ROW_BYTES);
+    /** @type {(exact: number, quantized: number, capacity: number) => number[]} [status, heads, tokens] */
     const look = (exact, quantized, capacity) => {
       new Uint32Array(this.#memory.buffer, row, 5).set([exact, quantized, capacity, 0, 0]);
       const status = this.#call.bitlog2_run_and_look(this.#network, this.#crop, this.#arena, this.#arenaBytes,
@@ -240,11 +260,15 @@ export class Network {
     const exact = this.#allocate(4 * values);
     const quantized = this.#allocate(4 * values);
     this.#check(look(exact, quantized, values)[0]);
-    const read = (at) => Float32Array.from(new Int32Array(this.#memory.buffer, at, values), (v) => v / 65536);
+    const read = (/** @type {number} */ at) => Float32Array.from(new Int32Array(this.#memory.buffer, at, values), (v) => v / 65536);
     return { heads, tokens, exact: read(exact), quantized: read(quantized) };
   }
 
-  /** Allocates memory of any content. */
+  /**
+   * Allocates memory of any content.
+   * @param {number} bytes
+   * @returns {number} its address
+   */
   #allocate(bytes) {
     const start = Math.ceil(this.#end / Network.#ALIGNMENT) * Network.#ALIGNMENT;
     const end = start + bytes;
@@ -259,7 +283,12 @@ export class Network {
     return start;
   }
 
-  /** Returns what `work` returns, and frees all memory that it allocated. */
+  /**
+   * Returns what `work` returns, and frees all memory that it allocated.
+   * @template Result
+   * @param {() => Result} work
+   * @returns {Result}
+   */
   #borrow(work) {
     const end = this.#end;
     try {
@@ -269,167 +298,28 @@ export class Network {
     }
   }
 
+  /** @param {number} status of a call */
   #check(status) {
     if (status !== 0) throw new Bitlog2Error(this.#textAt(this.#call.bitlog2_status_text(status)));
   }
 
+  /** @param {number} address of a text that ends with 0 */
   #textAt(address) {
     const memory = new Uint8Array(this.#memory.buffer);
     return new TextDecoder().decode(memory.slice(address, memory.indexOf(0, address)));
   }
 
-  /** The names of all classes in the file's metadata, or undefined if one has none. */
+  /** @returns {string[] | undefined} all classes' names in the file's metadata, if none lacks its own */
   #readNames() {
     return this.#borrow(() => {
       const text = this.#allocate(Network.#NAME_BYTES);
       const names = [];
       for (let index = 0; index < this.classCount; ++index) {
-        if (this.#call.bitlog2_class_name(this.#network, index, text, Network.#NAME_BYTES) === -1) return undefined;
+        const length = this.#call.bitlog2_class_name(this.#network, index, text, Network.#NAME_BYTES);
+        if (length === -1) return undefined;
         names.push(this.#textAt(text));
       }
       return names;
     });
-  }
-}
-
-/** In a worker: the first message opens a network, all others call its functions. */
-function serve() {
-  let network;
-  self.onmessage = async ({ data: { method, values } }) => {
-    try {
-      let result;
-      if (method === "open") {
-        const [file, runtime, names] = values;
-        network = new Network(file, await WebAssembly.instantiate(runtime, {}), names);
-        const { imageSize, classCount, kernels, memoryBytes } = network;
-        result = { imageSize, classCount, kernels, memoryBytes };
-      } else {
-        result = network[method](...values);
-      }
-      self.postMessage({ result });
-    } catch (error) {
-      self.postMessage({ message: error.message, isForUser: error instanceof Bitlog2Error });
-    }
-  };
-}
-
-/** A worker that answers one call at a time. */
-class Thread {
-  #worker;
-  #promise = null; // the functions that settle the call
-
-  /** @param {(message: string) => void} fail is told why the worker cannot go on */
-  constructor(fail) {
-    const text = `"use strict"; const Bitlog2Error = ${Bitlog2Error}; const Network = ${Network}; (${serve})();`;
-    const address = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
-    this.#worker = new Worker(address);
-    this.#worker.onmessage = ({ data: { result, message, isForUser } }) => {
-      URL.revokeObjectURL(address);
-      if (message === undefined) this.#promise.resolve(result);
-      else this.#promise.reject(isForUser ? new Bitlog2Error(message) : new Error(message));
-    };
-    this.#worker.onerror = (event) => {
-      event.preventDefault();
-      fail(`a worker failed: ${event.message ?? "this browser does not start it"}`);
-    };
-    this.#worker.onmessageerror = () => fail("a worker's answer cannot be read");
-  }
-
-  call(method, ...values) {
-    return new Promise((resolve, reject) => {
-      this.#promise = { resolve, reject };
-      this.#worker.postMessage({ method, values });
-    });
-  }
-
-  end(message) {
-    this.#worker.terminate();
-    this.#promise?.reject(new Bitlog2Error(message));
-  }
-}
-
-/** Several workers, each with the network: it runs as many images at a time. */
-export class Pool {
-  #threads = [];
-  #idle = [];
-  #waiting = []; // functions that take an idle thread
-  #end = null; // why there are no workers any more
-
-  /**
-   * Opens a network in every worker.
-   * @param {string | URL | Blob | ArrayBuffer | Uint8Array} source
-   * @param {WebAssembly.Module} runtime from loadRuntime
-   * @param {object} [options]
-   * @param {number} [options.workers] how many, by default one for each logical processor
-   * @param {string[]} [options.names] names of the classes, used if the file has none
-   * @returns {Promise<Pool>}
-   */
-  static async open(source, runtime, { workers = navigator.hardwareConcurrency || 1, names } = {}) {
-    if (!(Number.isInteger(workers) && workers >= 1)) {
-      throw new Bitlog2Error(`a pool has at least 1 worker, not ${workers}`);
-    }
-    const file = await bytesOf(source);
-    const pool = new Pool();
-    pool.#threads = Array.from({ length: workers }, () => new Thread((message) => pool.#stop(message)));
-    try {
-      const opened = await Promise.all(
-        pool.#threads.map((thread) => thread.call("open", file, runtime, names)));
-      const { imageSize, classCount, kernels } = opened[0];
-      const memoryBytes = opened.reduce((sum, each) => sum + each.memoryBytes, 0);
-      Object.assign(pool, { imageSize, classCount, kernels, memoryBytes });
-    } catch (error) {
-      pool.terminate();
-      throw error;
-    }
-    pool.#idle = [...pool.#threads];
-    return pool;
-  }
-
-  /** The number of workers. */
-  get workers() {
-    return this.#threads.length;
-  }
-
-  /**
-   * What Network.classify returns, as soon as a worker has it. The image is copied.
-   * @param {ImageData} image
-   * @param {object} [options]
-   * @param {number} [options.top] how many classes to return
-   */
-  classify(image, options = {}) {
-    return this.#ask("classify", image, options);
-  }
-
-  /**
-   * What Network.embed returns, as soon as a worker has it. The image is copied.
-   * @param {ImageData} image
-   * @returns {Promise<Float32Array>}
-   */
-  embed(image) {
-    return this.#ask("embed", image);
-  }
-
-  /** Ends all workers. Calls that have no answer yet are rejected. */
-  terminate() {
-    this.#stop("the pool was terminated");
-  }
-
-  #stop(message) {
-    this.#end ??= message;
-    for (const thread of this.#threads.splice(0)) thread.end(this.#end);
-    for (const take of this.#waiting.splice(0)) take();
-  }
-
-  async #ask(method, ...values) {
-    let thread;
-    if (!this.#end) thread = this.#idle.pop() ?? await new Promise((take) => { this.#waiting.push(take); });
-    if (this.#end) throw new Bitlog2Error(this.#end);
-    try {
-      return await thread.call(method, ...values);
-    } finally {
-      const next = this.#waiting.shift();
-      if (next) next(thread);
-      else this.#idle.push(thread);
-    }
   }
 }

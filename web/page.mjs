@@ -90,7 +90,8 @@ class Page {
     at("about").textContent = `${network.imageSize} × ${network.imageSize} pixels, ` +
       `${network.classCount} classes, ${mebibytes} MiB of memory, ` +
       (network.kernels === "portable" ? "without vectors" : "with vectors of 128 bits");
-    at("block").max = at("block").value = network.attentionCount;
+    at("block").max = network.attentionCount;
+    at("block").value = network.attentionCount; // not above max, so it comes second
     for (const id of ["block", "head"]) at(id).addEventListener("input", () => this.#look());
     at("file").disabled = false;
     at("camera").disabled = !navigator.mediaDevices;

@@ -314,6 +314,9 @@ LoadedCheckpoint load_checkpoint(const TensorFile& file, const ModelConfig& conf
 /// load_checkpoint without the notes.
 Model load_model(const TensorFile& file, const ModelConfig& config);
 
+/// Whether a file's metadata names the classes.
+bool names_classes(const TensorFile& file);
+
 /// The class names in a file's metadata (`class_names` or `label_names`, a JSON array, or
 /// `id2label`, a JSON object from class index to name), else ImageNet's if `config` is called
 /// like a published model, else none. Throws Error for names that are not one for each class.

@@ -22,8 +22,8 @@ namespace fs = std::filesystem;
 
 /// What index.html is made of (tools/make_page.py).
 constexpr const char* kTemplate = "page.html";
-constexpr std::array kCopied = {"bitlog2.mjs", "bitlog2.wasm", "bitlog2_simd128.wasm",
-                                "bitlog2_relaxed.wasm"};
+constexpr std::array kCopied = {"bitlog2.mjs", "bitlog2_pool.mjs", "bitlog2.wasm",
+                                "bitlog2_simd128.wasm", "bitlog2_relaxed.wasm"};
 
 /// Where `./dev web` builds them and where they are installed, from the program's folder.
 constexpr std::array kPlaces = {"../web", "../share/bitlog2/web"};

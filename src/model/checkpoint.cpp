@@ -237,8 +237,11 @@ CheckpointFit fit_names(const TensorFile& file, const CheckpointNames& names,
       differences.strangers = true;
     }
   };
+  std::set<std::string> unused = names.unused_parts();
   for (const auto& [name, in_file] : names.all()) {
-    if (!expected.contains(name)) {
+    if (config.pooling == Pooling::mean && name.starts_with("attn_pool.")) {
+      unused.insert("attention pooling");  // of a SigLIP with a classifier
+    } else if (!expected.contains(name)) {
       pass_over(in_file);
     }
   }
@@ -251,9 +254,9 @@ CheckpointFit fit_names(const TensorFile& file, const CheckpointNames& names,
     fit.notes.push_back(
         fmt::format("tensors that are no weights are ignored: {}", list_of(counters, "")));
   }
-  if (!names.unused_parts().empty()) {
+  if (!unused.empty()) {
     fit.notes.push_back(fmt::format("parts that the image model does not need are ignored: {}",
-                                    list_of(names.unused_parts(), "")));
+                                    list_of(unused, "")));
   }
   fit.advice = advice_about(differences, config);
   if (config.pooling == Pooling::class_token &&
@@ -265,6 +268,9 @@ CheckpointFit fit_names(const TensorFile& file, const CheckpointNames& names,
   fit.misfits = std::move(differences.misfits);
   return fit;
 }
+
+/// Where a file's metadata may name the classes.
+constexpr std::array kClassNameKeys = {"class_names", "label_names", "id2label"};
 
 bool is_published(const ModelConfig& config) {
   return std::ranges::any_of(
@@ -306,8 +312,13 @@ Model load_model(const TensorFile& file, const ModelConfig& config) {
   return load_checkpoint(file, config).model;
 }
 
+bool names_classes(const TensorFile& file) {
+  return std::ranges::any_of(kClassNameKeys,
+                             [&](const char* key) { return file.metadata().contains(key); });
+}
+
 std::vector<std::string> class_names(const TensorFile& file, const ModelConfig& config) {
-  for (const char* key : {"class_names", "label_names", "id2label"}) {
+  for (const char* key : kClassNameKeys) {
     const auto found = file.metadata().find(key);
     if (found == file.metadata().end()) {
       continue;

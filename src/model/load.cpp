@@ -218,6 +218,17 @@ std::optional<LibraryConfig> read_library_config(const ModelFiles& files) {
                               files.library_config.parent_path().string());
 }
 
+/// Whether a model is one of timm's, by its config.json or, where there is none, by the file's
+/// name.
+bool is_called_as_by_timm(const fs::path& weights, const std::optional<LibraryConfig>& said) {
+  if (said) {
+    return said->library == Library::timm;
+  }
+  const std::string name = weights.stem().string();
+  return std::ranges::any_of(std::array{"vit_", "deit_", "deit3_", "swin_", "beit_", "beitv2_"},
+                             [&](const char* start) { return name.starts_with(start); });
+}
+
 /// Describes a model by its own files alone.
 ModelDescription describe_files(const ModelFiles& files, const ModelSource& source,
                                 const TensorFile& weights, const nlohmann::json& additions) {
@@ -249,6 +260,15 @@ ModelDescription describe_files(const ModelFiles& files, const ModelSource& sour
   if (said) {
     result.class_names = with_imagenet_spelling(said->class_names);
     result.notes.insert(result.notes.end(), said->notes.begin(), said->notes.end());
+  }
+  const auto imagenet = imagenet_classes();
+  if (result.class_names.empty() && result.config.num_classes == imagenet.size() &&
+      is_called_as_by_timm(files.weights, said) && !names_classes(weights)) {
+    for (const ImageNetClass& entry : imagenet) {
+      result.class_names.emplace_back(entry.name);
+    }
+    result.notes.emplace_back(
+        "it does not name its classes; being one of timm's with 1000, it gets ImageNet's names");
   }
   return result;
 }

@@ -247,6 +247,17 @@ TEST_F(DatasetOptions, AThousandClassesOfOnesOwnAreNotImageNets) {
       run_program("bitlog2", {"predict", "--weights", own, image("rgb_8.png").string()});
   EXPECT_EQ(predicted.exit_code, 0) << predicted.err;
   EXPECT_THAT(predicted.out, HasSubstr("%  class "));
+  // A file that is called like one of timm's is taken for ImageNet's.
+  config.embed_dim = 64;
+  config.num_heads = {1};
+  Model of_timm = make_random_model(config, 11);
+  const std::string called = path("vit_nano_patch16_32.safetensors").string();
+  testing::write_tensors(called, testing::tensors_of(of_timm), {});
+  const Outcome named =
+      run_program("bitlog2", {"predict", "--model", called, image("rgb_8.png").string()});
+  EXPECT_EQ(named.exit_code, 0) << named.err;
+  EXPECT_THAT(named.out, Not(HasSubstr("%  class ")));
+  EXPECT_THAT(named.err, HasSubstr("it gets ImageNet's names"));
   for (int i = 0; i < 1000; ++i) {
     fs::create_directories(path(fmt::format("own/val/c{:03}", i)));
   }

@@ -186,6 +186,28 @@ TEST_F(Load, OtherRotaryPositionsAreRefusedByName) {
               HasSubstr("EVA-02's rotary positions, but no config.json"));
 }
 
+TEST_F(Load, ClassifiersOnImageTowersOfClip) {
+  const auto replace_in_config = [](const fs::path& model, const char* from, const char* to) {
+    std::ifstream in(model / "config.json");
+    std::string text((std::istreambuf_iterator<char>(in)), {});
+    ASSERT_NE(text.find(from), std::string::npos) << from;
+    text.replace(text.find(from), std::string(from).size(), to);
+    std::ofstream(model / "config.json") << text;
+  };
+  // Without names, timm's head is OpenAI's projection.
+  const fs::path timm = copy_of("timm_clip_quickgelu");
+  EXPECT_EQ(load_model(source(timm)).model.config.num_classes, 0U);
+  replace_in_config(timm, "{",
+                    R"({"label_names": ["a","b","c","d","e","f","g","h","i","j","k","l"],)");
+  const LoadedModel classifier = load_model(source(timm));
+  EXPECT_EQ(classifier.model.config.num_classes, 12U);
+  EXPECT_EQ(classifier.class_names.back(), "l");
+  const fs::path clip = copy_of("transformers_clip");
+  replace_in_config(clip, "\"CLIPModel\"", "\"CLIPForImageClassification\"");
+  EXPECT_THAT(testing::error_of([&] { load_model(source(clip)); }),
+              HasSubstr("CLIPForImageClassification is not supported"));
+}
+
 TEST_F(Load, Dinov3NeedsItsConfig) {
   const fs::path model = copy_of("transformers_dinov3");
   const ModelConfig config = load_model(source(model)).model.config;

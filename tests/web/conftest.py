@@ -1,4 +1,5 @@
 """The program, the pages that it exports, and the browser that opens them."""
+import os
 import pathlib
 import subprocess
 
@@ -7,6 +8,15 @@ from playwright.sync_api import sync_playwright
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 DEMO = ROOT / "models" / "demo"
+
+
+def find_reference():
+    given = os.environ.get("BITLOG2_REFERENCE_DIR")
+    folder = pathlib.Path(given) if given else ROOT.parent / "shared"
+    return folder if (folder / "data" / "imagenet-500").is_dir() else None
+
+
+REFERENCE = find_reference()
 
 
 def pytest_addoption(parser):

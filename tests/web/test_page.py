@@ -4,8 +4,9 @@ import json
 import math
 
 import pytest
+from PIL import Image
 
-from conftest import DEMO
+from conftest import DEMO, REFERENCE
 
 PICTURES = sorted((DEMO / "images").glob("*.png"))
 LOGIT_SCALE = 65536  # the page's logits are integers
@@ -80,11 +81,60 @@ def test_what_is_no_image_is_told(page_folder, open_page):
 
 def test_keyboard_reaches_everything(page_folder, open_page):
     page = open_page((page_folder / "index.html").as_uri())
+    page.evaluate("document.getElementById('camera').disabled = false")
+    give(page, PICTURES[0])
+    page.evaluate("document.activeElement.blur()")
     reached = []
-    for _ in range(2):
+    for _ in range(4):
         page.keyboard.press("Tab")
         reached.append(page.evaluate("document.activeElement.id"))
-    assert reached[0] == "file"
+        outline = page.evaluate("""() => {
+          const element = document.activeElement;
+          const shown = element.id === "file" ? document.querySelector("label[for=file]") : element;
+          return getComputedStyle(shown).outlineStyle;
+        }""")
+        assert outline != "none", f"nothing shows that {reached[-1]} has the focus"
+    assert reached == ["file", "camera", "block", "head"]
+    page.focus("#block")
+    block = int(page.input_value("#block"))
+    assert block == int(page.get_attribute("#block", "max"))  # the last block, at first
+    page.keyboard.press("ArrowLeft")
+    assert int(page.inner_text("#block-number")) == block - 1
+    page.focus("#head")
+    before = page.evaluate("document.getElementById('quantized').toDataURL()")
+    page.keyboard.press("ArrowDown")
+    assert page.input_value("#head") == "1"
+    assert page.evaluate("document.getElementById('quantized').toDataURL()") != before
+    page.focus("#file")
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    page.evaluate("delete document.body.dataset.logits")
+    chooser.value.set_files(PICTURES[1])
+    page.wait_for_selector("body[data-logits]", state="attached")
+
+
+@pytest.mark.skipif(REFERENCE is None, reason="no reference data (BITLOG2_REFERENCE_DIR, ../shared)")
+def test_page_classifies_photographs_by_deit_tiny(bitlog2, open_page, screenshots, tmp_path):
+    data = REFERENCE / "data"
+    file = tmp_path / "deit_tiny.safetensors"
+    bitlog2("quantize", "--weights", data / "deit_tiny_patch16_224.safetensors", "--dataset",
+            data / "imagenet-500", "-o", file)
+    bitlog2("export", "--web", tmp_path / "page", "--quantized", file)
+    photograph = sorted((data / "imagenet-500" / "val").rglob("*.JPEG"))[0]
+    # As a PNG: a browser's JPEG decoder may differ by a grey level.
+    picture = tmp_path / "photograph.png"
+    Image.open(photograph).convert("RGB").save(picture)
+    page = open_page((tmp_path / "page" / "index.html").as_uri(), width=390)
+    logits = give(page, picture)
+    answer = json.loads(bitlog2("predict", "--quantized", file, "--json", "--top", 1000,
+                                picture))[0]["predictions"]
+    assert len(answer) == len(logits) == 1000
+    assert page.inner_text("#best") == answer[0]["class"]
+    for each in answer:
+        difference = LOGIT_SCALE * math.log(each["probability"] / answer[0]["probability"])
+        assert abs(difference - (logits[each["index"]] - logits[answer[0]["index"]])) < 0.01
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.screenshot(path=screenshots / "page-deit-tiny-390.png", full_page=True)
 
 
 def test_library_classifies_by_itself(page_folder, open_page, quantized):
@@ -136,10 +186,12 @@ def test_library_classifies_by_itself(page_folder, open_page, quantized):
     assert found["told"].startswith("true ") and "checksum" in found["told"]
 
 
-POOL = """async ([library, module, file]) => {
+POOL = """async ([library, poolLibrary, module, file]) => {
   const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-  const { Bitlog2Error, Network, Pool } = await import(
-    URL.createObjectURL(new Blob([library], { type: "text/javascript" })));
+  const addressOf = (text) => URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+  const address = addressOf(library);
+  const { Bitlog2Error, Network } = await import(address);
+  const { Pool } = await import(addressOf(poolLibrary.replaceAll("./bitlog2.mjs", address)));
   const runtime = await WebAssembly.compile(bytes(module));
   const picture = (seed) => {
     const image = new ImageData(40, 30);
@@ -166,6 +218,7 @@ def in_pool_page(page_folder, open_page, quantized):
     def run(steps):
         return page.evaluate(POOL.replace("STEPS", steps), [
             (page_folder / "bitlog2.mjs").read_text(),
+            (page_folder / "bitlog2_pool.mjs").read_text(),
             base64_of(page_folder / "bitlog2_relaxed.wasm"), base64_of(quantized)])
 
     return run
@@ -251,3 +304,29 @@ def test_pool_tells_that_a_worker_does_not_start(in_pool_page):
       };
       return await told(Pool.open(bytes(file), runtime, { workers: 2 }));""")
     assert found.startswith("true a worker failed: ") and "out of order" in found
+
+
+def test_pool_tells_that_workers_are_forbidden(in_pool_page):
+    """As a content security policy forbids them: the constructor throws."""
+    found = in_pool_page("""
+      let started = 0;
+      let ended = 0;
+      const Real = Worker;
+      globalThis.Worker = class extends Real {
+        constructor(address) {
+          if (started === 2) throw new DOMException("workers are forbidden", "SecurityError");
+          super(address);
+          ++started;
+        }
+        terminate() {
+          super.terminate();
+          ++ended;
+        }
+      };
+      try {
+        await Pool.open(bytes(file), runtime, { workers: 3 });
+      } catch (error) {
+        return [error.message, started, ended];
+      }
+      return [];""")
+    assert found == ["workers are forbidden", 2, 2]

@@ -164,7 +164,10 @@ class Inference {
 
   void infer_pooling() {
     const bool is_mean = said_ && said_->mean_pooling.value_or(false);
-    if (names_.contains("attn_pool.latent")) {
+    // SiglipForImageClassification has attention pooling and does not use it.
+    const bool has_own_pooling =
+        names_.library() == Library::transformers && names_.contains("head.weight");
+    if (names_.contains("attn_pool.latent") && !has_own_pooling) {
       config_.pooling = Pooling::map;
     } else if (names_.contains("fc_norm.weight")) {
       config_.pooling = Pooling::mean_then_norm;

@@ -188,12 +188,12 @@ LibraryConfig parse_timm(const Members& members) {
   if (!pool.empty()) {
     config.mean_pooling = pool == "avg";
   }
-  // OpenAI's and LAION's image towers have the projection in the head's place.
-  config.output_is_embedding = is_clip && !contains(tag, "ft");
   config.preprocessing = timm_preprocessing(pretrained, config);
   if (members.has("label_names")) {
     config.class_names = class_name_list(members.at("label_names"));
   }
+  // OpenAI's and LAION's image towers have the projection in the head's place.
+  config.output_is_embedding = is_clip && !contains(tag, "ft") && config.class_names.empty();
   return config;
 }
 
@@ -347,6 +347,11 @@ LibraryConfig parse_transformers(const Members& members, std::string_view prepro
       !members.at("architectures").empty() && members.at("architectures")[0].is_string()) {
     config.name = members.at("architectures")[0].get<std::string>();
   }
+  if (config.name == "CLIPForImageClassification") {
+    members.fail(
+        "CLIPForImageClassification is not supported: its classifier reads tokens without the last "
+        "norm (docs/models.md)");
+  }
   config.num_heads = vision.size("num_attention_heads", 1 << 10);
   config.layer_norm_eps =
       static_cast<float>(vision.number("layer_norm_eps", 1e-12, 1).value_or(kind->eps));
@@ -354,7 +359,8 @@ LibraryConfig parse_transformers(const Members& members, std::string_view prepro
   config.img_size = vision.side("image_size");
   const bool has_registers = model_type == "dinov2_with_registers";
   config.position_resize = has_registers ? PositionResize::antialias : PositionResize::plain;
-  config.output_is_embedding = contains(model_type, "clip") || contains(model_type, "siglip");
+  config.output_is_embedding = (contains(model_type, "clip") || contains(model_type, "siglip")) &&
+                               !config.name.ends_with("ForImageClassification");
   config.class_and_mean = model_type.starts_with("dinov2");
   if (model_type == "dinov3_vit") {
     config.rope_theta = members.number("rope_theta", 1, 1e6).value_or(kDinov3Theta);
