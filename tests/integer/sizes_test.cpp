@@ -132,5 +132,41 @@ TEST_F(Vast, RunsInItsArena) {
   EXPECT_EQ(logit, 0);
 }
 
+/// Whatever is asked for, the memory is far from what 32 bits address, so nothing overflows there.
+TEST(CropMemory, IsSmallForAllSides) {
+  constexpr std::size_t kLargest = 65536;
+  constexpr std::size_t kMost = std::size_t{1} << 26;
+  for (const std::size_t width : {std::size_t{1}, std::size_t{255}, kLargest}) {
+    for (const std::size_t height : {std::size_t{1}, std::size_t{4099}, kLargest - 1, kLargest}) {
+      for (const std::uint32_t resize : {1U, 3U, 256U, 65536U}) {
+        for (const std::uint32_t crop : {1U, 224U, 65536U}) {
+          for (const std::uint32_t mode : {0U, 1U}) {
+            const bitlog2_preprocessing how = {
+                resize, crop, BITLOG2_LANCZOS, mode, BITLOG2_TORCHVISION_CROP, {}, {}};
+            const std::size_t bytes = bitlog2_crop_memory(&how, width, height);
+            EXPECT_GT(bytes, 0U);
+            EXPECT_LT(bytes, kMost)
+                << width << " x " << height << " to " << resize << ", " << crop << ", " << mode;
+          }
+        }
+      }
+    }
+  }
+}
+
+/// A row is longer than the stride, or as long as no size of 32 bits says.
+TEST(CropMemory, StridesThatAreTooShortAreRefused) {
+  const bitlog2_preprocessing how = {
+      1, 1, BITLOG2_BILINEAR, BITLOG2_SQUASH, BITLOG2_TORCHVISION_CROP, {}, {}};
+  std::vector<std::byte> memory(bitlog2_crop_memory(&how, 65536, 1));
+  std::uint8_t crop[3] = {};
+  const std::uint8_t pixel[3] = {};
+  for (const std::size_t width : {std::size_t{65536}, std::size_t{65537}, kLargestSize / 3 + 1}) {
+    EXPECT_EQ(bitlog2_resize_and_crop(&how, pixel, width, 1, 3 * 65536 - 1, memory.data(),
+                                      memory.size(), crop),
+              BITLOG2_WRONG_SIZE);
+  }
+}
+
 }  // namespace
 }  // namespace bitlog2::runtime
