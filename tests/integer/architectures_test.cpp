@@ -169,6 +169,19 @@ TEST_P(ManyPatches, RunInLittleMemory) {
   EXPECT_LT(engine->arena_bytes(), std::size_t{1} << 21);
 }
 
+/// A block more does not need more memory, so one is sufficient.
+TEST(DeitTiny, RunsInTheMemoryOfAMicrocontroller) {
+  ModelConfig config = find_named_model("deit_tiny").config;
+  config.depths = {1};
+  const Model model = make_random_model(config, 3);
+  const auto crops = random_crops(config.img_size, 1, 5);
+  ThreadPool pool(1);
+  const QuantizedModel quantized =
+      calibrate(model, {4, 4, find_attention_scheme("BitLog2_Half_16")}, crops, pool).quantized;
+  const auto engine = IntegerEngine::from_bytes(lower(quantized, {}), "deit_tiny");
+  EXPECT_LT(engine->arena_bytes(), 450'000U);
+}
+
 INSTANTIATE_TEST_SUITE_P(Tiny, ManyPatches,
                          ::testing::Combine(::testing::Values("registers", "beit", "siglip"),
                                             ::testing::Values("BitLog2_Half_16", "Sqrt2_17")),
