@@ -1,5 +1,6 @@
 /* For tests: "run_file NETWORK PICTURES [KERNELS]" reads a quantized file of the host into memory
- * and runs it on all pictures of another file, with the named kernels or with the fastest. */
+ * and runs it on all pictures of another file, with the named kernels or with the fastest. Before,
+ * it resizes the first picture with every filter. */
 #include "bitlog2_runtime.h"
 #include "board.h"
 
@@ -31,6 +32,23 @@ static uint8_t* take(uint8_t** memory, size_t* left, size_t size) {
   return taken;
 }
 
+/* Resizes a picture to a smaller one with every filter, and prints a sum of all bytes. */
+static void resize(const uint8_t* picture, size_t side, uint8_t* memory, size_t left) {
+  uint32_t sum = 0;
+  const uint32_t crop_side = (uint32_t)(side / 2 > 0 ? side / 2 : 1);
+  uint8_t* crop = take(&memory, &left, (size_t)3 * crop_side * crop_side);
+  for (uint32_t filter = BITLOG2_BICUBIC; filter <= BITLOG2_LANCZOS; ++filter) {
+    const bitlog2_preprocessing how = {
+        crop_side + 1, crop_side, filter, BITLOG2_SHORTER_SIDE, BITLOG2_TORCHVISION_CROP, {0}, {0}};
+    require_ok(bitlog2_resize_and_crop(&how, picture, side, side, 3 * side, memory, left, crop));
+    for (size_t i = 0; i < (size_t)3 * crop_side * crop_side; ++i) {
+      sum = 31 * sum + crop[i];
+    }
+  }
+  say("resized ", (int32_t)(sum >> 1));
+  say("resize_stack ", (int32_t)board_stack_used());
+}
+
 int main(void) {
   const char* words[3];
   const size_t count = board_arguments(words, 3);
@@ -51,6 +69,9 @@ int main(void) {
   uint8_t* picture = take(&memory, &left, picture_size);
   uint8_t* arena = take(&memory, &left, arena_size);
   int32_t* logits = (int32_t*)(void*)take(&memory, &left, classes * sizeof(int32_t));
+  require(board_read_file(words[1], 0, picture, picture_size) == picture_size,
+          "the pictures cannot be read");
+  resize(picture, side, memory, left);
   uint64_t ticks = 0;
   size_t pictures = 0;
   while (board_read_file(words[1], pictures * picture_size, picture, picture_size) ==
@@ -63,7 +84,6 @@ int main(void) {
     }
     ++pictures;
   }
-  require(pictures > 0, "the pictures cannot be read");
   board_print("kernels ");
   board_print(bitlog2_kernels(&network));
   say("\narena ", (int32_t)arena_size);
