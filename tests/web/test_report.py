@@ -26,7 +26,19 @@ def cells(page, table):
 @pytest.mark.parametrize("width", [390, 1400])
 def test_page_fits(report, open_page, screenshots, width, scheme):
     page = open_page(report[0], width, scheme)
+    page.locator("#quantizers > details summary").nth(0).click()
+    page.locator("#quantizers details details summary").nth(0).click()
+    page.locator("#quantizers svg").wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    sizes = page.evaluate("""[...document.querySelectorAll("svg text")].map((text) => (
+      parseFloat(getComputedStyle(text).fontSize) * Math.hypot(text.getScreenCTM().a, text.getScreenCTM().b)))""")
+    assert len(sizes) > 20 and min(sizes) >= 10  # pixels on the screen
+    assert page.evaluate("""[...document.querySelectorAll("#engines, #costs span")].filter((element) => (
+      element.scrollWidth > element.parentElement.clientWidth)).length""") == 0
+    assert page.evaluate("""[...document.querySelectorAll("svg text")].filter((text) => {
+      const [inner, outer] = [text.getBoundingClientRect(), text.closest("svg").getBoundingClientRect()];
+      return inner.left < outer.left - 1 || inner.right > outer.right + 1 || inner.bottom > outer.bottom + 1;
+    }).map((text) => text.textContent)""") == []
     page.screenshot(path=screenshots / f"report-{width}-{scheme}.png", full_page=True)
 
 
@@ -34,11 +46,10 @@ def test_tables_have_the_numbers(report, open_page):
     address, numbers = report
     page = open_page(address)
     exact, integer = numbers["engines"]
-    assert [row[1:4] for row in cells(page, "#engines")] == [
-        [f"{engine['top1']:.2f}", f"{engine['top5']:.2f}", f"{engine['loss']:.3f}"]
-        for engine in (exact, integer)]
-    assert [row[4:] for row in cells(page, "#engines")] == [
-        [f"{engine['bytes'] / 1e6:.2f} MB", memory, f"{1e3 * engine['seconds']:.2f}", engine["isa"]]
+    _, *columns = zip(*cells(page, "#engines"))
+    assert [list(column) for column in columns] == [
+        [f"{engine['top1']:.2f}", f"{engine['top5']:.2f}", f"{engine['loss']:.3f}",
+         f"{engine['bytes'] / 1e6:.2f} MB", memory, f"{1e3 * engine['seconds']:.2f}", engine["isa"]]
         for engine, memory in ((exact, "–"), (integer, f"{integer['arena_bytes'] / 1e6:.2f} MB"))]
     assert exact["images"] == 200
     page.locator("summary", has_text="As a table").click()
@@ -48,8 +59,26 @@ def test_tables_have_the_numbers(report, open_page):
          f"{row['integer_to_fp32_cosine']:.5f}"] for row in numbers["layers"]]
     shown = page.locator("#costs span").all_inner_texts()
     assert shown[::3] == [row["layer"] for row in numbers["costs"]]
-    assert [text.split(" ms")[0] for text in shown[2::3]] == [
-        f"{1e3 * row['seconds']:.3f}" for row in numbers["costs"]]
+    whole = sum(row["seconds"] for row in numbers["costs"])
+    assert shown[2::3] == [f"{1e3 * row['seconds']:.3f} ms, {100 * row['seconds'] / whole:.1f} %"
+                           for row in numbers["costs"]]
+
+
+def test_lines_are_drawn_where_the_numbers_are(report, open_page):
+    address, numbers = report
+    page = open_page(address)
+    for line, key in (("first", "integer_to_fp32_db"), ("second", "simulated_to_fp32_db")):
+        points = [tuple(map(float, point.split(","))) for point in
+                  page.get_attribute(f"#layers polyline.{line}", "points").split()]
+        assert len(points) == len(numbers["layers"]) > 2
+        assert all(a[0] < b[0] for a, b in zip(points, points[1:]))
+        zero, unit = page.evaluate("""() => {
+          const at = (text) => parseFloat([...document.querySelectorAll("#layers text")]
+            .find((each) => each.textContent === text).getAttribute("y"));
+          return [at("0"), (at("0") - at("10")) / 10];
+        }""")
+        for (_, y), row in zip(points, numbers["layers"]):
+            assert abs((zero - 4 - y) / unit - row[key]) < 0.01  # a label is 4 below its line
 
 
 def test_sizes_are_what_the_page_says(report, bitlog2, tmp_path):
@@ -73,7 +102,13 @@ def test_changed_answers_are_shown(report, open_page):
     cards = page.locator("#changed .card")
     assert len(numbers["changed"]) == numbers["changed_count"]
     assert cards.count() == min(24, numbers["changed_count"]) > 0
-    assert page.locator("#changed-table tbody tr").count() == numbers["changed_count"]
+    answer = "{class}, {percent:.1f} %"
+    page.evaluate("document.getElementById('changed-more').hidden = false")
+    page.locator("#changed-more summary").click()
+    assert [row[1:] for row in cells(page, "#changed-table")] == [
+        [each["label_class"], *(answer.format(**each[engine], percent=100 * each[engine]["probability"])
+                                for engine in ("float32", "integer"))]
+        for each in numbers["changed"]]
     first = numbers["changed"][0]
     assert first["float32"]["index"] != first["integer"]["index"]
     text = cards.nth(0).inner_text()
