@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import operator
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, cast, overload
 
 from . import _core, _torch
@@ -35,6 +36,10 @@ CALIBRATION_IMAGES_GIVEN = 4096
 MAX_CALIBRATION_IMAGES = 1_000_000
 #: The largest number of images on which networks are compared.
 MAX_COMPARED_IMAGES = 4096
+
+_MAX_THREADS = 1024
+_MAX_SIZE = 1 << 14  # of an image, in pixels
+_MAX_COUNT = (1 << 63) - 1
 
 #: Names of the attention schemes that `quantize` takes.
 attention_schemes: tuple[str, ...] = _core.attention_schemes
@@ -124,6 +129,35 @@ class Table(list[Row]):
         return pandas.DataFrame(list(self))
 
 
+def _whole(name: str, value: Any, least: int = 0, most: int = _MAX_COUNT) -> int:
+    """The whole number `value`; throws Error if it is none, or out of range."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise Error(f"{name} is {value!r}; give a whole number") from None
+    if not least <= number <= most:
+        wanted = f"{least} or more" if most == _MAX_COUNT else f"{least} to {most}"
+        raise Error(f"{name} is {number}; give {wanted}")
+    return number
+
+
+def _threads(threads: Any) -> int:
+    return _whole("threads", threads, 0, _MAX_THREADS)
+
+
+def _path(name: str, value: Any) -> str:
+    try:
+        return os.fsdecode(value)
+    except TypeError:
+        raise Error(f"{name} is a {type(value).__name__}; give a path") from None
+
+
+def _need(kind: type, value: Any, name: str) -> None:
+    if not isinstance(value, kind):
+        wanted = "a bitlog2 model" if kind is _Network else f"a bitlog2.{kind.__name__}"
+        raise Error(f"{name} is a {type(value).__name__}; give {wanted}")
+
+
 def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
     import numpy
 
@@ -134,8 +168,9 @@ class _Network:
     """The part that a float model and a quantized one have in common. Any number of threads may
     call it at the same time; Python's lock is not held while the engine computes."""
 
-    def __init__(self, core: _core.Network) -> None:
+    def __init__(self, core: _core.Network, threads: int = 0) -> None:
         self._core = core
+        self._asked_threads = threads  # for pickles: another machine may have another number
 
     def __call__(self, images: ImagesLike) -> NDArray[numpy.float32]:
         """Logits, float32 [N, classes]; an encoder's embeddings, float32 [N, size].
@@ -151,7 +186,7 @@ class _Network:
 
     def preprocess(self, images: ImagesLike) -> NDArray[numpy.uint8]:
         """The crops that the network sees, uint8 [N, S, S, 3]; `images` as for a call, but arrays
-        may be photographs of any size, uint8 [height, width, 3]."""
+        may be photographs of any size, uint8 [height, width, 3]. Raises Error as a call does."""
         side = self._core.preprocessing()["crop"]
         batch = self._core.new_images()
         parts = []
@@ -184,13 +219,13 @@ class _Network:
         """The `top_k` most probable classes of each image, the best first. With
         `errors="return"`, an image that cannot be read gets its Error instead of a list.
 
-        Raises Error for an encoder, which has no classes."""
+        Raises Error for an encoder, which has no classes, for `top_k` below 1, for no image, and,
+        with `errors="raise"`, for the first image that cannot be read."""
         if self._core.is_encoder:
             raise Error(f"{self.name}: it has no classes, its output is an embedding; use embed()")
         if errors not in ("raise", "return"):
             raise Error(f"errors is {errors!r}; give 'raise' or 'return'")
-        if top_k < 1:
-            raise Error(f"top_k is {top_k}; give 1 or more")
+        top_k = _whole("top_k", top_k, 1)
         answers: list[Any] = []
         for batch in self._batches(images):
             logits, failures = self._core.run(batch, errors == "return")
@@ -282,8 +317,11 @@ class Model(_Network):
         in pixels; 0: as the files say. `threads`: 0: all.
 
         Raises Error, which says what is missing or which tensors do not fit."""
-        model, weights, config = os.fspath(model), os.fspath(weights), os.fspath(config)
-        made = cls(_core.load_model(model, weights, config, image_size, threads))
+        model, weights = _path("model", model), _path("weights", weights)
+        config = _path("config", config)
+        image_size = _whole("image_size", image_size, 0, _MAX_SIZE)
+        threads = _threads(threads)
+        made = cls(_core.load_model(model, weights, config, image_size, threads), threads)
         files = (_absolute(weights), _absolute(config))
         made._source = (_absolute_if_file(model), *files, image_size, threads)
         return made
@@ -297,25 +335,28 @@ class Model(_Network):
         module of transformers gets the usual preprocessing of its kind (`notes` says so).
 
         Raises Error for a module that is no known architecture; it says what differs."""
+        image_size = _whole("image_size", image_size, 0, _MAX_SIZE)
+        threads = _threads(threads)
         with tempfile.TemporaryDirectory(prefix="bitlog2-") as folder:
             _torch.write_module(module, folder, processor)
             try:
-                return cls(_core.load_model(folder, "", "", image_size, threads))
+                return cls(_core.load_model(folder, "", "", image_size, threads), threads)
             except Error as error:
                 text = str(error).replace(folder, type(module).__name__)
                 raise Error(text) from None
 
     def encoder(self, pool: str = "native") -> Model:
         """The same network without its classes; its output is an embedding. `pool` says from which
-        tokens: "native", "class", "mean", "map" or "projection"."""
-        return Model(self._core.encoder(pool))
+        tokens: "native", "class", "mean", "map" or "projection". Raises Error for a pooling that the
+        model does not have; it lists those that it has."""
+        return Model(self._core.encoder(pool), self._asked_threads)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # By the names of its files where it has some, which are small; else by its content.
         if self._source is not None:
             return _reload, self._source
         core = self._core
-        return _from_content, (core.content(), core.class_names, core.notes, core.threads)
+        return _from_content, (core.content(), core.class_names, core.notes, self._asked_threads)
 
     def __repr__(self) -> str:
         return f"<bitlog2.Model {self.name}>"
@@ -328,7 +369,7 @@ def _reload(model: str, weights: str, config: str, image_size: int, threads: int
 
 
 def _from_content(content: bytes, class_names: list[str], notes: list[str], threads: int) -> Model:
-    return Model(_core.from_model_content(content, class_names, notes, threads))
+    return Model(_core.from_model_content(content, class_names, notes, threads), threads)
 
 
 def _absolute(path: str) -> str:
@@ -342,12 +383,20 @@ def _absolute_if_file(model: str) -> str:
 
 
 class QuantizedModel(_Network):
-    """A model that runs in integers. `quantize` makes one, `load` opens a file."""
+    """A model that runs in integers. `quantize` makes one, `load` opens a file.
+
+    A pickle holds the file's content. The kernels are chosen again where it is read, unless `isa`
+    was given."""
+
+    def __init__(self, core: _core.Network, threads: int = 0, isa: str = "") -> None:
+        super().__init__(core, threads)
+        self._asked_isa = isa
 
     def save(self, path: StrPath) -> None:
         """Writes the file that `load` and the program read. It is first written under another name
-        in the same folder, so that a file of this name is always complete."""
-        path = os.fspath(path)
+        in the same folder, so that a file of this name is always complete. Raises Error if it
+        cannot be written."""
+        path = _path("path", path)
         folder, name = os.path.split(os.path.realpath(path))
         try:
             with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{name}.", delete=False) as file:
@@ -401,7 +450,8 @@ class QuantizedModel(_Network):
         return self._core.saturations
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _core_loads, (self.to_bytes(), self.name, self.threads)
+        asked = (self._asked_threads, self._asked_isa)
+        return _core_loads, (self.to_bytes(), self.name, *asked, self.notes)
 
     def __repr__(self) -> str:
         return f"<bitlog2.QuantizedModel {self.name} {self.settings}>"
@@ -413,8 +463,11 @@ def _umask() -> int:
     return mask
 
 
-def _core_loads(content: bytes, name: str, threads: int) -> QuantizedModel:
-    return loads(content, name=name, threads=threads)
+def _core_loads(
+    content: bytes, name: str, threads: int, isa: str = "", notes: Sequence[str] = ()
+) -> QuantizedModel:
+    core = _core.from_bytes(content, name, threads, isa, list(notes))
+    return QuantizedModel(core, threads, isa)
 
 
 def load(path: StrPath, *, threads: int = 0, isa: str = "") -> QuantizedModel:
@@ -422,14 +475,17 @@ def load(path: StrPath, *, threads: int = 0, isa: str = "") -> QuantizedModel:
     may run on. `isa`: the instruction set of the kernels; "": the machine's best.
 
     Raises Error if the file is damaged, no quantized model, or of another version."""
-    return QuantizedModel(_core.open(os.fspath(path), threads, isa))
+    threads = _threads(threads)
+    return QuantizedModel(_core.open(_path("path", path), threads, isa), threads, isa)
 
 
 def loads(
     content: bytes, *, name: str = "bytes", threads: int = 0, isa: str = ""
 ) -> QuantizedModel:
-    """Opens a quantized file's content; `name` is for messages."""
-    return QuantizedModel(_core.from_bytes(content, name, threads, isa))
+    """Opens a quantized file's content; `name` is for messages. Raises Error as `load` does."""
+    if not isinstance(content, bytes):
+        raise Error(f"content is a {type(content).__name__}; give the bytes of a quantized file")
+    return _core_loads(content, name, _threads(threads), isa)
 
 
 def quantize(
@@ -470,16 +526,17 @@ def quantize(
 
     Raises Error for unknown settings, for no images, and for images that cannot be read.
     """
-    if not isinstance(model, Model):
-        raise Error(f"a {type(model).__name__} cannot be quantized; give a bitlog2.Model")
+    _need(Model, model, "model")
+    w_bits, a_bits = _whole("w_bits", w_bits, 2, 8), _whole("a_bits", a_bits, 2, 8)
+    seed = _whole("seed", seed)
     named = {name.replace("_", "-"): value for name, value in (parts or {}).items()}
     settings = _core.Scheme(scheme, w_bits, a_bits, recipe, named)
-    if calibration_images is not None and not 1 <= calibration_images <= MAX_CALIBRATION_IMAGES:
-        raise Error(
-            f"calibration_images is {calibration_images}; give 1 to {MAX_CALIBRATION_IMAGES}"
+    if calibration_images is not None:
+        calibration_images = _whole(
+            "calibration_images", calibration_images, 1, MAX_CALIBRATION_IMAGES
         )
-    if memory_bytes is not None and memory_bytes < 0:
-        raise Error(f"memory_bytes is {memory_bytes}; give 0 or more")
+    if memory_bytes is not None:
+        memory_bytes = _whole("memory_bytes", memory_bytes)
     limits = _core.CalibrationLimits(memory_bytes, keep_simulation)
     with shown(progress, f"{model.name}: calibrating") as show:
         if is_path(images) and _is_dataset(os.fspath(images)):
@@ -490,7 +547,7 @@ def quantize(
         else:
             crops, notes = _calibration_images(model, images, calibration_images)
             core = _core.quantize(model._core, crops, settings, notes, limits, show)
-    return QuantizedModel(core)
+    return QuantizedModel(core, model._asked_threads)
 
 
 def _is_dataset(path: str) -> bool:
@@ -600,6 +657,10 @@ def evaluate(
 
     Raises Error for an encoder without a probe, for a probe of a model that has classes, for labels
     that the model does not have, and if no image could be read."""
+    _need(_Network, model, "model")
+    knn = _whole("knn", knn)
+    limit, sample = _whole("limit", limit), _whole("sample", sample)
+    seed = _whole("seed", seed)
     probes = bool(knn) or linear_probe
     if model.is_encoder and not probes:
         raise Error(
@@ -611,13 +672,11 @@ def evaluate(
             f"{model.name}: it gives class scores; knn and linear_probe are for encoders, which"
             " Model.encoder() makes"
         )
-    if knn < 0:
-        raise Error(f"knn is {knn}; give a number of neighbours, or leave it out")
     if probes and class_map:
         raise Error("class_map numbers the classes of a model; probes take those of train/")
-    if limit < 0 or sample < 0 or (limit and sample):
+    if limit and sample:
         raise Error("give limit or sample, a number of images, or neither")
-    path = os.fspath(dataset)
+    path = _path("dataset", dataset)
     of = {
         "model": model.name,
         "engine": "integer" if isinstance(model, QuantizedModel) else "fp32",
@@ -646,8 +705,9 @@ def compare(
     used. A model that was made with `keep_simulation=True` is also compared with its simulation.
 
     Raises Error for two different networks."""
-    if not 0 <= limit <= MAX_COMPARED_IMAGES:
-        raise Error(f"limit is {limit}; give 1 to {MAX_COMPARED_IMAGES}, or leave it out")
+    _need(Model, model, "model")
+    _need(QuantizedModel, quantized, "quantized")
+    limit = _whole("limit", limit, 0, MAX_COMPARED_IMAGES)
     with shown(progress, f"{model.name}: comparing") as show:
         crops = _first_images(model, images, limit or MAX_COMPARED_IMAGES)
         rows = _core.compare(model._core, quantized._core, crops, show)

@@ -169,7 +169,8 @@ void bind_opening(nb::module_& module) {
       },
       "model"_a, "weights"_a, "config"_a, "image_size"_a, "threads"_a);
   module.def("open", &Network::open, "path"_a, "threads"_a, "isa"_a);
-  module.def("from_bytes", &Network::from_bytes, "content"_a, "name"_a, "threads"_a, "isa"_a);
+  module.def("from_bytes", &Network::from_bytes, "content"_a, "name"_a, "threads"_a, "isa"_a,
+             "notes"_a);
   module.def("from_model_content", &Network::from_model_content, "content"_a, "class_names"_a,
              "notes"_a, "threads"_a);
   module.def("is_published_name", &is_published_name, "name"_a);

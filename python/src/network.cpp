@@ -68,11 +68,13 @@ std::unique_ptr<Network> Network::open(const std::filesystem::path& path, std::s
 }
 
 std::unique_ptr<Network> Network::from_bytes(const nb::bytes& content, const std::string& name,
-                                             std::size_t threads, const std::string& isa) {
+                                             std::size_t threads, const std::string& isa,
+                                             std::vector<std::string> notes) {
   const auto bytes = std::as_bytes(std::span(content.c_str(), content.size()));
   std::vector<std::byte> copy(bytes.begin(), bytes.end());
   const nb::gil_scoped_release unlocked;
-  return std::make_unique<Network>(IntegerEngine::from_bytes(std::move(copy), name, isa), threads);
+  return std::make_unique<Network>(IntegerEngine::from_bytes(std::move(copy), name, isa), threads,
+                                   std::move(notes));
 }
 
 std::unique_ptr<Network> Network::from_model_content(const nb::bytes& content,

@@ -38,7 +38,8 @@ class Network {
                                        const std::string& isa);
   static std::unique_ptr<Network> from_bytes(const nanobind::bytes& content,
                                              const std::string& name, std::size_t threads,
-                                             const std::string& isa);
+                                             const std::string& isa,
+                                             std::vector<std::string> notes);
   /// A float model again, from what `content` gave.
   static std::unique_ptr<Network> from_model_content(const nanobind::bytes& content,
                                                      std::vector<std::string> class_names,

@@ -16,7 +16,7 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
@@ -86,6 +86,12 @@ def test_pickles(
         assert again.threads == network.threads
         assert np.array_equal(again(crops), network(crops))
         assert np.array_equal(copy.deepcopy(network)(crops[:1]), network(crops[:1]))
+    noted = bitlog2.quantize(model, crops[:2], calibration_images=5)
+    assert noted.notes
+    assert pickle.loads(pickle.dumps(noted)).notes == noted.notes
+    portable = bitlog2.loads(quantized.to_bytes(), isa="portable", threads=1)
+    again = pickle.loads(pickle.dumps(portable))
+    assert (again.isa, again.threads) == ("portable", 1)
     error = pickle.loads(pickle.dumps(bitlog2.Error("a line")))
     assert isinstance(error, bitlog2.Error)
     assert str(error) == "a line"
@@ -103,7 +109,7 @@ def test_pickles(
 def test_models_pickle_without_their_files(name: str) -> None:
     loaded = bitlog2.Model.from_pretrained(DATA / "architectures" / name, threads=1)
     # from_torch makes models of which no file is known.
-    unnamed = bitlog2.Model(loaded._core)
+    unnamed = bitlog2.Model(loaded._core, threads=1)
     side = loaded.preprocessing["crop"]
     seen = np.random.default_rng(3).integers(0, 256, (2, side, side, 3), dtype=np.uint8)
     for network in (unnamed, loaded.encoder(), loaded.encoder().encoder("mean")):
@@ -450,7 +456,7 @@ def test_compare_reads_no_more_images_than_asked(
     assert read == 3
     assert list(rows) == list(bitlog2.compare(model, quantized, crops[:3]))
     for limit in (-1, 5000):
-        with pytest.raises(bitlog2.Error, match=f"limit is {limit}; give 1 to 4096"):
+        with pytest.raises(bitlog2.Error, match=f"limit is {limit}; give 0 to 4096"):
             bitlog2.compare(model, quantized, crops, limit=limit)
 
 
@@ -506,10 +512,45 @@ def test_bad_settings_end_in_one_line(
 
 
 def test_only_models_are_quantized(quantized: bitlog2.QuantizedModel) -> None:
-    with pytest.raises(bitlog2.Error, match="QuantizedModel cannot be quantized"):
+    with pytest.raises(bitlog2.Error, match="model is a QuantizedModel; give a bitlog2.Model"):
         bitlog2.quantize(quantized, DEMO_DATASET)
-    with pytest.raises(bitlog2.Error, match="str cannot be quantized"):
+    with pytest.raises(bitlog2.Error, match="model is a str; give a bitlog2.Model"):
         bitlog2.quantize("deit_tiny", DEMO_DATASET)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m, q: bitlog2.load(1), "path is a int; give a path"),
+        (lambda m, q: bitlog2.load(DEMO_WEIGHTS, threads=-1), "threads is -1; give 0 to 1024"),
+        (lambda m, q: bitlog2.load(DEMO_WEIGHTS, threads="2"), "threads is '2'; give a whole number"),
+        (lambda m, q: bitlog2.loads("text"), "content is a str"),
+        (lambda m, q: bitlog2.Model.from_pretrained(None), "model is a NoneType; give a path"),
+        (lambda m, q: bitlog2.Model.from_pretrained("x", image_size=-1), "image_size is -1"),
+        (lambda m, q: bitlog2.Model.from_torch({}, threads=1.5), "threads is 1.5"),
+        (lambda m, q: bitlog2.quantize(m, DEMO_DATASET, w_bits="4"), "w_bits is '4'"),
+        (lambda m, q: bitlog2.quantize(m, DEMO_DATASET, a_bits=9), "a_bits is 9; give 2 to 8"),
+        (lambda m, q: bitlog2.quantize(m, DEMO_DATASET, seed=-1), "seed is -1; give 0 or more"),
+        (lambda m, q: bitlog2.evaluate(3, DEMO_DATASET), "model is a int; give a bitlog2 model"),
+        (lambda m, q: bitlog2.evaluate(q, DEMO_DATASET, seed=-1), "seed is -1"),
+        (lambda m, q: bitlog2.evaluate(q, 5), "dataset is a int; give a path"),
+        (lambda m, q: bitlog2.compare(q, q, DEMO_DATASET), "model is a QuantizedModel"),
+        (lambda m, q: bitlog2.compare(m, m, DEMO_DATASET), "quantized is a Model"),
+        (lambda m, q: q.predict(DEMO_DATASET, top_k=0), "top_k is 0; give 1 or more"),
+        (lambda m, q: q.predict(DEMO_DATASET, top_k=None), "top_k is None"),
+        (lambda m, q: q.save(7), "path is a int"),
+    ],
+)  # fmt: skip
+def test_wrong_arguments_end_in_one_line(
+    model: bitlog2.Model,
+    quantized: bitlog2.QuantizedModel,
+    call: Callable[[bitlog2.Model, bitlog2.QuantizedModel], object],
+    message: str,
+) -> None:
+    with pytest.raises(bitlog2.Error) as caught:
+        call(model, quantized)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def of_version(content: bytes, version: int) -> bytes:
