@@ -136,13 +136,3 @@ def batches_of(network: _core.Network, images: ImagesLike) -> Iterator[_core.Ima
         raise Error("there are no images")
     if len(batch) > 0:
         yield batch
-
-
-def encoded_images(
-    network: _core.Network, contents: Iterable[bytes], names: Iterable[str]
-) -> _core.Images:
-    """Images from the contents of their files."""
-    images = network.new_images()
-    for content, name in zip(contents, names):
-        images.add_encoded(content, name)
-    return images

@@ -48,7 +48,7 @@ def decoded(network: QuantizedModel, batch: Batch) -> tuple[Any, list[str | None
 
 
 class Decoder:
-    """Decodes, resizes and crops images, from JPEG and the other formats. This stage takes longest.
+    """Decodes, resizes and crops images, from JPEG and the other formats.
 
     Takes a batch with the column "bytes", the contents of image files, and perhaps "path". In the
     result, "bytes" is replaced by "crop", uint8 [S, S, 3], and "error": None, or why there is no

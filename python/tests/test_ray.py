@@ -338,6 +338,53 @@ def test_what_a_killed_worker_left_is_removed(
     assert not left.exists()
 
 
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A bucket, as moto serves it on this machine."""
+    from pyarrow import fs
+
+    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"{host}:{port}"
+    store = fs.S3FileSystem(
+        access_key="user", secret_key="secret", endpoint_override=endpoint, scheme="http",
+        allow_bucket_creation=True,
+    )  # fmt: skip
+    store.create_dir("bucket")
+    yield (
+        store,
+        lambda path: f"s3://user:secret@bucket/{path}?scheme=http&endpoint_override={endpoint}",
+    )
+    server.stop()
+
+
+def test_a_bucket(
+    cluster: Cluster,
+    quantized: bitlog2.QuantizedModel,
+    photographs: Path,
+    bucket: Any,
+    tmp_path: Path,
+) -> None:
+    store, uri_of = bucket
+    for path in paths_of(photographs):
+        with store.open_output_stream(f"bucket/photos/{path}") as stream:
+            stream.write((photographs / path).read_bytes())
+    with store.open_output_stream("bucket/q.safetensors") as stream:
+        stream.write(quantized.to_bytes())
+    job = (uri_of("q.safetensors"), uri_of("photos"), uri_of("answers"))
+    assert run("predict", *job, top_k=3, shard_images=25) == {
+        "images": IMAGES, "errors": 1, "files": 3, "files_found": 0
+    }  # fmt: skip
+    store.delete_file("bucket/answers/part-00000001.parquet")
+    assert run("predict", *job, top_k=3, shard_images=25)["files_found"] == 2
+    from pyarrow import fs
+
+    (tmp_path / "answers").mkdir()
+    fs.copy_files("bucket/answers", str(tmp_path / "answers"), source_filesystem=store)
+    check_predictions(tmp_path / "answers", photographs, quantized)
+
+
 def test_classes_for_map_batches(
     cluster: Cluster, quantized: bitlog2.QuantizedModel, quantized_file: Path, photographs: Path
 ) -> None:
