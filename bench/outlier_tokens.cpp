@@ -123,7 +123,7 @@ void measure(const ModelSource& source, const std::string& images, const std::st
       crops_of(calibration, model.config.preprocessing, kCalibrationImages, pool);
   const auto crops = crops_of(images, model.config.preprocessing, count, pool);
   const Recipe best = find_recipe("best");
-  const Model exact = in_recipe_coordinates(model, best);
+  const Model exact = in_recipe_coordinates(model, best, pool);
   std::vector<QuantizedModel> quantized;
   std::vector<Model> rounded;
   for (const Setting& setting : kSettings) {

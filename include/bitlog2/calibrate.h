@@ -55,7 +55,7 @@ Calibration calibrate(Model model, const QuantizationSettings& settings,
 /// `model` in the coordinates in which `recipe` calibrates it: with a rotated residual stream, or
 /// with normalisation moved from config.preprocessing into the weights. It computes the same
 /// function of an image, and its layers can be compared with those of the calibrated model.
-Model in_recipe_coordinates(Model model, const Recipe& recipe);
+Model in_recipe_coordinates(Model model, const Recipe& recipe, ThreadPool& pool);
 
 }  // namespace bitlog2
 #pragma GCC visibility pop

@@ -149,8 +149,8 @@ using LayerDistances = std::map<std::string, Distance>;
 /// Collects the distances of a quantized network's layers, in order of execution.
 class LayerComparison {
  public:
-  LayerComparison(const Model& model, const Network& quantized)
-      : exact_(in_recipe_coordinates(model, quantized.integer().info().settings.recipe)),
+  LayerComparison(const Model& model, const Network& quantized, ThreadPool& pool)
+      : exact_(in_recipe_coordinates(model, quantized.integer().info().settings.recipe, pool)),
         engine_(quantized.integer()),
         simulation_(quantized.simulation()) {
     if (simulation_ != nullptr) {
@@ -308,8 +308,9 @@ nb::list compare_networks(Network& model, Network& quantized, const Images& imag
   check_same_network(model.model().config, quantized.integer().config());
   std::optional<LayerComparison> comparison;
   run_job(progress, [&](const Job& job) {
-    comparison.emplace(model.model(), quantized);
     model.workers().with_pool([&](ThreadPool& pool) {
+      const StoppingPool stopping(pool, job);
+      comparison.emplace(model.model(), quantized, pool);
       for (std::size_t i = 0; i < images.size() && !job.stop; ++i) {
         RgbImage made;
         comparison->add(images.crop(i, made), pool);

@@ -35,7 +35,7 @@ Calibration calibrate_layers(Model model, const QuantizationSettings& settings,
 Calibration calibrate(Model model, const QuantizationSettings& settings,
                       std::span<const RgbImage> crops, ThreadPool& pool,
                       const CalibrationContext& context) {
-  model = in_recipe_coordinates(std::move(model), settings.recipe);
+  model = in_recipe_coordinates(std::move(model), settings.recipe, pool);
   const Preprocessing preprocessing = model.config.preprocessing;
   const calibration::Images images = calibration::images_of(crops, preprocessing);
   const std::size_t steps = settings.recipe.reconstruction_steps;
@@ -58,12 +58,12 @@ Calibration calibrate(Model model, const QuantizationSettings& settings,
   return result;
 }
 
-Model in_recipe_coordinates(Model model, const Recipe& recipe) {
+Model in_recipe_coordinates(Model model, const Recipe& recipe, ThreadPool& pool) {
   if (recipe.pixel_codes_exact) {
     calibration::fold_normalisation(model);
   }
   if (recipe.residual_rotation_hadamard) {
-    calibration::rotate_residual_stream(model);
+    calibration::rotate_residual_stream(model, pool);
   }
   return model;
 }

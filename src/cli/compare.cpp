@@ -42,7 +42,7 @@ int compare(const CompareOptions& options) {
       loaded.model, settings, data.calibration, options.calibration.memory_bytes, pool, stop);
   const auto engine =
       IntegerEngine::from_bytes(lower(calibration.quantized, {}), loaded.model.config.name);
-  const Model exact = in_recipe_coordinates(loaded.model, settings.recipe);
+  const Model exact = in_recipe_coordinates(loaded.model, settings.recipe, pool);
   Comparison comparison(exact, calibration.quantized, *engine);
   const std::size_t images = std::min(options.images, data.validation.size());
   std::size_t compared = 0;

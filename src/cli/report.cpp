@@ -224,7 +224,7 @@ class Report {
   }
 
   ordered_json layers() {
-    const Model exact = in_recipe_coordinates(loaded_.model, settings_.recipe);
+    const Model exact = in_recipe_coordinates(loaded_.model, settings_.recipe, pool_);
     Comparison comparison(exact, *quantized_, *integer_);
     for (const RgbImage& crop : crops_) {
       stop_if_asked();

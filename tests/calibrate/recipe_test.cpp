@@ -141,7 +141,7 @@ TEST_P(Families, RotatingTheResidualStreamKeepsTheFunction) {
   ThreadPool pool(1);
   const std::vector<float> before = run_fp32(model, images, pool);
   Model moved = model;
-  calibration::rotate_residual_stream(moved);
+  calibration::rotate_residual_stream(moved, pool);
   EXPECT_NE(moved.head.weight, model.head.weight);
   const std::vector<float> after = run_fp32(moved, images, pool);
   for (std::size_t i = 0; i < before.size(); ++i) {

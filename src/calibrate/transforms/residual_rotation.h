@@ -11,11 +11,12 @@
 #pragma once
 
 #include "bitlog2/model.h"
+#include "bitlog2/parallel.h"
 
 namespace bitlog2::calibration {
 
 /// Rewrites `model` with a rotated residual stream. The stream of Swin's first stage stays as it
 /// is: it begins with the output of a LayerNorm whose affine no other layer can absorb.
-void rotate_residual_stream(Model& model);
+void rotate_residual_stream(Model& model, ThreadPool& pool);
 
 }  // namespace bitlog2::calibration
