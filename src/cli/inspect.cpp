@@ -141,16 +141,63 @@ std::string blocks_text(const ModelConfig& config) {
   std::string text;
   std::size_t channels = config.embed_dim;
   for (std::size_t stage = 0; stage < config.depths.size(); ++stage, channels *= 2) {
-    text += fmt::format("{}{} blocks of {} channels in {} heads", stage == 0 ? "" : ", ",
-                        config.depths[stage], channels, config.num_heads[stage]);
+    text += fmt::format("{}{} block{} of {} channels in {} head{}", stage == 0 ? "" : ", ",
+                        config.depths[stage], config.depths[stage] == 1 ? "" : "s", channels,
+                        config.num_heads[stage], config.num_heads[stage] == 1 ? "" : "s");
   }
   return text;
+}
+
+std::string_view pooling_text(Pooling pooling) {
+  switch (pooling) {
+    case Pooling::class_token:
+      return "the class token's output";
+    case Pooling::class_tokens:
+      return "two heads of two tokens, averaged";
+    case Pooling::mean:
+      return "the mean of the tokens";
+    case Pooling::mean_then_norm:
+      return "the mean of the patches before the norm";
+    case Pooling::class_and_mean:
+      return "class token and mean of the patches side by side";
+    case Pooling::map:
+      return "attention pooling";
+  }
+  return "";
 }
 
 std::string output_text(const ModelConfig& config) {
   return config.num_classes > 0
              ? fmt::format("{} classes", config.num_classes)
              : fmt::format("no classes, an embedding of {} values", output_size(config));
+}
+
+/// In what a model differs from a plain ViT or Swin: "; with quick GELU, a norm before the blocks".
+std::string differences_text(const ModelConfig& config) {
+  std::vector<std::string> parts;
+  const auto add = [&](bool differs, std::string part) {
+    if (differs) {
+      parts.push_back(std::move(part));
+    }
+  };
+  if (config.family == Family::vit) {
+    add(config.prefix_tokens == 0, "no class token");
+    add(config.prefix_tokens > 1,
+        fmt::format("{} tokens before the patches'", config.prefix_tokens));
+    add(config.embed_norm, "a norm before the blocks");
+    add(config.relative_position_bias, "relative positions");
+    add(config.rope_theta > 0, "rotary positions");
+    add(config.pre_logits > 0, "a layer before the head");
+    add(config.pooling != Pooling::class_token, std::string(pooling_text(config.pooling)));
+  }
+  add(config.activation == Activation::quick_gelu, "quick GELU");
+  add(config.activation == Activation::gelu_tanh, "tanh GELU");
+  add(config.activation == Activation::swiglu, "SwiGLU");
+  return parts.empty() ? "" : fmt::format("; with {}", fmt::join(parts, ", "));
+}
+
+std::string possessive(std::string_view name) {
+  return fmt::format("{}{}", name, name.ends_with('s') ? "'" : "'s");
 }
 
 std::string preprocessing_text(const Preprocessing& preprocessing) {
@@ -168,11 +215,12 @@ void print_description(const Findings& findings) {
   }
   const ModelConfig& config = findings.described->config;
   print(
-      fmt::format("as a model: {}, a {} by {}'s names: {}; patches of {} pixels, images of {}; "
-                  "{}\nimages: {}\n",
+      fmt::format("as a model: {}, a {} by {} names: {}; patches of {} pixels, images of {}; "
+                  "{}{}\nimages: {}\n",
                   printable(config.name), config.family == Family::vit ? "ViT" : "Swin",
-                  findings.described->library, blocks_text(config), config.patch_size,
-                  config.img_size, output_text(config), preprocessing_text(config.preprocessing)));
+                  possessive(findings.described->library), blocks_text(config), config.patch_size,
+                  config.img_size, output_text(config), differences_text(config),
+                  preprocessing_text(config.preprocessing)));
   for (const std::string& note : findings.described->notes) {
     print(fmt::format("{}\n", printable(note)));
   }

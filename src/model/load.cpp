@@ -252,6 +252,9 @@ ModelDescription describe_files(const ModelFiles& files, const ModelSource& sour
   nlohmann::json whole = nlohmann::json::parse(config_to_json(result.config));
   whole.merge_patch(additions);
   result.config = parse_config(whole.dump(), weights.name());
+  if (said) {
+    result.notes.insert(result.notes.end(), said->notes.begin(), said->notes.end());
+  }
   if (additions.contains("mean") || additions.contains("std") || additions.contains("crop_pct")) {
     std::erase_if(result.notes, [](const std::string& note) {
       return note.find("--config FILE.json says otherwise") != std::string::npos;
@@ -259,7 +262,6 @@ ModelDescription describe_files(const ModelFiles& files, const ModelSource& sour
   }
   if (said) {
     result.class_names = with_imagenet_spelling(said->class_names);
-    result.notes.insert(result.notes.end(), said->notes.begin(), said->notes.end());
   }
   const auto imagenet = imagenet_classes();
   if (result.class_names.empty() && result.config.num_classes == imagenet.size() &&

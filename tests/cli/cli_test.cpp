@@ -510,7 +510,8 @@ TEST_F(Cli, InspectSaysWhatAFolderHoldsAndWhatIsAssumed) {
   const auto saved = [](const char* name) { return testing::kSavedModels / name; };
   const Outcome folder = run({"inspect", saved("transformers_clip").string()});
   EXPECT_EQ(folder.exit_code, 0);
-  EXPECT_THAT(folder.out, AllOf(HasSubstr("as a model: CLIPModel, a ViT by transformers's names"),
+  EXPECT_THAT(folder.out, AllOf(HasSubstr("as a model: CLIPModel, a ViT by transformers' names"),
+                                HasSubstr("; with a norm before the blocks, quick GELU\n"),
                                 HasSubstr("no classes, an embedding of 24 values"),
                                 HasSubstr("are ignored: logit_scale, text_model")));
   const Outcome file = run({"inspect", "--json", saved("timm_vit_pth/model.pth").string()});

@@ -24,6 +24,7 @@ using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 const fs::path kArchitectures = fs::path(BITLOG2_SOURCE_DIR) / "tests/data/architectures";
 
@@ -247,6 +248,30 @@ TEST_F(Load, FilesThatCannotBeMeantAreNamed) {
     EXPECT_THAT(error, AllOf(HasSubstr(bad.file), HasSubstr(bad.message)));
     fs::remove_all(model);
   }
+}
+
+TEST_F(Load, WhatPreprocessingIsAssumedIsTold) {
+  const fs::path timm = copy_of("timm_vit");
+  EXPECT_THAT(load_model(source(timm)).notes, Not(Contains(HasSubstr("defaults are taken"))));
+  const auto write_config = [&](const std::string& pretrained) {
+    std::ofstream(timm / "config.json")
+        << R"({"architecture": "vit_tiny_patch16_224", "model_args": {"num_heads": 2},
+               "pretrained_cfg": {"input_size": [3, 32, 32])"
+        << pretrained << "}}";
+  };
+  write_config(R"(, "mean": [0.5, 0.5, 0.5], "interpolation": "random")");
+  EXPECT_THAT(
+      load_model(source(timm)).notes,
+      AllOf(Contains(HasSubstr("pretrained_cfg has no std, crop_pct; timm's defaults are taken")),
+            Contains(HasSubstr("its interpolation is random; bicubic is taken"))));
+  const fs::path vit = copy_of("transformers_vit_classifier");
+  EXPECT_THAT(load_model(source(vit)).notes, Not(Contains(HasSubstr("defaults are taken"))));
+  std::ofstream(vit / "preprocessor_config.json") << R"({"image_mean": [0.5, 0.5, 0.5]})";
+  const LoadedModel loaded = load_model(source(vit));
+  EXPECT_THAT(loaded.notes,
+              Contains(HasSubstr("preprocessor_config.json has no size, resample, image_std; ViT's "
+                                 "defaults are taken")));
+  EXPECT_EQ(loaded.model.config.img_size, 32U);  // the model's, not the processor's
 }
 
 TEST_F(Load, AFolderWithoutWeightsSaysWhatItHolds) {

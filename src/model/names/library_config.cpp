@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <initializer_list>
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "bitlog2/error.h"
@@ -123,6 +125,19 @@ class Members {
   std::string where_;
 };
 
+/// A note on keys that `file` does not have, for which the defaults of `whose` are taken.
+void note_absent(const Members& members, std::initializer_list<const char*> keys,
+                 std::string_view file, std::string_view whose, std::vector<std::string>& notes) {
+  std::vector<std::string_view> absent;
+  std::ranges::copy_if(keys, std::back_inserter(absent),
+                       [&](const char* key) { return !members.has(key); });
+  if (!absent.empty()) {
+    notes.push_back(
+        fmt::format("its {} has no {}; {}'s defaults are taken (--config FILE.json says otherwise)",
+                    file, fmt::join(absent, ", "), whose));
+  }
+}
+
 // ---- timm -----------------------------------------------------------------------------
 
 Preprocessing timm_preprocessing(const Members& pretrained, LibraryConfig& config) {
@@ -132,8 +147,12 @@ Preprocessing timm_preprocessing(const Members& pretrained, LibraryConfig& confi
   const Preprocessing usual;
   result.mean = pretrained.channels("mean", usual.mean);
   result.std = pretrained.channels("std", usual.std);
+  note_absent(pretrained, {"mean", "std", "crop_pct", "interpolation"},
+              "config.json's pretrained_cfg", "timm", config.notes);
   const std::string filter = pretrained.text("interpolation");
-  if (!filter.empty() && filter != "random") {
+  if (filter == "random") {
+    config.notes.emplace_back("its interpolation is random; bicubic is taken");
+  } else if (!filter.empty()) {
     result.filter = find_filter(filter);
   }
   const std::string mode = pretrained.text("crop_mode");
@@ -290,8 +309,18 @@ void fold_rescale(double factor, Preprocessing& preprocessing) {
   }
 }
 
-Preprocessing transformers_preprocessing(const Members& members, const std::string& model_type) {
+/// Adds notes on what the file does not say, unless the whole file is missing.
+Preprocessing transformers_preprocessing(const Members& members, const std::string& model_type,
+                                         std::vector<std::string>* notes) {
   const Processor& processor = find_processor(members, model_type);
+  if (notes != nullptr) {
+    const bool normalises = members.flag("do_normalize", true);
+    note_absent(members,
+                normalises ? std::initializer_list<const char*>{"size", "resample", "image_mean",
+                                                                "image_std"}
+                           : std::initializer_list<const char*>{"size", "resample"},
+                "preprocessor_config.json", processor.name, *notes);
+  }
   Preprocessing result;
   result.crop_rounding = CropRounding::transformers;
   const std::size_t resize = members.side("size").value_or(processor.size);
@@ -380,8 +409,9 @@ LibraryConfig parse_transformers(const Members& members, std::string_view prepro
                           ? json::object()
                           : parse_object(preprocessor, where + "/preprocessor_config.json");
   config.preprocessing =
-      transformers_preprocessing({object, where + "/preprocessor_config.json"}, model_type);
-  if (preprocessor.empty() && config.img_size) {
+      transformers_preprocessing({object, where + "/preprocessor_config.json"}, model_type,
+                                 preprocessor.empty() ? nullptr : &config.notes);
+  if (!object.contains("size") && config.img_size) {
     config.preprocessing = preprocessing_at(config, *config.img_size);
   }
   config.img_size = static_cast<std::size_t>(config.preprocessing->crop);
