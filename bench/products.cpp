@@ -19,6 +19,7 @@ using bitlog2::MatrixView;
 
 constexpr int kRounds = 25;  // the best round counts
 constexpr double kOperationsARound = 2e8;
+constexpr double kLeastRatio = 0.95;  // of ours to OpenBLAS's
 
 enum class Kind { weights, values, gram };  // a b^T, a b, a^T b
 
@@ -95,17 +96,18 @@ void measure(const Shape& shape) {
     best_ours = std::min(best_ours, time_calls(calls, ours));
     best_blas = std::min(best_blas, time_calls(calls, blas));
   }
-  fmt::print("{:<22} {:>4} x {:>4} x {:>4} {:>8.1f} {:>9.1f} {:>7.2f}\n", name, rows, columns,
-             depth, operations / best_ours / 1e9, operations / best_blas / 1e9,
-             best_blas / best_ours);
+  const double ratio = best_blas / best_ours;
+  fmt::print("{:<22} {:>4} x {:>4} x {:>4} {:>8.1f} {:>9.1f} {:>7.2f}  {}\n", name, rows, columns,
+             depth, operations / best_ours / 1e9, operations / best_blas / 1e9, ratio,
+             ratio >= kLeastRatio ? "ok" : "MISSED");
 }
 
 }  // namespace
 
 int main() {
   openblas_set_num_threads(1);
-  fmt::print("{} beside OpenBLAS's {}, Gflop/s, best of {}\n", bitlog2::product_isa(),
-             openblas_get_corename(), kRounds);
+  fmt::print("{} beside OpenBLAS's {}, Gflop/s, best of {}; the ratio must be at least {}\n",
+             bitlog2::product_isa(), openblas_get_corename(), kRounds, kLeastRatio);
   fmt::print("{:<22} {:>18} {:>8} {:>9} {:>7}\n", "product", "rows, columns, k", "ours", "OpenBLAS",
              "ratio");
   for (const Shape& shape : kShapes) {
