@@ -63,16 +63,20 @@ void multiply(const MatrixView<Real>& a, const MatrixView<Real>& b, Real* c, std
   products::multiply_with(kernels<Real>(), a, b, c, c_step, onto);
 }
 
+namespace {
+
+/// `packed` is b, or null.
 template <class Real>
-void multiply(const MatrixView<Real>& a, const MatrixView<Real>& b, Real* c, std::size_t c_step,
-              Onto onto, ThreadPool& pool) {
+void multiply_on_pool(const MatrixView<Real>& a, const MatrixView<Real>& b,
+                      const products::PackedRight<Real>* packed, Real* c, std::size_t c_step,
+                      Onto onto, ThreadPool& pool) {
   if (a.rows == 0 || b.columns == 0) {
     return;
   }
   const auto& table = kernels<Real>();
   // Several tasks for each thread, so that the threads finish at about the same time. Each task
-  // packs its own share of both matrices. If several tasks read all columns, the right matrix is
-  // packed once for all.
+  // packs its own share of both matrices, unless the right one is packed. If several tasks read all
+  // columns, it is packed once for all.
   const std::size_t worthwhile = divide_up(a.rows * b.columns * (a.columns + 1), kWorkPerTask);
   const std::size_t wanted = pool.size() == 1 ? 1 : std::min(4 * pool.size(), worthwhile);
   const std::size_t row_tasks = std::clamp<std::size_t>(a.rows / products::kRowsPacked, 1, wanted);
@@ -81,25 +85,40 @@ void multiply(const MatrixView<Real>& a, const MatrixView<Real>& b, Real* c, std
   const std::size_t columns =
       divide_up(divide_up(b.columns, divide_up(wanted, row_tasks)), panel) * panel;
   const std::size_t across = divide_up(b.columns, columns);
-  if (row_tasks > 1 && across == 1) {
-    const products::PackedRight<Real> packed(table, b, pool);
-    pool.parallel_for(a.rows, rows, [&](std::size_t begin, std::size_t end) {
-      products::multiply_with(table, a.middle_rows(begin, end - begin), b, c + begin * c_step,
-                              c_step, onto, &packed);
-    });
-    return;
+  if (packed == nullptr && row_tasks > 1 && across == 1) {
+    const products::PackedRight<Real> made(table, b, pool);
+    return multiply_on_pool(a, b, &made, c, c_step, onto, pool);
   }
   pool.parallel_for(row_tasks * across, 1, [&](std::size_t begin, std::size_t end) {
     for (std::size_t task = begin; task < end; ++task) {
       const std::size_t row = task / across * rows;
       const std::size_t column = task % across * columns;
       if (row < a.rows) {
-        multiply(a.middle_rows(row, std::min(rows, a.rows - row)),
-                 b.middle_columns(column, std::min(columns, b.columns - column)),
-                 c + row * c_step + column, c_step, onto);
+        products::multiply_with(table, a.middle_rows(row, std::min(rows, a.rows - row)),
+                                b.middle_columns(column, std::min(columns, b.columns - column)),
+                                c + row * c_step + column, c_step, onto, packed, column / panel);
       }
     }
   });
+}
+
+}  // namespace
+
+template <class Real>
+void multiply(const MatrixView<Real>& a, const MatrixView<Real>& b, Real* c, std::size_t c_step,
+              Onto onto, ThreadPool& pool) {
+  multiply_on_pool<Real>(a, b, nullptr, c, c_step, onto, pool);
+}
+
+template <class Real>
+PackedMatrix<Real>::PackedMatrix(const MatrixView<Real>& matrix, ThreadPool& pool)
+    : view_(matrix),
+      packed_(std::make_shared<const products::PackedRight<Real>>(kernels<Real>(), matrix, pool)) {}
+
+template <class Real>
+void multiply(const MatrixView<Real>& a, const PackedMatrix<Real>& b, Real* c, std::size_t c_step,
+              Onto onto, ThreadPool& pool) {
+  multiply_on_pool(a, b.view(), &b.packed(), c, c_step, onto, pool);
 }
 
 template void multiply(const MatrixView<float>&, const MatrixView<float>&, float*, std::size_t,
@@ -109,6 +128,12 @@ template void multiply(const MatrixView<double>&, const MatrixView<double>&, dou
 template void multiply(const MatrixView<float>&, const MatrixView<float>&, float*, std::size_t,
                        Onto, ThreadPool&);
 template void multiply(const MatrixView<double>&, const MatrixView<double>&, double*, std::size_t,
+                       Onto, ThreadPool&);
+template class PackedMatrix<float>;
+template class PackedMatrix<double>;
+template void multiply(const MatrixView<float>&, const PackedMatrix<float>&, float*, std::size_t,
+                       Onto, ThreadPool&);
+template void multiply(const MatrixView<double>&, const PackedMatrix<double>&, double*, std::size_t,
                        Onto, ThreadPool&);
 
 std::vector<std::string> available_product_isas() {

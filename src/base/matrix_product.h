@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -51,6 +52,30 @@ void multiply(const MatrixView<Real>& a, const MatrixView<Real>& b, Real* c, std
 /// The same on all threads of the pool.
 template <class Real>
 void multiply(const MatrixView<Real>& a, const MatrixView<Real>& b, Real* c, std::size_t c_step,
+              Onto onto, ThreadPool& pool);
+
+namespace products {
+template <class Real>
+class PackedRight;
+}
+
+/// A right matrix that is packed once, for many products. It refers to the matrix in memory, too.
+template <class Real>
+class PackedMatrix {
+ public:
+  PackedMatrix(const MatrixView<Real>& matrix, ThreadPool& pool);
+
+  const MatrixView<Real>& view() const { return view_; }
+  const products::PackedRight<Real>& packed() const { return *packed_; }
+
+ private:
+  MatrixView<Real> view_;
+  std::shared_ptr<const products::PackedRight<Real>> packed_;
+};
+
+/// multiply(a, b.view(), ...): the same bits.
+template <class Real>
+void multiply(const MatrixView<Real>& a, const PackedMatrix<Real>& b, Real* c, std::size_t c_step,
               Onto onto, ThreadPool& pool);
 
 /// The instruction sets whose product kernels this machine can run, the fastest first; the last one

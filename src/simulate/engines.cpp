@@ -1,4 +1,7 @@
 // The float engines: plain, and with quantization simulated.
+#include <mutex>
+#include <unordered_map>
+
 #include "base/matrix_product.h"
 #include "bitlog2/engine.h"
 #include "model/forward.h"
@@ -16,6 +19,39 @@ std::vector<float> run(const Model& model, std::span<const float> images, Quanti
   return {logits.values().begin(), logits.values().end()};
 }
 
+/// The weights of an engine's linear layers, packed when they are needed first. They take as much
+/// memory as the weights.
+class PackedWeights {
+ public:
+  const PackedMatrix<float>& of(const Linear& layer, const MatrixView<float>& weights,
+                                ThreadPool& pool) {
+    const std::lock_guard lock(mutex_);
+    return packed_.try_emplace(&layer, weights, pool).first->second;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::unordered_map<const Linear*, PackedMatrix<float>> packed_;  // references stay valid
+};
+
+/// A policy that takes weights from PackedWeights.
+template <class Quantization>
+class WithPackedWeights : public Quantization {
+ public:
+  static constexpr bool kKeepsPackedWeights = true;
+
+  WithPackedWeights(Quantization quantization, PackedWeights& weights)
+      : Quantization(std::move(quantization)), weights_(weights) {}
+
+  const PackedMatrix<float>& packed(const Linear& layer, const MatrixView<float>& weights,
+                                    ThreadPool& pool) {
+    return weights_.of(layer, weights, pool);
+  }
+
+ private:
+  PackedWeights& weights_;
+};
+
 class Fp32Engine final : public Engine {
  public:
   explicit Fp32Engine(std::shared_ptr<const Model> model) : model_(std::move(model)) {}
@@ -28,11 +64,13 @@ class Fp32Engine final : public Engine {
   }
 
   std::vector<float> logits(std::span<const RgbImage> crops, ThreadPool& pool) const override {
-    return run_fp32(*model_, normalised_batch(crops, model_->config.preprocessing), pool);
+    const auto images = normalised_batch(crops, model_->config.preprocessing);
+    return run(*model_, images, WithPackedWeights(simulate::NoQuantization(), weights_), pool, {});
   }
 
  private:
   std::shared_ptr<const Model> model_;
+  mutable PackedWeights weights_;
 };
 
 class SimulatedEngine final : public Engine {
@@ -48,13 +86,15 @@ class SimulatedEngine final : public Engine {
   }
 
   std::vector<float> logits(std::span<const RgbImage> crops, ThreadPool& pool) const override {
-    return run_simulated(model_, quantizers_, normalised_batch(crops, model_.config.preprocessing),
-                         pool);
+    const auto images = normalised_batch(crops, model_.config.preprocessing);
+    return run(model_, images,
+               WithPackedWeights(simulate::Simulated(quantizers_, pool, {}), weights_), pool, {});
   }
 
  private:
   Model model_;
   Quantizers quantizers_;
+  mutable PackedWeights weights_;
 };
 
 }  // namespace

@@ -125,8 +125,17 @@ class FloatOps {
         std::ranges::copy(layer.bias, result.row(row).begin());
       }
     });
-    multiply(view(x, 0, x.rows()), rows_of(weight, layer.in_features).transposed(),
-             result.values().data(), layer.out_features, Onto::sums, pool_);
+    const auto inputs = view(x, 0, x.rows());
+    const auto weights = rows_of(weight, layer.in_features).transposed();
+    float* sums = result.values().data();
+    if constexpr (requires { Quantization::kKeepsPackedWeights; }) {
+      if (x.rows() > 1) {  // one row is multiplied without packing
+        const PackedMatrix<float>& packed = quantization_.packed(layer, weights, pool_);
+        multiply(inputs, packed, sums, layer.out_features, Onto::sums, pool_);
+        return result;
+      }
+    }
+    multiply(inputs, weights, sums, layer.out_features, Onto::sums, pool_);
     return result;
   }
 

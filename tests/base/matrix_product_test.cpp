@@ -92,6 +92,10 @@ void check(std::size_t rows, std::size_t columns, std::size_t depth, unsigned la
     std::vector<Real> c = before;
     multiply(a.view, b.view, c.data(), step, onto, pool);
     EXPECT_TRUE(same_bits(c, wanted)) << threads << " threads";
+    const PackedMatrix<Real> packed(b.view, pool);
+    c = before;
+    multiply(a.view, packed, c.data(), step, onto, pool);
+    EXPECT_TRUE(same_bits(c, wanted)) << threads << " threads, packed";
   }
 }
 

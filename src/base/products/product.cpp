@@ -55,9 +55,10 @@ template <class Real>
 class Product {
  public:
   Product(const ProductKernels<Real>& kernels, const MatrixView<Real>& a, const MatrixView<Real>& b,
-          Real* c, std::size_t c_step, const PackedRight<Real>* packed)
+          Real* c, std::size_t c_step, const PackedRight<Real>* packed, std::size_t first_panel = 0)
       : kernels_(kernels),
         packed_(packed),
+        first_packed_panel_(first_panel),
         left_(a),
         right_(b.transposed()),
         c_(c),
@@ -105,7 +106,7 @@ class Product {
       const std::size_t last_column = std::min(column + column_step, column_panels);
       for (std::size_t at = k; at < end; at += kDepth) {
         const std::size_t depth = std::min(kDepth, end - at);
-        const Real* right = packed_ != nullptr ? packed_->panels(column, at)
+        const Real* right = packed_ != nullptr ? packed_->panels(first_packed_panel_ + column, at)
                                                : pack_right(column, last_column, at, depth);
         multiply_block(left_panels_.get() + lines * (at - k), right, row, last_row, column,
                        last_column, depth, adds || at > k);
@@ -169,6 +170,7 @@ class Product {
 
   const ProductKernels<Real>& kernels_;
   const PackedRight<Real>* packed_;  // or null
+  std::size_t first_packed_panel_;
   MatrixView<Real> left_;
   MatrixView<Real> right_;  // transposed
   Real* c_;
@@ -242,7 +244,7 @@ std::size_t multiply_whole_vectors(const ProductKernels<Real>& kernels, const Ma
 template <class Real>
 void multiply_with(const ProductKernels<Real>& kernels, const MatrixView<Real>& a,
                    const MatrixView<Real>& b, Real* c, std::size_t c_step, Onto onto,
-                   const PackedRight<Real>* packed) {
+                   const PackedRight<Real>* packed, std::size_t first_panel) {
   if (a.columns == 0) {
     for (std::size_t i = 0; onto == Onto::nothing && i < a.rows; ++i) {
       std::fill_n(c + i * c_step, b.columns, Real{0});
@@ -251,7 +253,7 @@ void multiply_with(const ProductKernels<Real>& kernels, const MatrixView<Real>& 
     const bool adds = onto == Onto::sums;
     const std::size_t done = multiply_whole_vectors(kernels, a, b, c, adds);
     if (done == 0) {
-      Product<Real>(kernels, a, b, c, c_step, packed).run(adds);
+      Product<Real>(kernels, a, b, c, c_step, packed, first_panel).run(adds);
     } else if (done < b.columns) {
       Product<Real>(kernels, a, b.middle_columns(done, b.columns - done), c + done, c_step, nullptr)
           .run(adds);
@@ -261,9 +263,9 @@ void multiply_with(const ProductKernels<Real>& kernels, const MatrixView<Real>& 
 
 template void multiply_with(const ProductKernels<float>&, const MatrixView<float>&,
                             const MatrixView<float>&, float*, std::size_t, Onto,
-                            const PackedRight<float>*);
+                            const PackedRight<float>*, std::size_t);
 template void multiply_with(const ProductKernels<double>&, const MatrixView<double>&,
                             const MatrixView<double>&, double*, std::size_t, Onto,
-                            const PackedRight<double>*);
+                            const PackedRight<double>*, std::size_t);
 
 }  // namespace bitlog2::products

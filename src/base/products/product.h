@@ -52,10 +52,10 @@ class PackedRight {
 };
 
 /// multiply() of base/matrix_product.h with these kernels, which the machine must be able to run.
-/// `packed` is b, or null.
+/// `packed` is null, or a matrix whose panels from `first_panel` on are b's.
 template <class Real>
 void multiply_with(const ProductKernels<Real>& kernels, const MatrixView<Real>& a,
                    const MatrixView<Real>& b, Real* c, std::size_t c_step, Onto onto,
-                   const PackedRight<Real>* packed = nullptr);
+                   const PackedRight<Real>* packed = nullptr, std::size_t first_panel = 0);
 
 }  // namespace bitlog2::products
