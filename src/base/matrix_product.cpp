@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <optional>
 #include <string_view>
 #include <type_traits>
 
@@ -75,8 +76,7 @@ void multiply_on_pool(const MatrixView<Real>& a, const MatrixView<Real>& b,
   }
   const auto& table = kernels<Real>();
   // Several tasks for each thread, so that the threads finish at about the same time. Each task
-  // packs its own share of both matrices, unless the right one is packed. If several tasks read all
-  // columns, it is packed once for all.
+  // packs its own share of both matrices. What several tasks read is packed once for all.
   const std::size_t worthwhile = divide_up(a.rows * b.columns * (a.columns + 1), kWorkPerTask);
   const std::size_t wanted = pool.size() == 1 ? 1 : std::min(4 * pool.size(), worthwhile);
   const std::size_t row_tasks = std::clamp<std::size_t>(a.rows / products::kRowsPacked, 1, wanted);
@@ -89,6 +89,10 @@ void multiply_on_pool(const MatrixView<Real>& a, const MatrixView<Real>& b,
     const products::PackedRight<Real> made(table, b, pool);
     return multiply_on_pool(a, b, &made, c, c_step, onto, pool);
   }
+  std::optional<products::PackedLeft<Real>> left;
+  if (row_tasks == 1 && across > 1 && products::PackedLeft<Real>::holds(a)) {
+    left.emplace(table, a, pool);
+  }
   pool.parallel_for(row_tasks * across, 1, [&](std::size_t begin, std::size_t end) {
     for (std::size_t task = begin; task < end; ++task) {
       const std::size_t row = task / across * rows;
@@ -96,7 +100,8 @@ void multiply_on_pool(const MatrixView<Real>& a, const MatrixView<Real>& b,
       if (row < a.rows) {
         products::multiply_with(table, a.middle_rows(row, std::min(rows, a.rows - row)),
                                 b.middle_columns(column, std::min(columns, b.columns - column)),
-                                c + row * c_step + column, c_step, onto, packed, column / panel);
+                                c + row * c_step + column, c_step, onto,
+                                {left ? &*left : nullptr, packed, column / panel});
       }
     }
   });

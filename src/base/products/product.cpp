@@ -41,6 +41,13 @@ struct PanelPlace {
   std::size_t width;  // width, empty lines included
 };
 
+/// All panels have the same number of rows or one less: none is nearly empty.
+PanelPlace panel_of_left(std::size_t rows, std::size_t panels, std::size_t panel) {
+  const std::size_t line = rows * panel / panels;
+  const std::size_t count = rows * (panel + 1) / panels - line;
+  return {line, count, count};
+}
+
 template <class Real>
 PanelPlace panel_of_right(const ProductKernels<Real>& kernels, std::size_t columns,
                           std::size_t panel) {
@@ -55,23 +62,23 @@ template <class Real>
 class Product {
  public:
   Product(const ProductKernels<Real>& kernels, const MatrixView<Real>& a, const MatrixView<Real>& b,
-          Real* c, std::size_t c_step, const PackedRight<Real>* packed, std::size_t first_panel = 0)
+          Real* c, std::size_t c_step, const Packed<Real>& packed)
       : kernels_(kernels),
         packed_(packed),
-        first_packed_panel_(first_panel),
         left_(a),
         right_(b.transposed()),
         c_(c),
         c_step_(c_step),
         depth_(std::min(kDepth, a.columns)),
-        // All panels have the same number of rows or one less: none is nearly empty.
         row_panels_(divide_up(a.rows, kernels_.rows)),
-        left_panels_(std::min(left_.rows, kRowsPacked + kernels_.rows) *
-                         std::min(left_.columns, kLeftDepth) +
-                     kernels_.width),
-        right_panels_(packed == nullptr ? padded_columns(std::min(right_.rows, kColumns)) * depth_ +
-                                              kernels_.width
-                                        : 0) {}
+        left_panels_(packed.left == nullptr ? std::min(left_.rows, kRowsPacked + kernels_.rows) *
+                                                      std::min(left_.columns, kLeftDepth) +
+                                                  kernels_.width
+                                            : 0),
+        right_panels_(packed.right == nullptr
+                          ? padded_columns(std::min(right_.rows, kColumns)) * depth_ +
+                                kernels_.width
+                          : 0) {}
 
   void run(bool adds) {
     const std::size_t row_step = kRowsPacked / kernels_.rows;
@@ -95,7 +102,7 @@ class Product {
     const std::size_t first_line = left_panel(row).line;
     const std::size_t lines =
         left_panel(last_row - 1).line + left_panel(last_row - 1).count - first_line;
-    for (std::size_t at = k; at < end; at += kDepth) {
+    for (std::size_t at = k; at < end && packed_.left == nullptr; at += kDepth) {
       pack_panels(
           kernels_, left_, row, last_row, [this](std::size_t p) { return left_panel(p); }, at,
           std::min(kDepth, end - at), left_panels_.get() + lines * (at - k));
@@ -106,10 +113,12 @@ class Product {
       const std::size_t last_column = std::min(column + column_step, column_panels);
       for (std::size_t at = k; at < end; at += kDepth) {
         const std::size_t depth = std::min(kDepth, end - at);
-        const Real* right = packed_ != nullptr ? packed_->panels(first_packed_panel_ + column, at)
-                                               : pack_right(column, last_column, at, depth);
-        multiply_block(left_panels_.get() + lines * (at - k), right, row, last_row, column,
-                       last_column, depth, adds || at > k);
+        const Real* left = packed_.left != nullptr ? packed_.left->panels(at)
+                                                   : left_panels_.get() + lines * (at - k);
+        const Real* right = packed_.right != nullptr
+                                ? packed_.right->panels(packed_.first_panel + column, at)
+                                : pack_right(column, last_column, at, depth);
+        multiply_block(left, right, row, last_row, column, last_column, depth, adds || at > k);
       }
     }
   }
@@ -123,9 +132,7 @@ class Product {
   }
 
   PanelPlace left_panel(std::size_t panel) const {
-    const std::size_t line = left_.rows * panel / row_panels_;
-    const std::size_t count = left_.rows * (panel + 1) / row_panels_ - line;
-    return {line, count, count};
+    return panel_of_left(left_.rows, row_panels_, panel);
   }
 
   PanelPlace right_panel(std::size_t panel) const {
@@ -169,8 +176,7 @@ class Product {
   }
 
   const ProductKernels<Real>& kernels_;
-  const PackedRight<Real>* packed_;  // or null
-  std::size_t first_packed_panel_;
+  Packed<Real> packed_;
   MatrixView<Real> left_;
   MatrixView<Real> right_;  // transposed
   Real* c_;
@@ -213,6 +219,35 @@ const Real* PackedRight<Real>::panels(std::size_t panel, std::size_t k) const {
   return values_.get() + k / kDepth * block_ + panel * panel_columns_ * std::min(kDepth, rows_ - k);
 }
 
+template <class Real>
+bool PackedLeft<Real>::holds(const MatrixView<Real>& a) {
+  return a.rows > 1 && a.rows <= kRowsPacked && a.columns <= kLeftDepth;
+}
+
+template <class Real>
+PackedLeft<Real>::PackedLeft(const ProductKernels<Real>& kernels, const MatrixView<Real>& a,
+                             ThreadPool& pool)
+    // Packing may overwrite up to a vector of memory behind a block.
+    : block_(a.rows * std::min(kDepth, a.columns) + kernels.width),
+      values_(block_ * divide_up(a.columns, kDepth)) {
+  const std::size_t panels = divide_up(a.rows, kernels.rows);
+  const auto place = [&](std::size_t p) { return panel_of_left(a.rows, panels, p); };
+  pool.parallel_for(divide_up(a.columns, kDepth), 1, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t block = begin; block < end; ++block) {
+      const std::size_t k = block * kDepth;
+      pack_panels(kernels, a, 0, panels, place, k, std::min(kDepth, a.columns - k),
+                  values_.get() + block_ * block);
+    }
+  });
+}
+
+template <class Real>
+const Real* PackedLeft<Real>::panels(std::size_t k) const {
+  return values_.get() + k / kDepth * block_;
+}
+
+template class PackedLeft<float>;
+template class PackedLeft<double>;
 template class PackedRight<float>;
 template class PackedRight<double>;
 
@@ -233,7 +268,7 @@ std::size_t multiply_whole_vectors(const ProductKernels<Real>& kernels, const Ma
   if (depth < a.columns) {
     Product<Real>(kernels, a.middle_columns(depth, a.columns - depth),
                   b.middle_rows(depth, a.columns - depth).middle_columns(0, columns), c, columns,
-                  nullptr)
+                  {})
         .run(true);
   }
   return columns;
@@ -244,7 +279,7 @@ std::size_t multiply_whole_vectors(const ProductKernels<Real>& kernels, const Ma
 template <class Real>
 void multiply_with(const ProductKernels<Real>& kernels, const MatrixView<Real>& a,
                    const MatrixView<Real>& b, Real* c, std::size_t c_step, Onto onto,
-                   const PackedRight<Real>* packed, std::size_t first_panel) {
+                   const Packed<Real>& packed) {
   if (a.columns == 0) {
     for (std::size_t i = 0; onto == Onto::nothing && i < a.rows; ++i) {
       std::fill_n(c + i * c_step, b.columns, Real{0});
@@ -253,9 +288,9 @@ void multiply_with(const ProductKernels<Real>& kernels, const MatrixView<Real>& 
     const bool adds = onto == Onto::sums;
     const std::size_t done = multiply_whole_vectors(kernels, a, b, c, adds);
     if (done == 0) {
-      Product<Real>(kernels, a, b, c, c_step, packed, first_panel).run(adds);
+      Product<Real>(kernels, a, b, c, c_step, packed).run(adds);
     } else if (done < b.columns) {
-      Product<Real>(kernels, a, b.middle_columns(done, b.columns - done), c + done, c_step, nullptr)
+      Product<Real>(kernels, a, b.middle_columns(done, b.columns - done), c + done, c_step, {})
           .run(adds);
     }
   }
@@ -263,9 +298,9 @@ void multiply_with(const ProductKernels<Real>& kernels, const MatrixView<Real>& 
 
 template void multiply_with(const ProductKernels<float>&, const MatrixView<float>&,
                             const MatrixView<float>&, float*, std::size_t, Onto,
-                            const PackedRight<float>*, std::size_t);
+                            const Packed<float>&);
 template void multiply_with(const ProductKernels<double>&, const MatrixView<double>&,
                             const MatrixView<double>&, double*, std::size_t, Onto,
-                            const PackedRight<double>*, std::size_t);
+                            const Packed<double>&);
 
 }  // namespace bitlog2::products

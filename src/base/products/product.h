@@ -51,11 +51,35 @@ class PackedRight {
   Buffer<Real> values_;
 };
 
+/// A left matrix packed for the kernels, for several products with it.
+template <class Real>
+class PackedLeft {
+ public:
+  /// Whether a matrix is small enough to be packed as a whole.
+  static bool holds(const MatrixView<Real>& a);
+
+  PackedLeft(const ProductKernels<Real>& kernels, const MatrixView<Real>& a, ThreadPool& pool);
+
+  /// All panels, with up to kDepth elements along k from `k` on.
+  const Real* panels(std::size_t k) const;
+
+ private:
+  std::size_t block_;  // values of kDepth along k
+  Buffer<Real> values_;
+};
+
+/// What is packed of a product's matrices; null: nothing.
+template <class Real>
+struct Packed {
+  const PackedLeft<Real>* left = nullptr;
+  const PackedRight<Real>* right = nullptr;
+  std::size_t first_panel = 0;  ///< of `right`, from which on its panels are the right matrix's
+};
+
 /// multiply() of base/matrix_product.h with these kernels, which the machine must be able to run.
-/// `packed` is null, or a matrix whose panels from `first_panel` on are b's.
 template <class Real>
 void multiply_with(const ProductKernels<Real>& kernels, const MatrixView<Real>& a,
                    const MatrixView<Real>& b, Real* c, std::size_t c_step, Onto onto,
-                   const PackedRight<Real>* packed = nullptr, std::size_t first_panel = 0);
+                   const Packed<Real>& packed = {});
 
 }  // namespace bitlog2::products
