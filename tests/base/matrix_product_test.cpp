@@ -126,6 +126,11 @@ TYPED_TEST(MatrixProduct, IsSoBeyondEveryBlock) {
   check<TypeParam>(250, 270, 300, 6);
   check<TypeParam>(17, 19, 4111, 4);
   check<TypeParam>(17, 19, 4111, 3);
+  // Few rows, and enough work for several tasks, which share the packed left matrix.
+  for (unsigned layout = 0; layout < 8; ++layout) {
+    check<TypeParam>(197, 131, 530, layout);
+    check<TypeParam>(3, 1200, 600, layout);
+  }
 }
 
 TYPED_TEST(MatrixProduct, OfEmptyMatricesIsZeroOrWhatWasThere) {
