@@ -1,4 +1,5 @@
 // Calibration on more images than a chunk holds, in memory or in a file.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -123,8 +124,8 @@ TEST_P(Chunks, ALimitOfMemoryChangesNothing) {
 }
 
 /// The Error's text of a calibration that fails; "nothing" if it does not.
-std::string complaint(const Model& model, const std::string& recipe) {
-  const auto crops = testing::random_crops(model.config.img_size, kImagesPerChunk + 2, 5);
+std::string complaint(const Model& model, const std::string& recipe,
+                      const std::vector<RgbImage>& crops) {
   std::vector<std::string> names;
   for (std::size_t i = 0; i < crops.size(); ++i) {
     names.push_back("photograph-" + std::to_string(i) + ".jpeg");
@@ -141,14 +142,15 @@ std::string complaint(const Model& model, const std::string& recipe) {
 
 TEST_P(Chunks, WhatIsNoNumberIsNamedByLayerAndImage) {
   Model model = testing::nano_model(GetParam());
+  auto crops = testing::random_crops(model.config.img_size, kImagesPerChunk + 2, 5);
   Block& block = model.stages[0].blocks[1];
   for (auto* values : {&block.norm2.gamma, &block.fc1.weight, &block.fc2.weight}) {
     std::ranges::for_each(*values, [](float& value) { value *= 1e16F; });
   }
-  EXPECT_THAT(complaint(model, "repq"),
+  EXPECT_THAT(complaint(model, "repq", crops),
               AllOf(HasSubstr(block.fc2.name), HasSubstr("photograph-0.jpeg")));
   // This recipe weights squared errors by squared weights, which may already be infinite.
-  EXPECT_THAT(complaint(model, "best"),
+  EXPECT_THAT(complaint(model, "best", crops),
               AllOf(HasSubstr("blocks.1.mlp.fc"), HasSubstr("may be damaged")));
 
   model = testing::nano_model(GetParam());
@@ -157,8 +159,22 @@ TEST_P(Chunks, WhatIsNoNumberIsNamedByLayerAndImage) {
     weight *= 1e38F;
   }
   for (const char* recipe : {"repq", "best"}) {
-    EXPECT_THAT(complaint(model, recipe), HasSubstr("patch_embed")) << recipe;
+    EXPECT_THAT(complaint(model, recipe, crops), HasSubstr("patch_embed")) << recipe;
   }
+
+  // One bright image among grey ones, whose pixels are nearly 0 when they are normalised.
+  model = testing::nano_model(GetParam());
+  for (float& weight : model.patch_embed.weight) {
+    weight = 3e37F;
+  }
+  for (RgbImage& crop : crops) {
+    for (std::size_t i = 0; i < crop.pixels.size(); ++i) {
+      crop.pixels[i] = static_cast<std::uint8_t>(255 * model.config.preprocessing.mean[i % 3]);
+    }
+  }
+  std::ranges::fill(crops.back().pixels, std::uint8_t{255});
+  const std::string last = fmt::format("photograph-{}.jpeg", crops.size() - 1);
+  EXPECT_THAT(complaint(model, "repq", crops), AllOf(HasSubstr("patch_embed"), HasSubstr(last)));
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, Chunks, ::testing::Values("vit_nano", "swin_nano"),
