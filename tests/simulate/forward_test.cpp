@@ -59,5 +59,32 @@ TEST(BlockBoundaries, AreEveryBlocksInputAndOutput) {
   }
 }
 
+/// An engine keeps its weights packed; run_fp32 and run_simulated pack them anew. With several
+/// images, all threads share a product; with one, too.
+TEST(FloatEngines, GiveTheSameBitsWithAnyNumberOfThreads) {
+  for (const char* name : {"vit_nano", "swin_nano"}) {
+    const Model model = testing::nano_model(name);
+    const QuantizedModel quantized = testing::quantize(
+        model, {4, 4, find_attention_scheme("BitLog2_Half_16"), find_recipe("repq")});
+    const Model rounded = with_quantized_weights(quantized);
+    const auto fp32 = make_fp32_engine(model);
+    const auto simulated = make_simulated_engine(quantized);
+    for (const std::size_t images : {1U, 5U}) {
+      const auto crops = testing::random_crops(model.config.img_size, images, 3);
+      const auto batch = normalised_batch(crops, model.config.preprocessing);
+      ThreadPool alone(1);
+      const auto exact = run_fp32(model, batch, alone);
+      const auto coded = run_simulated(rounded, quantized.quantizers, batch, alone);
+      for (const std::size_t threads : {1U, 2U, 3U}) {
+        ThreadPool pool(threads);
+        for (int again = 0; again < 2; ++again) {
+          EXPECT_EQ(fp32->logits(crops, pool), exact) << name << ", " << threads << " threads";
+          EXPECT_EQ(simulated->logits(crops, pool), coded) << name << ", " << threads;
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace bitlog2
