@@ -161,9 +161,8 @@ class ExportWeb : public Export {
   void make_parts(const std::string& page) const {
     fs::create_directories(path("web"));
     write_text(path("web") / "page.html", page);
-    for (const char* name :
-         {"bitlog2.mjs", "bitlog2_pool.mjs", "bitlog2.wasm", "bitlog2_simd128.wasm",
-          "bitlog2_relaxed.wasm"}) {
+    for (const char* name : {"bitlog2.mjs", "bitlog2_pool.mjs", "bitlog2.wasm",
+                             "bitlog2_simd128.wasm", "bitlog2_relaxed.wasm"}) {
       write_text(path("web") / name, name);
     }
   }
@@ -191,9 +190,9 @@ TEST_F(ExportWeb, ThePageHasTheNetwork) {
   const fs::path folder = output() / "some" / "page";
   const Outcome outcome = export_page(file, folder);
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
-  EXPECT_THAT(names_in(folder), ElementsAre("bitlog2.mjs", "bitlog2.wasm", "bitlog2_pool.mjs",
-                                            "bitlog2_relaxed.wasm", "bitlog2_simd128.wasm",
-                                            "index.html"));
+  EXPECT_THAT(names_in(folder),
+              ElementsAre("bitlog2.mjs", "bitlog2.wasm", "bitlog2_pool.mjs", "bitlog2_relaxed.wasm",
+                          "bitlog2_simd128.wasm", "index.html"));
   EXPECT_EQ(read_text(folder / "bitlog2.wasm"), "bitlog2.wasm");
   const std::string page = read_text(folder / "index.html");
   EXPECT_EQ(outcome.out, fmt::format("{}: a page of {} bytes, which a browser opens as it is\n",

@@ -12,118 +12,24 @@
 #include "bitlog2/error.h"
 #include "model/json_object.h"
 #include "model/names/class_name_list.h"
+#include "model/names/config_members.h"
 #include "model/preprocessing.h"
 
 namespace bitlog2 {
 namespace {
 
 using nlohmann::json;
-using Channels = std::array<float, 3>;
 
-constexpr Channels kHalf = {0.5F, 0.5F, 0.5F};
-constexpr Channels kClipMean = {0.48145466F, 0.4578275F, 0.40821073F};
-constexpr Channels kClipStd = {0.26862954F, 0.26130258F, 0.27577711F};
+constexpr ChannelValues kHalf = {0.5F, 0.5F, 0.5F};
+constexpr ChannelValues kClipMean = {0.48145466F, 0.4578275F, 0.40821073F};
+constexpr ChannelValues kClipStd = {0.26862954F, 0.26130258F, 0.27577711F};
 constexpr double kDinov3Theta = 100;
 constexpr double kEva02Theta = 10000;
 constexpr std::size_t kEva02Grid = 16;
-constexpr std::size_t kMostPixels = 1 << 14;  // a side
 
 bool contains(std::string_view text, std::string_view part) {
   return text.find(part) != std::string_view::npos;
 }
-
-/// Reads members; each failure names the file and the key.
-class Members {
- public:
-  Members(const json& object, std::string where) : object_(object), where_(std::move(where)) {}
-
-  bool has(const char* key) const { return object_.contains(key) && !object_.at(key).is_null(); }
-  const json& at(const char* key) const { return object_.at(key); }
-
-  Members object(const char* key) const {
-    static const json empty = json::object();
-    return {has(key) && at(key).is_object() ? at(key) : empty, where_ + ": " + key};
-  }
-
-  std::optional<std::size_t> size(const char* key, std::size_t largest) const {
-    return has(key) ? std::optional(size_of(key, at(key), largest)) : std::nullopt;
-  }
-
-  std::string text(const char* key) const {
-    return has(key) && at(key).is_string() ? at(key).get<std::string>() : "";
-  }
-
-  bool flag(const char* key, bool usual) const {
-    return has(key) && at(key).is_boolean() ? at(key).get<bool>() : usual;
-  }
-
-  std::optional<double> number(const char* key, double low, double high) const {
-    if (!has(key)) {
-      return std::nullopt;
-    }
-    const double value = at(key).is_number() ? at(key).get<double>() : std::nan("");
-    if (!(value >= low && value <= high)) {
-      fail(fmt::format("'{}' must be a number from {} to {}", key, low, high));
-    }
-    return value;
-  }
-
-  /// Three numbers of pixels from 0 to 1.
-  Channels channels(const char* key, Channels usual) const {
-    if (!has(key)) {
-      return usual;
-    }
-    const json& value = at(key);
-    Channels result = {};
-    bool fits = value.is_array() && value.size() == result.size();
-    for (std::size_t i = 0; fits && i < result.size(); ++i) {
-      fits = value[i].is_number() && value[i].get<double>() >= 0 && value[i].get<double>() <= 1;
-      result[i] = fits ? value[i].get<float>() : 0.0F;
-    }
-    if (!fits) {
-      fail(fmt::format("'{}' must be three numbers from 0 to 1", key));
-    }
-    return result;
-  }
-
-  /// A side of a square, however it is written: 224, [3, 224, 224], {"height": 224, ...}.
-  std::optional<std::size_t> side(const char* key) const {
-    if (!has(key)) {
-      return std::nullopt;
-    }
-    const json& value = at(key);
-    std::vector<json> sides;
-    if (value.is_array()) {
-      sides.assign(value.begin() + (value.size() == 3 ? 1 : 0), value.end());
-    } else if (value.is_object() && value.contains("height") && value.contains("width")) {
-      sides = {value["height"], value["width"]};
-    } else if (value.is_object() && value.contains("shortest_edge")) {
-      sides = {value["shortest_edge"]};
-    } else {
-      sides = {value};
-    }
-    if (sides.empty() || sides.size() > 2 || sides.front() != sides.back()) {
-      fail(fmt::format("'{}' is {}: only squares are supported", key, value.dump()));
-    }
-    return size_of(key, sides.front(), kMostPixels);
-  }
-
-  [[noreturn]] void fail(const std::string& what) const {
-    throw Error(fmt::format("{}: {}", where_, what));
-  }
-
- private:
-  std::size_t size_of(const char* key, const json& value, std::size_t largest) const {
-    const double number = value.is_number() ? value.get<double>() : std::nan("");
-    if (!(number >= 0 && number <= static_cast<double>(largest)) || number != std::floor(number)) {
-      fail(fmt::format("'{}' must be a whole number from 0 to {}", key, largest));
-    }
-    return static_cast<std::size_t>(number);
-  }
-
-  const json& object_;
-  std::string where_;
-};
 
 /// A note on keys that `file` does not have, for which the defaults of `whose` are taken.
 void note_absent(const Members& members, std::initializer_list<const char*> keys,
@@ -262,12 +168,12 @@ struct Processor {
   std::size_t crop;  ///< 0: none
   ResizeMode mode;   ///< of a size that is one number
   int resample;
-  Channels mean;
-  Channels std;
+  ChannelValues mean;
+  ChannelValues std;
 };
 
-constexpr Channels kImagenetMean = {0.485F, 0.456F, 0.406F};
-constexpr Channels kImagenetStd = {0.229F, 0.224F, 0.225F};
+constexpr ChannelValues kImagenetMean = {0.485F, 0.456F, 0.406F};
+constexpr ChannelValues kImagenetStd = {0.229F, 0.224F, 0.225F};
 
 constexpr auto kProcessors = std::to_array<Processor>(
     {{"DeiT", 256, 224, ResizeMode::squash, 3, kImagenetMean, kImagenetStd},
