@@ -144,19 +144,13 @@ std::optional<Renamed> rename(const Naming& naming, const std::string& name) {
 }
 
 const Naming& best_naming(const TensorFile& file) {
-  const Naming* best = nullptr;
-  std::ptrdiff_t most = -1;
-  for (const Naming& naming : kNamings) {
-    const std::ptrdiff_t known = std::ranges::count_if(file.tensors(), [&](const auto& entry) {
+  const auto known_names = [&](const Naming& naming) {
+    return std::ranges::count_if(file.tensors(), [&](const auto& entry) {
       const auto renamed = rename(naming, entry.first);
       return renamed && !renamed->name.empty();
     });
-    if (known > most) {
-      best = &naming;
-      most = known;
-    }
-  }
-  return *best;
+  };
+  return *std::ranges::max_element(kNamings, {}, known_names);
 }
 
 /// Indices that a model works out itself.
