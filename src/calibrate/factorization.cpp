@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace bitlog2::calibration {
 namespace {
@@ -105,16 +106,19 @@ Matrix invert_lower(const Matrix& lower, ThreadPool& pool) {
   return inverse;
 }
 
-Matrix solve_positive(const Matrix& matrix, const Matrix& right, ThreadPool& pool) {
-  const Matrix inverse = invert_lower(cholesky(matrix, pool), pool);
+Matrix solve_positive(Matrix matrix, const Matrix& right, ThreadPool& pool) {
+  const Matrix inverse = invert_lower(cholesky(std::move(matrix), pool), pool);
   return product(view(inverse).transposed(), view(product(view(inverse), view(right), pool)), pool);
 }
 
-Matrix cholesky_of_inverse(const Matrix& matrix, ThreadPool& pool) {
+Matrix cholesky_of_inverse(Matrix matrix, ThreadPool& pool) {
   // With rows and columns in reverse order, matrix = L L^T; in their own order L is an upper
-  // triangular R with matrix = R R^T, whose inverse is R^-T R^-1.
-  const Matrix reversed = matrix.reverse();
-  return invert_lower(cholesky(reversed, pool), pool).reverse();
+  // triangular R with matrix = R R^T, whose inverse is R^-T R^-1. In place, since large ones take
+  // much memory.
+  matrix.reverseInPlace();
+  Matrix inverse = invert_lower(cholesky(std::move(matrix), pool), pool);
+  inverse.reverseInPlace();
+  return inverse;
 }
 
 }  // namespace bitlog2::calibration

@@ -15,9 +15,9 @@ Matrix cholesky(Matrix matrix, ThreadPool& pool);
 Matrix invert_lower(const Matrix& lower, ThreadPool& pool);
 
 /// The solution x of `matrix` x = `right`, for a symmetric positive definite matrix.
-Matrix solve_positive(const Matrix& matrix, const Matrix& right, ThreadPool& pool);
+Matrix solve_positive(Matrix matrix, const Matrix& right, ThreadPool& pool);
 
 /// The upper triangular U with U^T U = `matrix`^-1, for a symmetric positive definite matrix.
-Matrix cholesky_of_inverse(const Matrix& matrix, ThreadPool& pool);
+Matrix cholesky_of_inverse(Matrix matrix, ThreadPool& pool);
 
 }  // namespace bitlog2::calibration

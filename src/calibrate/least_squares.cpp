@@ -1,6 +1,7 @@
 #include "calibrate/least_squares.h"
 
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include "base/matrix_product.h"
@@ -100,12 +101,14 @@ void MomentSums::add(std::span<const float> x, std::span<const float> y, ThreadP
   });
 }
 
-Moments MomentSums::moments() const {
+Moments MomentSums::moments() && {
   const Vector x_offset = x_.sum / total_;
   const Vector y_offset = y_.sum / total_;
   Moments moments;
-  moments.gram = gram_ / total_;
-  moments.cross = cross_ / total_;
+  moments.gram = std::move(gram_);
+  moments.gram /= total_;
+  moments.cross = std::move(cross_);
+  moments.cross /= total_;
   for (Eigen::Index i = 0; i < moments.gram.rows(); ++i) {
     for (Eigen::Index j = i; j < moments.gram.cols(); ++j) {
       moments.gram(i, j) -= x_offset[i] * x_offset[j];
@@ -122,7 +125,7 @@ Moments find_moments(std::span<const float> inputs, std::span<const float> targe
                      std::size_t rows, std::span<const float> row_weights, ThreadPool& pool) {
   MomentSums sums(inputs.size() / rows, targets.size() / rows, row_weights);
   sums.add(inputs, targets, pool);
-  return sums.moments();
+  return std::move(sums).moments();
 }
 
 Moments through(const Linear& layer, Moments moments, ThreadPool& pool) {
@@ -140,7 +143,7 @@ Matrix ridge(const Moments& moments, const Matrix& weights, double damping, Thre
   Matrix gram = moments.gram;
   gram.diagonal().array() += damping;
   const Matrix right = moments.cross + damping * weights.transpose();
-  return solve_positive(gram, right, pool).transpose();
+  return solve_positive(std::move(gram), right, pool).transpose();
 }
 
 }  // namespace bitlog2::calibration

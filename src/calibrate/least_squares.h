@@ -29,8 +29,9 @@ class MomentSums {
   /// `x` [rows, in], `y` [rows, out].
   void add(std::span<const float> x, std::span<const float> y, ThreadPool& pool);
 
-  /// The moments, divided by the sum of the weights.
-  Moments moments() const;
+  /// The moments, divided by the sum of the weights; from a temporary, without a copy of its sums.
+  Moments moments() const& { return MomentSums(*this).moments(); }
+  Moments moments() &&;
 
  private:
   /// Values minus a fixed point near their mean.

@@ -160,7 +160,7 @@ class PairedOps : public ChunkedOps {
       sums.add(part.values(), unquantized.values(), pool_);
       work_on();
     }
-    return through(layer, sums.moments(), pool_);
+    return through(layer, std::move(sums).moments(), pool_);
   }
 
   /// Where a layer adds to the stream, a small share of this correction pays. `exact` is the
@@ -177,7 +177,7 @@ class PairedOps : public ChunkedOps {
       sums.add(part.values(), target.values(), pool_);
       work_on();
     }
-    return sums.moments();
+    return std::move(sums).moments();
   }
 
   void advance_exact_stream(std::size_t chunk, const Sequence& output) {

@@ -52,6 +52,7 @@ void fit_weights(const QuantizationSettings& settings, Linear& layer, Moments mo
   const bool compensates = recipe.compensation_ridge && rows > 2 * layer.in_features;
   const Matrix wanted = compensates ? ridge(moments, original, damping, pool) : original;
   copy_to(wanted, layer.weight);
+  moments.cross = Matrix();  // large, and not needed any more
   if (rounds_by_hessian(settings, layer.role)) {
     Matrix hessian = std::move(moments.gram);
     hessian.diagonal().array() += damping;

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 #include "base/target_clones.h"
@@ -47,10 +48,11 @@ Elimination eliminate(const Matrix& hessian, ThreadPool& pool) {
       permuted(index(i), index(j)) = hessian(index(result.order[i]), index(result.order[j]));
     }
   }
-  result.upper.resize(size * size);
-  copy_to(cholesky_of_inverse(permuted, pool), result.upper);
   result.hessian.resize(size * size);
   copy_to(permuted, result.hessian);
+  const Matrix upper = cholesky_of_inverse(std::move(permuted), pool);
+  result.upper.resize(size * size);
+  copy_to(upper, result.upper);
   return result;
 }
 
