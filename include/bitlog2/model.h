@@ -269,6 +269,7 @@ void for_each_norm(Model& model, const std::function<void(LayerNorm&)>& visit);
 
 /// Every linear layer, the patch embedding included, in order of execution.
 void for_each_linear(Model& model, const std::function<void(Linear&)>& visit);
+void for_each_linear(const Model& model, const std::function<void(const Linear&)>& visit);
 
 /// How position embeddings are resized for another image size: the arguments with which the library
 /// calls torch.nn.functional.interpolate, always bicubic.

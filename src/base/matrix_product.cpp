@@ -76,7 +76,8 @@ void multiply_on_pool(const MatrixView<Real>& a, const MatrixView<Real>& b,
   }
   const auto& table = kernels<Real>();
   // Several tasks for each thread, so that the threads finish at about the same time. Each task
-  // packs its own share of both matrices. What several tasks read is packed once for all.
+  // packs its own share of both matrices. A matrix of which all tasks read the whole is packed once
+  // for all: the right one if only rows are divided, the left one if only columns are.
   const std::size_t worthwhile = divide_up(a.rows * b.columns * (a.columns + 1), kWorkPerTask);
   const std::size_t wanted = pool.size() == 1 ? 1 : std::min(4 * pool.size(), worthwhile);
   const std::size_t row_tasks = std::clamp<std::size_t>(a.rows / products::kRowsPacked, 1, wanted);
@@ -90,7 +91,7 @@ void multiply_on_pool(const MatrixView<Real>& a, const MatrixView<Real>& b,
     return multiply_on_pool(a, b, &made, c, c_step, onto, pool);
   }
   std::optional<products::PackedLeft<Real>> left;
-  if (row_tasks == 1 && across > 1 && products::PackedLeft<Real>::holds(a)) {
+  if (row_tasks == 1 && across > 1 && products::PackedLeft<Real>::holds(table, a)) {
     left.emplace(table, a, pool);
   }
   pool.parallel_for(row_tasks * across, 1, [&](std::size_t begin, std::size_t end) {

@@ -59,7 +59,8 @@ template <class Real>
 class PackedRight;
 }
 
-/// A right matrix that is packed once, for many products. It refers to the matrix in memory, too.
+/// A right matrix that is packed once, for many products. The matrix must outlive it: products of
+/// one row read it.
 template <class Real>
 class PackedMatrix {
  public:

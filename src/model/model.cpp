@@ -310,16 +310,20 @@ void for_each_norm(Model& model, const std::function<void(LayerNorm&)>& visit) {
   }
 }
 
-void for_each_linear(Model& model, const std::function<void(Linear&)>& visit) {
+namespace {
+
+/// For models that may be changed, and for those that may not.
+template <class AnyModel, class Visit>
+void visit_linears(AnyModel& model, const Visit& visit) {
   visit(model.patch_embed);
-  for (Stage& stage : model.stages) {
-    for (Block& block : stage.blocks) {
+  for (auto& stage : model.stages) {
+    for (auto& block : stage.blocks) {
       visit(block.attn.qkv);
       visit(block.attn.proj);
       visit(block.fc1);
       visit(block.fc2);
     }
-    for (PatchMerging& merging : stage.downsample) {
+    for (auto& merging : stage.downsample) {
       visit(merging.reduction);
     }
   }
@@ -333,6 +337,16 @@ void for_each_linear(Model& model, const std::function<void(Linear&)>& visit) {
     visit(*model.pre_logits);
   }
   visit(model.head);
+}
+
+}  // namespace
+
+void for_each_linear(Model& model, const std::function<void(Linear&)>& visit) {
+  visit_linears(model, visit);
+}
+
+void for_each_linear(const Model& model, const std::function<void(const Linear&)>& visit) {
+  visit_linears(model, visit);
 }
 
 void for_each_norm_pair(Model& model, const std::function<void(LayerNorm&, Linear&)>& visit) {

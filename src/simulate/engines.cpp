@@ -1,5 +1,6 @@
 // The float engines: plain, and with quantization simulated.
-#include <mutex>
+#include <atomic>
+#include <memory>
 #include <unordered_map>
 
 #include "base/matrix_product.h"
@@ -19,19 +20,44 @@ std::vector<float> run(const Model& model, std::span<const float> images, Quanti
   return {logits.values().begin(), logits.values().end()};
 }
 
-/// The weights of an engine's linear layers, packed when they are needed first. They take as much
-/// memory as the weights.
+/// The weights of a model's linear layers, packed when they are needed first. They take as much
+/// memory as the weights. There is no lock, which a fork could copy while it is held: of threads
+/// that pack the same layer at the same time, one keeps its work.
 class PackedWeights {
  public:
+  explicit PackedWeights(const Model& model) {
+    for_each_linear(model, [&](const Linear& layer) { layers_.try_emplace(&layer); });
+  }
+
   const PackedMatrix<float>& of(const Linear& layer, const MatrixView<float>& weights,
                                 ThreadPool& pool) {
-    const std::lock_guard lock(mutex_);
-    return packed_.try_emplace(&layer, weights, pool).first->second;
+    return layers_.at(&layer).get(weights, pool);
   }
 
  private:
-  std::mutex mutex_;
-  std::unordered_map<const Linear*, PackedMatrix<float>> packed_;  // references stay valid
+  class Slot {
+   public:
+    Slot() = default;
+    ~Slot() { const std::unique_ptr<const PackedMatrix<float>> last(packed_.load()); }
+    Slot(const Slot&) = delete;
+    Slot& operator=(const Slot&) = delete;
+
+    const PackedMatrix<float>& get(const MatrixView<float>& weights, ThreadPool& pool) {
+      const PackedMatrix<float>* found = packed_.load(std::memory_order_acquire);
+      if (found == nullptr) {
+        auto made = std::make_unique<const PackedMatrix<float>>(weights, pool);
+        if (packed_.compare_exchange_strong(found, made.get(), std::memory_order_acq_rel)) {
+          found = made.release();
+        }
+      }
+      return *found;
+    }
+
+   private:
+    std::atomic<const PackedMatrix<float>*> packed_ = nullptr;  // owned
+  };
+
+  std::unordered_map<const Linear*, Slot> layers_;
 };
 
 /// A policy that takes weights from PackedWeights.
@@ -54,7 +80,8 @@ class WithPackedWeights : public Quantization {
 
 class Fp32Engine final : public Engine {
  public:
-  explicit Fp32Engine(std::shared_ptr<const Model> model) : model_(std::move(model)) {}
+  explicit Fp32Engine(std::shared_ptr<const Model> model)
+      : model_(std::move(model)), weights_(*model_) {}
 
   const ModelConfig& config() const override { return model_->config; }
 
@@ -76,7 +103,9 @@ class Fp32Engine final : public Engine {
 class SimulatedEngine final : public Engine {
  public:
   explicit SimulatedEngine(const QuantizedModel& quantized)
-      : model_(with_quantized_weights(quantized)), quantizers_(quantized.quantizers) {}
+      : model_(with_quantized_weights(quantized)),
+        quantizers_(quantized.quantizers),
+        weights_(model_) {}
 
   const ModelConfig& config() const override { return model_.config; }
 

@@ -130,6 +130,9 @@ TYPED_TEST(MatrixProduct, IsSoBeyondEveryBlock) {
   for (unsigned layout = 0; layout < 8; ++layout) {
     check<TypeParam>(197, 131, 530, layout);
     check<TypeParam>(3, 1200, 600, layout);
+    // Around the number of rows that are packed at once.
+    check<TypeParam>(layout % 2 == 0 ? 238 : 239, 150, 131, layout);
+    check<TypeParam>(layout % 2 == 0 ? 240 : 241, 150, 131, layout);
   }
 }
 

@@ -41,6 +41,12 @@ struct PanelPlace {
   std::size_t width;  // width, empty lines included
 };
 
+/// How many panels of the left matrix are packed together.
+template <class Real>
+std::size_t panels_packed(const ProductKernels<Real>& kernels) {
+  return kRowsPacked / kernels.rows;
+}
+
 /// All panels have the same number of rows or one less: none is nearly empty.
 PanelPlace panel_of_left(std::size_t rows, std::size_t panels, std::size_t panel) {
   const std::size_t line = rows * panel / panels;
@@ -81,7 +87,7 @@ class Product {
                           : 0) {}
 
   void run(bool adds) {
-    const std::size_t row_step = kRowsPacked / kernels_.rows;
+    const std::size_t row_step = panels_packed(kernels_);
     for (std::size_t k = 0; k < left_.columns; k += kLeftDepth) {
       for (std::size_t row = 0; row < row_panels_; row += row_step) {
         multiply_rows(row, std::min(row + row_step, row_panels_), k, adds || k > 0);
@@ -220,8 +226,9 @@ const Real* PackedRight<Real>::panels(std::size_t panel, std::size_t k) const {
 }
 
 template <class Real>
-bool PackedLeft<Real>::holds(const MatrixView<Real>& a) {
-  return a.rows > 1 && a.rows <= kRowsPacked && a.columns <= kLeftDepth;
+bool PackedLeft<Real>::holds(const ProductKernels<Real>& kernels, const MatrixView<Real>& a) {
+  return a.rows > 1 && divide_up(a.rows, kernels.rows) <= panels_packed(kernels) &&
+         a.columns <= kLeftDepth;
 }
 
 template <class Real>

@@ -55,8 +55,8 @@ class PackedRight {
 template <class Real>
 class PackedLeft {
  public:
-  /// Whether a matrix is small enough to be packed as a whole.
-  static bool holds(const MatrixView<Real>& a);
+  /// Whether a product packs all of this matrix at once, in the same panels.
+  static bool holds(const ProductKernels<Real>& kernels, const MatrixView<Real>& a);
 
   PackedLeft(const ProductKernels<Real>& kernels, const MatrixView<Real>& a, ThreadPool& pool);
 
