@@ -29,16 +29,21 @@ function serve() {
 
 /** A worker that answers one call at a time. */
 class Thread {
+  /** @type {string} of the program */ #address;
   /** @type {Worker} */ #worker;
   /** @type {?{resolve: (result: any) => void, reject: (error: Error) => void}} of the call */ #promise = null;
 
   /** @param {(message: string) => void} fail is told why the worker cannot go on */
   constructor(fail) {
     const text = `"use strict"; const Bitlog2Error = ${Bitlog2Error}; const Network = ${Network}; (${serve})();`;
-    const address = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
-    this.#worker = new Worker(address);
+    this.#address = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+    try {
+      this.#worker = new Worker(this.#address);
+    } catch (error) {
+      URL.revokeObjectURL(this.#address);
+      throw error;
+    }
     this.#worker.onmessage = ({ data: { result, message, isForUser } }) => {
-      URL.revokeObjectURL(address);
       if (message === undefined) this.#promise?.resolve(result);
       else this.#promise?.reject(isForUser ? new Bitlog2Error(message) : new Error(message));
     };
@@ -64,6 +69,7 @@ class Thread {
   /** @param {string} message why a call gets no answer any more */
   end(message) {
     this.#worker.terminate();
+    URL.revokeObjectURL(this.#address);
     this.#promise?.reject(new Bitlog2Error(message));
   }
 }

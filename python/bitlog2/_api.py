@@ -134,7 +134,8 @@ def _whole(name: str, value: Any, least: int = 0, most: int = _MAX_COUNT) -> int
     try:
         number = operator.index(value)
     except TypeError:
-        raise Error(f"{name} is {value!r}; give a whole number") from None
+        shown_value = " ".join(repr(value).split())
+        raise Error(f"{name} is {shown_value}; give a whole number") from None
     if not least <= number <= most:
         wanted = f"{least} or more" if most == _MAX_COUNT else f"{least} to {most}"
         raise Error(f"{name} is {number}; give {wanted}")
@@ -149,13 +150,13 @@ def _path(name: str, value: Any) -> str:
     try:
         return os.fsdecode(value)
     except TypeError:
-        raise Error(f"{name} is a {type(value).__name__}; give a path") from None
+        raise Error(f"{name} has the type {type(value).__name__}; give a path") from None
 
 
 def _need(kind: type, value: Any, name: str) -> None:
     if not isinstance(value, kind):
         wanted = "a bitlog2 model" if kind is _Network else f"a bitlog2.{kind.__name__}"
-        raise Error(f"{name} is a {type(value).__name__}; give {wanted}")
+        raise Error(f"{name} has the type {type(value).__name__}; give {wanted}")
 
 
 def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
@@ -483,9 +484,10 @@ def loads(
     content: bytes, *, name: str = "bytes", threads: int = 0, isa: str = ""
 ) -> QuantizedModel:
     """Opens a quantized file's content; `name` is for messages. Raises Error as `load` does."""
-    if not isinstance(content, bytes):
-        raise Error(f"content is a {type(content).__name__}; give the bytes of a quantized file")
-    return _core_loads(content, name, _threads(threads), isa)
+    if not isinstance(content, (bytes, bytearray, memoryview)):
+        kind = type(content).__name__
+        raise Error(f"content has the type {kind}; give the bytes of a quantized file")
+    return _core_loads(bytes(content), name, _threads(threads), isa)
 
 
 def quantize(

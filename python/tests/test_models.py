@@ -89,7 +89,7 @@ def test_pickles(
     noted = bitlog2.quantize(model, crops[:2], calibration_images=5)
     assert noted.notes
     assert pickle.loads(pickle.dumps(noted)).notes == noted.notes
-    portable = bitlog2.loads(quantized.to_bytes(), isa="portable", threads=1)
+    portable = bitlog2.loads(bytearray(quantized.to_bytes()), isa="portable", threads=np.int64(1))
     again = pickle.loads(pickle.dumps(portable))
     assert (again.isa, again.threads) == ("portable", 1)
     error = pickle.loads(pickle.dumps(bitlog2.Error("a line")))
@@ -512,33 +512,35 @@ def test_bad_settings_end_in_one_line(
 
 
 def test_only_models_are_quantized(quantized: bitlog2.QuantizedModel) -> None:
-    with pytest.raises(bitlog2.Error, match="model is a QuantizedModel; give a bitlog2.Model"):
+    with pytest.raises(
+        bitlog2.Error, match="model has the type QuantizedModel; give a bitlog2.Model"
+    ):
         bitlog2.quantize(quantized, DEMO_DATASET)
-    with pytest.raises(bitlog2.Error, match="model is a str; give a bitlog2.Model"):
+    with pytest.raises(bitlog2.Error, match="model has the type str; give a bitlog2.Model"):
         bitlog2.quantize("deit_tiny", DEMO_DATASET)
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda m, q: bitlog2.load(1), "path is a int; give a path"),
+        (lambda m, q: bitlog2.load(1), "path has the type int; give a path"),
         (lambda m, q: bitlog2.load(DEMO_WEIGHTS, threads=-1), "threads is -1; give 0 to 1024"),
         (lambda m, q: bitlog2.load(DEMO_WEIGHTS, threads="2"), "threads is '2'; give a whole number"),
-        (lambda m, q: bitlog2.loads("text"), "content is a str"),
-        (lambda m, q: bitlog2.Model.from_pretrained(None), "model is a NoneType; give a path"),
+        (lambda m, q: bitlog2.loads("text"), "content has the type str"),
+        (lambda m, q: bitlog2.Model.from_pretrained(None), "model has the type NoneType; give a path"),
         (lambda m, q: bitlog2.Model.from_pretrained("x", image_size=-1), "image_size is -1"),
         (lambda m, q: bitlog2.Model.from_torch({}, threads=1.5), "threads is 1.5"),
         (lambda m, q: bitlog2.quantize(m, DEMO_DATASET, w_bits="4"), "w_bits is '4'"),
         (lambda m, q: bitlog2.quantize(m, DEMO_DATASET, a_bits=9), "a_bits is 9; give 2 to 8"),
         (lambda m, q: bitlog2.quantize(m, DEMO_DATASET, seed=-1), "seed is -1; give 0 or more"),
-        (lambda m, q: bitlog2.evaluate(3, DEMO_DATASET), "model is a int; give a bitlog2 model"),
+        (lambda m, q: bitlog2.evaluate(3, DEMO_DATASET), "model has the type int; give a bitlog2 model"),
         (lambda m, q: bitlog2.evaluate(q, DEMO_DATASET, seed=-1), "seed is -1"),
-        (lambda m, q: bitlog2.evaluate(q, 5), "dataset is a int; give a path"),
-        (lambda m, q: bitlog2.compare(q, q, DEMO_DATASET), "model is a QuantizedModel"),
-        (lambda m, q: bitlog2.compare(m, m, DEMO_DATASET), "quantized is a Model"),
+        (lambda m, q: bitlog2.evaluate(q, 5), "dataset has the type int; give a path"),
+        (lambda m, q: bitlog2.compare(q, q, DEMO_DATASET), "model has the type QuantizedModel"),
+        (lambda m, q: bitlog2.compare(m, m, DEMO_DATASET), "quantized has the type Model"),
         (lambda m, q: q.predict(DEMO_DATASET, top_k=0), "top_k is 0; give 1 or more"),
         (lambda m, q: q.predict(DEMO_DATASET, top_k=None), "top_k is None"),
-        (lambda m, q: q.save(7), "path is a int"),
+        (lambda m, q: q.save(7), "path has the type int"),
     ],
 )  # fmt: skip
 def test_wrong_arguments_end_in_one_line(

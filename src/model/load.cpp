@@ -220,7 +220,7 @@ std::optional<LibraryConfig> read_library_config(const ModelFiles& files) {
 
 /// Whether a model is one of timm's, by its config.json or, where there is none, by the file's
 /// name.
-bool is_called_as_by_timm(const fs::path& weights, const std::optional<LibraryConfig>& said) {
+bool is_from_timm(const fs::path& weights, const std::optional<LibraryConfig>& said) {
   if (said) {
     return said->library == Library::timm;
   }
@@ -265,7 +265,7 @@ ModelDescription describe_files(const ModelFiles& files, const ModelSource& sour
   }
   const auto imagenet = imagenet_classes();
   if (result.class_names.empty() && result.config.num_classes == imagenet.size() &&
-      is_called_as_by_timm(files.weights, said) && !names_classes(weights)) {
+      is_from_timm(files.weights, said) && !names_classes(weights)) {
     for (const ImageNetClass& entry : imagenet) {
       result.class_names.emplace_back(entry.name);
     }

@@ -272,6 +272,9 @@ TEST_F(Load, WhatPreprocessingIsAssumedIsTold) {
               Contains(HasSubstr("preprocessor_config.json has no size, resample, image_std; ViT's "
                                  "defaults are taken")));
   EXPECT_EQ(loaded.model.config.img_size, 32U);  // the model's, not the processor's
+  std::ofstream(vit / "preprocessor_config.json")
+      << R"({"image_processor_type": "DeiTImageProcessor", "crop_size": 40, "size": null})";
+  EXPECT_EQ(load_model(source(vit)).model.config.img_size, 40U);
 }
 
 TEST_F(Load, AFolderWithoutWeightsSaysWhatItHolds) {

@@ -314,10 +314,10 @@ LibraryConfig parse_transformers(const Members& members, std::string_view prepro
   const json object = preprocessor.empty()
                           ? json::object()
                           : parse_object(preprocessor, where + "/preprocessor_config.json");
-  config.preprocessing =
-      transformers_preprocessing({object, where + "/preprocessor_config.json"}, model_type,
-                                 preprocessor.empty() ? nullptr : &config.notes);
-  if (!object.contains("size") && config.img_size) {
+  const Members processor(object, where + "/preprocessor_config.json");
+  config.preprocessing = transformers_preprocessing(processor, model_type,
+                                                    preprocessor.empty() ? nullptr : &config.notes);
+  if (!processor.has("size") && !processor.has("crop_size") && config.img_size) {
     config.preprocessing = preprocessing_at(config, *config.img_size);
   }
   config.img_size = static_cast<std::size_t>(config.preprocessing->crop);
