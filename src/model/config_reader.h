@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "bitlog2/error.h"
+#include "model/preprocessing.h"
 
 namespace bitlog2 {
 
@@ -33,8 +34,6 @@ std::string_view name_of(const std::array<Choice<Value>, size>& choices, Value v
   const auto found = std::ranges::find(choices, value, &Choice<Value>::value);
   return found == choices.end() ? "" : found->name;
 }
-
-using Channels = std::array<float, 3>;
 
 inline constexpr float kLargestPixel = 255;
 

@@ -14,6 +14,7 @@
 
 #include "bitlog2/error.h"
 #include "error_of.h"
+#include "reference.h"
 #include "tensors.h"
 
 namespace bitlog2 {
@@ -30,13 +31,6 @@ const fs::path kArchitectures = fs::path(BITLOG2_SOURCE_DIR) / "tests/data/archi
 
 class Load : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "bitlog2-load-XXXXXX").string();
-    ASSERT_NE(mkdtemp(name.data()), nullptr);
-    folder_ = name;
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   /// A copy of a model's folder, which a test may change.
   fs::path copy_of(const std::string& name) const {
     fs::copy(kArchitectures / name, folder_ / name);
@@ -52,7 +46,8 @@ class Load : public ::testing::Test {
     return {.model = model.string(), .weights = {}, .config = config, .image_size = 0};
   }
 
-  fs::path folder_;
+  testing::TemporaryFolder temporary_;
+  fs::path folder_ = temporary_.path();
 };
 
 TEST_F(Load, AFileInAFolderHasTheFolderBesideIt) {
@@ -269,8 +264,9 @@ TEST_F(Load, WhatPreprocessingIsAssumedIsTold) {
   std::ofstream(vit / "preprocessor_config.json") << R"({"image_mean": [0.5, 0.5, 0.5]})";
   const LoadedModel loaded = load_model(source(vit));
   EXPECT_THAT(loaded.notes,
-              Contains(HasSubstr("preprocessor_config.json has no size, resample, image_std; ViT's "
-                                 "defaults are taken")));
+              AllOf(Contains(HasSubstr("preprocessor_config.json has no resample, image_std; ViT's "
+                                       "defaults are taken")),
+                    Contains(HasSubstr("has no size; the model's 32 pixels are taken"))));
   EXPECT_EQ(loaded.model.config.img_size, 32U);  // the model's, not the processor's
   std::ofstream(vit / "preprocessor_config.json")
       << R"({"image_processor_type": "DeiTImageProcessor", "crop_size": 40, "size": null})";

@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <cstdlib>
 #include <filesystem>
 #include <iterator>
 #include <map>
@@ -20,6 +19,7 @@
 #include "bitlog2/engine.h"
 #include "bitlog2/load.h"
 #include "bitlog2/safetensors.h"
+#include "reference.h"
 #include "saved_models.h"
 #include "tensors.h"
 
@@ -183,19 +183,12 @@ std::uint16_t truncated_to_bf16(float value) {
 
 class OtherTypes : public ::testing::TestWithParam<std::string> {
  protected:
-  void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "bitlog2-types-XXXXXX").string();
-    ASSERT_NE(mkdtemp(name.data()), nullptr);
-    folder_ = name;
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   /// The model with its floats in 16 bits, in a safetensors file beside its configuration.
   std::string converted(DType type) const {
     const ModelSource source = {
         .model = testing::saved_model(GetParam()), .weights = {}, .config = {}, .image_size = 0};
     const fs::path weights = weights_of(source);
-    const fs::path folder = folder_ / dtype_name(type);
+    const fs::path folder = folder_.path() / dtype_name(type);
     fs::create_directories(folder);
     for (const auto& entry : fs::directory_iterator(weights.parent_path())) {
       if (entry.path().filename().string().ends_with("config.json")) {
@@ -219,7 +212,7 @@ class OtherTypes : public ::testing::TestWithParam<std::string> {
                                               : (folder / "model.safetensors").string();
   }
 
-  fs::path folder_;
+  testing::TemporaryFolder folder_;
 };
 
 TEST_P(OtherTypes, LoadByTheirPathAlone) {

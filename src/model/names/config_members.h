@@ -3,7 +3,6 @@
 
 #include <fmt/format.h>
 
-#include <array>
 #include <cmath>
 #include <cstddef>
 #include <nlohmann/json.hpp>
@@ -13,11 +12,9 @@
 #include <vector>
 
 #include "bitlog2/error.h"
-#include "bitlog2/model.h"
+#include "model/preprocessing.h"
 
 namespace bitlog2 {
-
-using ChannelValues = std::array<float, 3>;  ///< of red, green and blue
 
 /// Reads the members of an object; each failure names the file and the key.
 class Members {
@@ -57,12 +54,12 @@ class Members {
   }
 
   /// Three numbers of pixels from 0 to 1.
-  ChannelValues channels(const char* key, ChannelValues usual) const {
+  Channels channels(const char* key, Channels usual) const {
     if (!has(key)) {
       return usual;
     }
     const nlohmann::json& value = at(key);
-    ChannelValues result = {};
+    Channels result = {};
     bool fits = value.is_array() && value.size() == result.size();
     for (std::size_t i = 0; fits && i < result.size(); ++i) {
       fits = value[i].is_number() && value[i].get<double>() >= 0 && value[i].get<double>() <= 1;

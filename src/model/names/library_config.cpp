@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <initializer_list>
 #include <iterator>
 #include <nlohmann/json.hpp>
 
@@ -20,9 +19,9 @@ namespace {
 
 using nlohmann::json;
 
-constexpr ChannelValues kHalf = {0.5F, 0.5F, 0.5F};
-constexpr ChannelValues kClipMean = {0.48145466F, 0.4578275F, 0.40821073F};
-constexpr ChannelValues kClipStd = {0.26862954F, 0.26130258F, 0.27577711F};
+constexpr Channels kHalf = {0.5F, 0.5F, 0.5F};
+constexpr Channels kClipMean = {0.48145466F, 0.4578275F, 0.40821073F};
+constexpr Channels kClipStd = {0.26862954F, 0.26130258F, 0.27577711F};
 constexpr double kDinov3Theta = 100;
 constexpr double kEva02Theta = 10000;
 constexpr std::size_t kEva02Grid = 16;
@@ -32,7 +31,7 @@ bool contains(std::string_view text, std::string_view part) {
 }
 
 /// A note on keys that `file` does not have, for which the defaults of `whose` are taken.
-void note_absent(const Members& members, std::initializer_list<const char*> keys,
+void note_absent(const Members& members, const std::vector<const char*>& keys,
                  std::string_view file, std::string_view whose, std::vector<std::string>& notes) {
   std::vector<std::string_view> absent;
   std::ranges::copy_if(keys, std::back_inserter(absent),
@@ -168,12 +167,12 @@ struct Processor {
   std::size_t crop;  ///< 0: none
   ResizeMode mode;   ///< of a size that is one number
   int resample;
-  ChannelValues mean;
-  ChannelValues std;
+  Channels mean;
+  Channels std;
 };
 
-constexpr ChannelValues kImagenetMean = {0.485F, 0.456F, 0.406F};
-constexpr ChannelValues kImagenetStd = {0.229F, 0.224F, 0.225F};
+constexpr Channels kImagenetMean = {0.485F, 0.456F, 0.406F};
+constexpr Channels kImagenetStd = {0.229F, 0.224F, 0.225F};
 
 constexpr auto kProcessors = std::to_array<Processor>(
     {{"DeiT", 256, 224, ResizeMode::squash, 3, kImagenetMean, kImagenetStd},
@@ -215,18 +214,8 @@ void fold_rescale(double factor, Preprocessing& preprocessing) {
   }
 }
 
-/// Adds notes on what the file does not say, unless the whole file is missing.
-Preprocessing transformers_preprocessing(const Members& members, const std::string& model_type,
-                                         std::vector<std::string>* notes) {
+Preprocessing transformers_preprocessing(const Members& members, const std::string& model_type) {
   const Processor& processor = find_processor(members, model_type);
-  if (notes != nullptr) {
-    const bool normalises = members.flag("do_normalize", true);
-    note_absent(members,
-                normalises ? std::initializer_list<const char*>{"size", "resample", "image_mean",
-                                                                "image_std"}
-                           : std::initializer_list<const char*>{"size", "resample"},
-                "preprocessor_config.json", processor.name, *notes);
-  }
   Preprocessing result;
   result.crop_rounding = CropRounding::transformers;
   const std::size_t resize = members.side("size").value_or(processor.size);
@@ -264,6 +253,29 @@ Preprocessing transformers_preprocessing(const Members& members, const std::stri
     fold_rescale(factor, result);
   }
   return result;
+}
+
+bool has_sizes(const Members& processor) {
+  return processor.has("size") || processor.has("crop_size");
+}
+
+/// Notes on what a preprocessor_config.json does not say. Its sizes are the model's, if that has
+/// one.
+void note_assumptions(const Members& processor, const std::string& model_type,
+                      LibraryConfig& config) {
+  std::vector<const char*> keys = {"resample"};
+  if (!has_sizes(processor) && config.img_size) {
+    config.notes.push_back(
+        fmt::format("its preprocessor_config.json has no size; the model's {} pixels are taken",
+                    *config.img_size));
+  } else {
+    keys.push_back("size");
+  }
+  if (processor.flag("do_normalize", true)) {
+    keys.insert(keys.end(), {"image_mean", "image_std"});
+  }
+  note_absent(processor, keys, "preprocessor_config.json",
+              find_processor(processor, model_type).name, config.notes);
 }
 
 LibraryConfig parse_transformers(const Members& members, std::string_view preprocessor,
@@ -315,9 +327,11 @@ LibraryConfig parse_transformers(const Members& members, std::string_view prepro
                           ? json::object()
                           : parse_object(preprocessor, where + "/preprocessor_config.json");
   const Members processor(object, where + "/preprocessor_config.json");
-  config.preprocessing = transformers_preprocessing(processor, model_type,
-                                                    preprocessor.empty() ? nullptr : &config.notes);
-  if (!processor.has("size") && !processor.has("crop_size") && config.img_size) {
+  config.preprocessing = transformers_preprocessing(processor, model_type);
+  if (!preprocessor.empty()) {
+    note_assumptions(processor, model_type, config);
+  }
+  if (!has_sizes(processor) && config.img_size) {
     config.preprocessing = preprocessing_at(config, *config.img_size);
   }
   config.img_size = static_cast<std::size_t>(config.preprocessing->crop);
